@@ -1,0 +1,26 @@
+//! Object names below `REPO/CLUSTER/SYSID/`.
+
+use crate::catalog::Label;
+
+pub const DATA: &str = "data.pgv";
+pub const MANIFEST: &str = "manifest.pgv";
+/// Written last: a backup exists iff this does, and all it names.
+pub const RECORD: &str = "record.json";
+/// Written first: reserves the label.
+pub const CLAIM: &str = "claim.json";
+
+/// `backup/LABEL`, below the system identifier's directory.
+pub fn backup_directory(label: &Label) -> String {
+    format!("backup/{label}")
+}
+
+/// Cluster names are one key component: no slash, no dot first, nothing a shell would touch.
+pub fn is_cluster_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    !name.is_empty() && name.len() <= 128 && !name.starts_with(['.', '-']) && name.bytes().all(allowed)
+}
+
+/// A system identifier as a directory name: decimal, no leading zero.
+pub fn parse_system_id(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|id: &u64| id.to_string() == text)
+}

@@ -1,0 +1,26 @@
+//! What a repository looks like: labels, commit records, the identity of a stream, object names.
+//! `pgv-format(5)` describes all of it for people.
+
+mod label;
+pub mod layout;
+mod record;
+mod stream;
+
+pub use label::{BackupType, Label};
+pub use record::{
+    BackupFacts, Blocks, FACTS_FORMAT, Facts, Files, Findings, ObjectEntry, RECORD_FORMAT, Record, Tablespace,
+};
+pub use stream::{Mode, STREAM_FORMAT, StreamIdentity};
+
+/// Serialises what JSON readers would round: 64-bit identifiers travel as decimal strings.
+pub mod decimal_string {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,140 @@
+//! `record.json`, the commit record whose presence makes a backup exist, and the facts that pgv-snap
+//! hands to whoever writes it.
+
+use crate::catalog::{BackupType, Label, Mode, decimal_string};
+use crate::error::{Error, Result};
+use crate::pg::Lsn;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+pub const RECORD_FORMAT: &str = "pgv-record/1";
+pub const FACTS_FORMAT: &str = "pgv-facts/1";
+
+/// What pgv-snap knows of the backup it made (`--facts FILE`). Byte counts are integers, times
+/// RFC 3339 in UTC.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    pub format: String,
+    #[serde(flatten)]
+    pub backup: BackupFacts,
+}
+
+/// The fields that facts and record share.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackupFacts {
+    pub label: Label,
+    #[serde(rename = "type")]
+    pub backup_type: BackupType,
+    /// null for a full.
+    pub mode: Option<Mode>,
+    pub parent: Option<Label>,
+    #[serde(with = "decimal_string")]
+    pub system_identifier: u64,
+    pub pg_version: String,
+    pub host: String,
+    pub started_at: String,
+    pub stopped_at: String,
+    pub start_lsn: Lsn,
+    pub stop_lsn: Lsn,
+    pub timeline: u32,
+    pub wal_first: String,
+    pub wal_last: String,
+    pub wal_included: bool,
+    pub tablespaces: Vec<Tablespace>,
+    /// Bytes of the files in the data directory that were backed up, as they lie on disk.
+    pub database_bytes: u64,
+    /// Bytes of the tar stream.
+    pub stream_bytes: u64,
+    pub files: Files,
+    pub blocks: Blocks,
+    pub findings: Findings,
+    pub tool_version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tablespace {
+    pub oid: u32,
+    pub name: String,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Files {
+    pub total: u64,
+    pub whole: u64,
+    pub blocks: u64,
+    pub same: u64,
+    pub removed: u64,
+}
+
+/// In pages of PostgreSQL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Blocks {
+    pub read: u64,
+    pub sent: u64,
+}
+
+/// Counts of what an operator must look at. `links`: symbolic links in the data directory that are
+/// not part of the backup.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Findings {
+    pub bad_pages: u64,
+    pub links: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ObjectEntry {
+    /// Below the backup's directory: `data.pgv`.
+    pub name: String,
+    pub bytes: u64,
+    pub sha256: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub format: String,
+    #[serde(flatten)]
+    pub backup: BackupFacts,
+    pub cluster: String,
+    pub objects: Vec<ObjectEntry>,
+    pub key_name: Option<String>,
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl Facts {
+    pub fn new(backup: BackupFacts) -> Self {
+        Facts { format: FACTS_FORMAT.to_owned(), backup }
+    }
+
+    pub fn parse(json: &[u8]) -> Result<Self> {
+        let facts: Facts = serde_json::from_slice(json).map_err(|e| Error::damaged(format!("facts: {e}")))?;
+        known_format(&facts.format, FACTS_FORMAT)?;
+        Ok(facts)
+    }
+}
+
+impl Record {
+    pub fn parse(json: &[u8]) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: String,
+        }
+        // The format first: a record of the future may lack fields that this version needs.
+        let head: Format =
+            serde_json::from_slice(json).map_err(|e| Error::damaged(format!("record: {e}")))?;
+        known_format(&head.format, RECORD_FORMAT)?;
+        serde_json::from_slice(json).map_err(|e| Error::damaged(format!("record: {e}")))
+    }
+}
+
+fn known_format(found: &str, known: &str) -> Result<()> {
+    match found == known {
+        true => Ok(()),
+        false => Err(Error::damaged(format!(
+            "unknown format \"{}\", this pgv knows {known}",
+            found.escape_default()
+        ))
+        .hint("a newer pgv may have written it")),
+    }
+}

@@ -1,0 +1,52 @@
+//! `pgv/stream.json`: who a backup stream is. It is the second member of every stream, fixed before
+//! the first data byte, so that a restore can refuse the wrong one before it writes anything.
+
+use crate::catalog::{Label, decimal_string};
+use crate::error::{Error, Result};
+use crate::pg::Lsn;
+use serde::{Deserialize, Serialize};
+
+pub const STREAM_FORMAT: &str = "pgv-stream/1";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    Full,
+    Blocks,
+    Files,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamIdentity {
+    pub format: String,
+    pub label: Label,
+    pub mode: Mode,
+    pub parent: Option<Label>,
+    pub parent_start_lsn: Option<Lsn>,
+    pub parent_timeline: Option<u32>,
+    #[serde(with = "decimal_string")]
+    pub system_identifier: u64,
+    /// The server's full version, "15.18".
+    pub pg_version: String,
+    pub timeline: u32,
+    pub start_lsn: Lsn,
+    /// Bytes, BLCKSZ.
+    pub page_size: u32,
+    /// Pages in a relation segment, RELSEG_SIZE.
+    pub segment_pages: u32,
+}
+
+impl StreamIdentity {
+    /// Refuses another format, and what is no JSON of this shape, as damaged.
+    pub fn parse(json: &[u8]) -> Result<Self> {
+        let identity: StreamIdentity =
+            serde_json::from_slice(json).map_err(|e| Error::damaged(format!("pgv/stream.json: {e}")))?;
+        match identity.format == STREAM_FORMAT {
+            true => Ok(identity),
+            false => {
+                Err(Error::damaged(format!("pgv/stream.json has the unknown format \"{}\"", identity.format))
+                    .hint("a newer pgv may have written it"))
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The common frame of the five mains: options all tools share, and how a result becomes messages
+//! and an exit status.
+
+mod values;
+
+pub use values::{parse_duration, parse_rate, parse_size, parse_time};
+
+use crate::error::{Kind, Result, Status};
+use crate::report;
+use std::process::ExitCode;
+
+/// Options of every tool.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Common {
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more about what is done
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// Draw progress on stderr, whatever it is
+    #[arg(long, global = true, conflicts_with = "no_progress")]
+    pub progress: bool,
+    /// Draw no progress
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+}
+
+impl Common {
+    pub fn progress_wanted(&self) -> bool {
+        report::progress_wanted(self.progress, self.no_progress) && !self.quiet
+    }
+
+    fn level(&self) -> i8 {
+        i8::from(self.verbose) - i8::from(self.quiet)
+    }
+}
+
+/// A tool's arguments, parsed by clap.
+pub trait Arguments: clap::Parser {
+    fn common(&self) -> &Common;
+}
+
+/// The exit status of a finished operation.
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        ExitCode::from(status as u8)
+    }
+}
+
+impl From<Kind> for ExitCode {
+    fn from(kind: Kind) -> Self {
+        ExitCode::from(kind as u8)
+    }
+}
+
+/// Parses, runs, reports. `run` has flushed and made durable whatever it wrote when it returns.
+pub fn main<A: Arguments>(tool: &'static str, run: impl FnOnce(A) -> Result<Status>) -> ExitCode {
+    let args = A::parse();
+    report::start(tool, args.common().level());
+    match run(args) {
+        Ok(status) => status.into(),
+        Err(error) => {
+            report::error(&error);
+            error.kind.into()
+        }
+    }
+}

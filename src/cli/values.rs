@@ -1,0 +1,115 @@
+//! Sizes, rates, durations and times as people write them on a command line.
+//!
+//! The functions have the shape of a clap value parser: `fn(&str) -> Result<T, String>`.
+
+use std::time::Duration;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+const UNITS: [(&str, u64); 9] = [
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+];
+
+/// Bytes: `8MiB`, `5GB`, or a bare number of bytes.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "" => 1,
+        _ => UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor).ok_or_else(size_help)?,
+    };
+    let number: u64 = number.parse().map_err(|_| size_help())?;
+    number.checked_mul(factor).ok_or_else(|| "larger than 2^64 bytes".to_owned())
+}
+
+fn size_help() -> String {
+    "a size is a whole number with B, KiB, MiB, GiB, TiB, kB, MB, GB or TB, such as 8MiB".to_owned()
+}
+
+/// Bytes a second: `50MiB/s`.
+pub fn parse_rate(text: &str) -> Result<u64, String> {
+    let size = text.strip_suffix("/s").ok_or("a rate is a size a second, such as 50MiB/s")?;
+    match parse_size(size)? {
+        0 => Err("a rate of zero would never end".to_owned()),
+        rate => Ok(rate),
+    }
+}
+
+/// `90s`, `15min`, `36h`, `7d`, `2w`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let help = "a duration is a whole number with s, min, h, d or w, such as 36h";
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let seconds: u64 = match unit {
+        "s" => 1,
+        "min" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        "w" => 604_800,
+        _ => return Err(help.to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| help.to_owned())?;
+    let total = number.checked_mul(seconds).ok_or("longer than 2^64 seconds")?;
+    Ok(Duration::from_secs(total))
+}
+
+/// RFC 3339, or as PostgreSQL prints it (`2026-11-23 01:40:00.123+00`); always with a zone.
+pub fn parse_time(text: &str) -> Result<OffsetDateTime, String> {
+    let help = "a time needs a zone: 2026-11-23T01:40:00Z or 2026-11-23 01:40:00+00";
+    let mut normal = text.trim().replacen(' ', "T", 1);
+    if let Some(zone) = normal.rfind(['+', '-']).filter(|at| *at > "2026-11-23T".len()) {
+        match normal.len() - zone {
+            3 => normal.push_str(":00"),
+            5 => normal.insert(zone + 3, ':'),
+            _ => {}
+        }
+    }
+    OffsetDateTime::parse(&normal, &Rfc3339).map_err(|_| help.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("8MiB"), Ok(8 << 20));
+        assert_eq!(parse_size("5GB"), Ok(5_000_000_000));
+        assert_eq!(parse_size("0"), Ok(0));
+        for bad in ["", "MiB", "8 MiB", "8mib", "-1", "1.5GiB", "99999999999TiB"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rates() {
+        assert_eq!(parse_rate("50MiB/s"), Ok(50 << 20));
+        assert!(parse_rate("50MiB").is_err());
+        assert!(parse_rate("0B/s").is_err());
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(parse_duration("7d"), Ok(Duration::from_secs(604_800)));
+        assert!(parse_duration("7").is_err());
+        assert!(parse_duration("7m").is_err(), "m could be months");
+    }
+
+    #[test]
+    fn times_need_a_zone() {
+        let expected = parse_time("2026-11-23T01:40:00Z").unwrap();
+        for same in ["2026-11-23 01:40:00+00", "2026-11-23 03:40:00+0200", "2026-11-22 20:10:00-05:30"] {
+            assert_eq!(parse_time(same).unwrap(), expected, "{same}");
+        }
+        assert!(parse_time("2026-11-23 01:40:00").is_err());
+        assert!(parse_time("2026-11-23").is_err());
+    }
+}

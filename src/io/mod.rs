@@ -1,0 +1,12 @@
+//! Where bytes come from and go to: stdin, stdout, files that appear only when complete, and the
+//! output of a command whose exit status decides.
+
+mod atomic;
+mod input;
+mod output;
+mod producer;
+
+pub use atomic::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
+pub use input::{Input, read_full};
+pub use output::Output;
+pub use producer::Producer;

@@ -1,0 +1,73 @@
+//! Output to stdout, or to a file that appears only when complete.
+
+use crate::error::{Error, IoContext, Result};
+use crate::io::AtomicFile;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+
+/// Where a tool's data goes. [`Output::finish`] is the last thing that can fail in every tool: without
+/// it a file never gets its name.
+#[must_use]
+pub enum Output {
+    /// Unbuffered: every tool writes in large pieces, and a buffer would need a flush that could be
+    /// forgotten.
+    Stdout(File),
+    File(AtomicFile),
+}
+
+impl Output {
+    /// `None` and `-` are stdout. Binary data does not go to a terminal unless `-` asks for it.
+    pub fn create(path: Option<&Path>) -> Result<Self> {
+        match path {
+            Some(path) if path.as_os_str() != "-" => Ok(Output::File(AtomicFile::create(path, 0o600)?)),
+            None if io::stdout().is_terminal() => Err(Error::usage("binary data would go to the terminal")
+                .hint("redirect stdout, or give -o FILE, or -o - if you mean it")),
+            _ => {
+                let fd = rustix::io::dup(rustix::stdio::stdout())
+                    .map_err(io::Error::from)
+                    .during("open stdout")?;
+                Ok(Output::Stdout(File::from(fd)))
+            }
+        }
+    }
+
+    pub fn name(&self) -> String {
+        match self {
+            Output::Stdout(_) => "stdout".to_owned(),
+            Output::File(file) => file.path().display().to_string(),
+        }
+    }
+
+    /// Makes the output complete: what was written to a file is synced and gets its name. An existing
+    /// file is replaced, as by a shell's `>`.
+    pub fn finish(self) -> Result<()> {
+        match self {
+            Output::Stdout(mut file) => file.flush().during("write stdout"),
+            Output::File(file) => file.commit(true),
+        }
+    }
+
+    /// Gives up: a file leaves nothing behind.
+    pub fn abandon(self) {
+        if let Output::File(file) = self {
+            file.abandon();
+        }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Output::Stdout(file) => file.write(buf),
+            Output::File(file) => file.write(buf),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Output::Stdout(file) => file.flush(),
+            Output::File(file) => file.flush(),
+        }
+    }
+}

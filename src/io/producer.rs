@@ -1,0 +1,83 @@
+//! `-- COMMAND…`: the output of a command, believed only after its exit status was seen.
+//!
+//! The end-of-file of a pipe is the same for a producer that finished and one that was killed. Whoever
+//! stores a stream must therefore ask for the status before calling it complete.
+
+use crate::error::{Error, IoContext, Kind, Result, Status};
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// A running command whose stdout is read here. Its stdin and stderr are ours.
+#[must_use]
+pub struct Producer {
+    name: String,
+    child: Child,
+    stdout: ChildStdout,
+}
+
+impl Producer {
+    /// `command`: the program and its arguments, not empty.
+    pub fn spawn(command: &[OsString]) -> Result<Self> {
+        let (program, arguments) =
+            command.split_first().ok_or_else(|| Error::usage("no command after --"))?;
+        let name = program.to_string_lossy().into_owned();
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| Error::io(format_args!("run {name}"), e))?;
+        let stdout = child.stdout.take().ok_or_else(|| Error::failed(format!("run {name}: no stdout")))?;
+        Ok(Producer { name, child, stdout })
+    }
+
+    /// To be called after end of file: 0 and 7 mean that the output is complete.
+    pub fn finish(self) -> Result<Status> {
+        let Producer { name, mut child, stdout } = self;
+        drop(stdout);
+        let status = child.wait().during(format_args!("wait for {name}"))?;
+        match (status.code(), status.signal()) {
+            (Some(0), _) => Ok(Status::Done),
+            (Some(7), _) => Ok(Status::Findings),
+            (Some(code), _) => Err(Error::new(
+                kind_of(code),
+                format!("{name} exited with {code}, its output is not complete"),
+            )),
+            (None, signal) => {
+                let signal = signal.unwrap_or_default();
+                Err(Error::failed(format!(
+                    "{name} was killed by signal {signal}, its output is not complete"
+                )))
+            }
+        }
+    }
+
+    /// Stops the command because its output is of no use any more, and reaps it.
+    pub fn kill(self) {
+        let Producer { mut child, stdout, .. } = self;
+        drop(stdout);
+        // Already gone is what we want; the failure that made us kill it is what gets reported.
+        let _already_gone = child.kill().is_err();
+        let _not_reaped = child.wait().is_err();
+    }
+}
+
+impl Read for Producer {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.stdout.read(buf)
+    }
+}
+
+/// A pgv tool's own exit status keeps its meaning through the tool that ran it.
+fn kind_of(code: i32) -> Kind {
+    match code {
+        2 => Kind::Usage,
+        3 => Kind::NotFound,
+        4 => Kind::Key,
+        5 => Kind::Damaged,
+        6 => Kind::Exists,
+        75 => Kind::Temporary,
+        _ => Kind::Failed,
+    }
+}
