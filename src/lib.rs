@@ -9,5 +9,7 @@ pub mod catalog;
 pub mod cli;
 pub mod error;
 pub mod io;
+pub mod manifest;
 pub mod pg;
 pub mod report;
+pub mod snap;

@@ -1,1 +1,90 @@
-fn main() {}
+//! `pgv-snap`: one PostgreSQL cluster as one tar stream on stdout.
+
+use clap::{Parser, ValueEnum};
+use pgv::catalog::Label;
+use pgv::cli::{self, Arguments, Common};
+use pgv::error::{IoContext, Result, Status};
+use pgv::snap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Back up a PostgreSQL cluster (13 to 18) as one tar stream on stdout
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// Connection string or URI; default: PG* variables, the local socket
+    #[arg(short, long, value_name = "CONNINFO", conflicts_with = "offline")]
+    dbname: Option<String>,
+    /// Back up a cluster that was shut down cleanly
+    #[arg(long, requires = "pgdata")]
+    offline: bool,
+    /// Write the pgv manifest, which increments need, to FILE
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// Write what is known of this backup to FILE, as JSON
+    #[arg(long, value_name = "FILE")]
+    facts: Option<PathBuf>,
+    /// The backup's label; default: the time now, such as 20261123-010000F
+    #[arg(long, value_name = "TEXT")]
+    label: Option<Label>,
+    /// Whether the server hurries its checkpoint
+    #[arg(long, value_enum, default_value = "spread")]
+    checkpoint: Checkpoint,
+    /// Whether the stream has the WAL that it needs to become consistent
+    #[arg(long, value_enum, default_value = "include")]
+    wal: Wal,
+    /// Read no faster than this, such as 50MiB/s
+    #[arg(long, value_parser = cli::parse_rate)]
+    rate: Option<u64>,
+    /// Print how many bytes there are to back up, and do nothing
+    #[arg(long)]
+    estimate: bool,
+    /// The data directory; default: the server's
+    pgdata: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Checkpoint {
+    Fast,
+    Spread,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Wal {
+    Include,
+    None,
+}
+
+impl Arguments for Args {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+}
+
+fn main() -> ExitCode {
+    cli::main("pgv-snap", run)
+}
+
+fn run(args: Args) -> Result<Status> {
+    let options = snap::Options {
+        progress: args.common.progress_wanted(),
+        conninfo: args.dbname,
+        offline: args.offline,
+        manifest: args.manifest,
+        facts: args.facts,
+        label: args.label,
+        fast: args.checkpoint == Checkpoint::Fast,
+        include_wal: args.wal == Wal::Include,
+        rate: args.rate,
+        data_directory: args.pgdata,
+    };
+    if !args.estimate {
+        return snap::run(&options);
+    }
+    let bytes = snap::estimate(&options)?;
+    writeln!(std::io::stdout(), "{bytes}").during("write stdout")?;
+    Ok(Status::Done)
+}

@@ -1,7 +1,12 @@
 //! What PostgreSQL looks like on disk and in its own files, for versions 13 to 18: the only holder of
 //! its names and numbers.
 
+pub mod backup_label;
+pub mod backup_manifest;
+pub mod control;
 mod lsn;
+pub mod page;
+pub mod relation;
 pub mod wal;
 
 pub use lsn::Lsn;

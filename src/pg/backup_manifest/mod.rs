@@ -1,0 +1,8 @@
+//! `backup_manifest`, PostgreSQL's own list of a backup's files, which `pg_verifybackup` checks.
+
+mod writer;
+
+pub use writer::Writer;
+
+/// The path below the data directory.
+pub const PATH: &str = "backup_manifest";

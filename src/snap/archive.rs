@@ -1,0 +1,169 @@
+//! Writes tar: ustar and GNU headers only, because PostgreSQL's own `pg_verifybackup` refuses pax.
+//!
+//! The tar crate's Builder writes the end marker when it is dropped, after an error as well, and so
+//! makes a failed archive look whole. Here only [`Archive::finish`] does.
+
+use crate::error::{Error, IoContext, Result};
+use std::io::Write;
+use tar::{EntryType, Header};
+
+const BLOCK: usize = 512;
+/// The length of a header's name field.
+const NAME_FIELD: usize = 100;
+
+/// Who a member belongs to, and when it was changed.
+#[derive(Clone, Copy, Debug)]
+pub struct Attributes {
+    /// Permission bits.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// Seconds since 1970.
+    pub mtime: i64,
+}
+
+#[must_use]
+pub struct Archive<W> {
+    sink: W,
+    written: u64,
+    /// Bytes that the present member still lacks.
+    missing: u64,
+    padding: usize,
+}
+
+impl<W: Write> Archive<W> {
+    pub fn new(sink: W) -> Self {
+        Archive { sink, written: 0, missing: 0, padding: 0 }
+    }
+
+    /// Bytes so far, headers and padding included.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// `name` without a slash at its end.
+    pub fn directory(&mut self, name: &[u8], attributes: Attributes) -> Result<()> {
+        let name = [name, b"/"].concat();
+        self.header(&name, EntryType::Directory, 0, attributes)
+    }
+
+    /// Exactly `size` bytes must follow through [`Archive::data`].
+    pub fn begin_file(&mut self, name: &[u8], size: u64, attributes: Attributes) -> Result<()> {
+        self.header(name, EntryType::Regular, size, attributes)?;
+        self.missing = size;
+        self.padding = padding(size);
+        self.pad_if_complete()
+    }
+
+    pub fn data(&mut self, data: &[u8]) -> Result<()> {
+        self.missing = self
+            .missing
+            .checked_sub(data.len() as u64)
+            .ok_or_else(|| Error::failed("more data than a member's header says"))?;
+        self.put(data)?;
+        self.pad_if_complete()
+    }
+
+    /// Writes the end marker and gives the sink back, flushed.
+    pub fn finish(mut self) -> Result<W> {
+        self.put(&[0; 2 * BLOCK])?;
+        self.sink.flush().during("write stdout")?;
+        Ok(self.sink)
+    }
+
+    fn header(&mut self, name: &[u8], kind: EntryType, size: u64, attributes: Attributes) -> Result<()> {
+        if self.missing > 0 {
+            return Err(Error::failed("less data than a member's header says"));
+        }
+        if name.len() > NAME_FIELD {
+            self.long_name(name)?;
+        }
+        let field = &name[..name.len().min(NAME_FIELD)];
+        let header = header(field, kind, size, attributes);
+        self.put(header.as_bytes())
+    }
+
+    /// A GNU `L` member that carries the next one's name.
+    fn long_name(&mut self, name: &[u8]) -> Result<()> {
+        let attributes = Attributes { mode: 0o644, uid: 0, gid: 0, mtime: 0 };
+        let size = name.len() as u64 + 1;
+        let header = header(b"././@LongLink", EntryType::GNULongName, size, attributes);
+        self.put(header.as_bytes())?;
+        self.put(name)?;
+        self.put(&vec![0; 1 + padding(size)])
+    }
+
+    fn pad_if_complete(&mut self) -> Result<()> {
+        match self.missing {
+            0 => {
+                let padding = std::mem::take(&mut self.padding);
+                self.put(&[0; BLOCK][..padding])
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn put(&mut self, data: &[u8]) -> Result<()> {
+        self.written += data.len() as u64;
+        self.sink.write_all(data).during("write stdout")
+    }
+}
+
+fn padding(size: u64) -> usize {
+    (size.next_multiple_of(BLOCK as u64) - size) as usize
+}
+
+/// `name` fits its field. The tar crate's own setter would drop a leading `./`.
+fn header(name: &[u8], kind: EntryType, size: u64, attributes: Attributes) -> Header {
+    let mut header = Header::new_gnu();
+    header.as_mut_bytes()[..name.len()].copy_from_slice(name);
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(attributes.mode);
+    header.set_uid(u64::from(attributes.uid));
+    header.set_gid(u64::from(attributes.gid));
+    header.set_mtime(u64::try_from(attributes.mtime).unwrap_or(0));
+    header.set_cksum();
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    const ATTRIBUTES: Attributes = Attributes { mode: 0o600, uid: 1, gid: 2, mtime: 3 };
+
+    #[test]
+    fn long_names_and_contents_come_back() {
+        let long = "d/".repeat(80) + "f";
+        let mut archive = Archive::new(Vec::new());
+        archive.directory(b".", ATTRIBUTES).unwrap();
+        for name in [b"x".as_slice(), long.as_bytes(), &[b'n'; 100]] {
+            archive.begin_file(name, 700, ATTRIBUTES).unwrap();
+            archive.data(&[7; 300]).unwrap();
+            archive.data(&[7; 400]).unwrap();
+        }
+        let bytes = archive.finish().unwrap();
+        let mut reader = tar::Archive::new(&bytes[..]);
+        let mut names = Vec::new();
+        for entry in reader.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut data = Vec::new();
+            entry.read_to_end(&mut data).unwrap();
+            assert!(data.is_empty() || data == [7; 700]);
+            names.push(String::from_utf8(entry.path_bytes().to_vec()).unwrap());
+        }
+        assert_eq!(names, ["./".to_owned(), "x".to_owned(), long, "n".repeat(100)]);
+    }
+
+    #[test]
+    fn a_member_must_have_the_size_it_announced() {
+        let mut archive = Archive::new(Vec::new());
+        archive.begin_file(b"x", 2, ATTRIBUTES).unwrap();
+        assert!(archive.data(&[0; 3]).is_err());
+        let mut archive = Archive::new(Vec::new());
+        archive.begin_file(b"x", 2, ATTRIBUTES).unwrap();
+        assert!(archive.directory(b"d", ATTRIBUTES).is_err());
+    }
+}

@@ -1,0 +1,203 @@
+//! The hashing thread: it sees every byte of the stream once, after it was written, and keeps both
+//! manifests. Reading, page checks and writing go on beside it.
+
+use crate::error::{Error, Result};
+use crate::manifest::{self, FileHasher, FileLine};
+use crate::pg::backup_manifest;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+
+/// Bytes of one buffer; a multiple of every page and hash block size.
+pub const BUFFER: usize = 1 << 20;
+/// All there are: they bound the memory of the data path to 8 MiB.
+const BUFFERS: usize = 8;
+
+/// A file whose bytes follow.
+pub struct Start {
+    pub path: Vec<u8>,
+    pub size: u64,
+    /// Seconds and nanoseconds.
+    pub mtime: (i64, i64),
+    /// What the pgv manifest says of it; `None` for what is made up by pgv or the backup itself.
+    pub listed: Option<Listed>,
+}
+
+pub struct Listed {
+    pub ctime: (i64, i64),
+    pub dev: u64,
+    pub ino: u64,
+    pub mode: u32,
+    pub racy: bool,
+    /// Hashed block by block.
+    pub relation: bool,
+}
+
+enum Message {
+    Start(Start),
+    Data(Vec<u8>, usize),
+    Small(Vec<u8>),
+    Unused(Vec<u8>),
+    End,
+}
+
+/// Where the pgv manifest goes, and how its blocks are hashed.
+pub struct Hashing<W> {
+    pub writer: manifest::Writer<W>,
+    pub key: [u8; 32],
+    pub block: usize,
+}
+
+/// The thread's results: both manifests, still without their ends.
+pub struct Books<W> {
+    pub backup_manifest: backup_manifest::Writer<BufWriter<File>>,
+    pub hashing: Option<Hashing<W>>,
+}
+
+/// The other end of the thread.
+#[must_use]
+pub struct Ledger<W> {
+    messages: SyncSender<Message>,
+    free: Receiver<Vec<u8>>,
+    thread: JoinHandle<Result<Books<W>>>,
+}
+
+impl<W: Write + Send + 'static> Ledger<W> {
+    pub fn start(books: Books<W>) -> Self {
+        let (messages, inbox) = sync_channel(64);
+        let (give_back, free) = channel();
+        for _ in 0..BUFFERS {
+            // The receiver is alive: it is right here.
+            let _received = give_back.send(vec![0; BUFFER]).is_ok();
+        }
+        let thread = std::thread::spawn(move || keep(books, &inbox, &give_back));
+        Ledger { messages, free, thread }
+    }
+
+    /// A buffer of [`BUFFER`] bytes; waits while all are in use.
+    pub fn buffer(&self) -> Result<Vec<u8>> {
+        self.free.recv().map_err(|_| stopped())
+    }
+
+    pub fn begin(&self, start: Start) -> Result<()> {
+        self.send(Message::Start(start))
+    }
+
+    /// Takes the buffer back; its first `len` bytes are the file's next.
+    pub fn data(&self, buffer: Vec<u8>, len: usize) -> Result<()> {
+        self.send(Message::Data(buffer, len))
+    }
+
+    /// Takes back a buffer whose bytes are in no list.
+    pub fn give_back(&self, buffer: Vec<u8>) -> Result<()> {
+        self.send(Message::Unused(buffer))
+    }
+
+    pub fn small(&self, data: Vec<u8>) -> Result<()> {
+        self.send(Message::Small(data))
+    }
+
+    pub fn end(&self) -> Result<()> {
+        self.send(Message::End)
+    }
+
+    /// Waits for the thread to catch up.
+    pub fn finish(self) -> Result<Books<W>> {
+        drop(self.messages);
+        self.thread.join().map_err(|_| Error::failed("the hashing thread died"))?
+    }
+
+    fn send(&self, message: Message) -> Result<()> {
+        self.messages.send(message).map_err(|_| stopped())
+    }
+}
+
+/// Said when the thread has ended early; its own error comes from [`Ledger::finish`].
+fn stopped() -> Error {
+    Error::failed("the manifest could not be kept")
+}
+
+struct Current {
+    start: Start,
+    crc32c: u32,
+    hasher: Option<FileHasher>,
+}
+
+fn keep<W: Write>(
+    mut books: Books<W>,
+    inbox: &Receiver<Message>,
+    free: &Sender<Vec<u8>>,
+) -> Result<Books<W>> {
+    let mut current: Option<Current> = None;
+    for message in inbox {
+        match message {
+            Message::Start(start) => current = Some(begin(start, books.hashing.as_ref())),
+            Message::Data(buffer, len) => {
+                add(&mut current, &buffer[..len]);
+                // Nobody waits for a buffer any more when the other side is gone.
+                let _unwanted = free.send(buffer).is_err();
+            }
+            Message::Unused(buffer) => {
+                let _unwanted = free.send(buffer).is_err();
+            }
+            Message::Small(data) => add(&mut current, &data),
+            Message::End => {
+                if let Some(done) = current.take() {
+                    enter(&mut books, done)?;
+                }
+            }
+        }
+    }
+    Ok(books)
+}
+
+fn begin<W>(start: Start, hashing: Option<&Hashing<W>>) -> Current {
+    let hasher = match (&start.listed, hashing) {
+        (Some(listed), Some(hashing)) => {
+            Some(FileHasher::new(&hashing.key, listed.relation.then_some(hashing.block)))
+        }
+        _ => None,
+    };
+    Current { start, crc32c: 0, hasher }
+}
+
+fn add(current: &mut Option<Current>, data: &[u8]) {
+    if let Some(file) = current {
+        file.crc32c = crc32c::crc32c_append(file.crc32c, data);
+        if let Some(hasher) = &mut file.hasher {
+            hasher.update(data);
+        }
+    }
+}
+
+fn enter<W: Write>(books: &mut Books<W>, done: Current) -> Result<()> {
+    let Current { start, crc32c, hasher } = done;
+    books.backup_manifest.file(&start.path, start.size, start.mtime.0, crc32c)?;
+    let (Some(listed), Some(hashing), Some(hasher)) = (start.listed, &mut books.hashing, hasher) else {
+        return Ok(());
+    };
+    let (path, path_hex) = match String::from_utf8(start.path) {
+        Ok(path) => (Some(path), None),
+        Err(error) => (None, Some(manifest::hex(error.as_bytes()))),
+    };
+    hashing.writer.file(&FileLine {
+        path,
+        path_hex,
+        size: start.size,
+        mtime: timestamp(start.mtime),
+        ctime: timestamp(listed.ctime),
+        dev: listed.dev,
+        ino: listed.ino,
+        mode: listed.mode,
+        racy: listed.racy,
+        kind: manifest::Kind::Whole,
+        crc32c: manifest::hex(&crc32c.to_le_bytes()),
+        blocks: None,
+        hashes: Some(hasher.finish()),
+    })
+}
+
+fn timestamp((seconds, nanoseconds): (i64, i64)) -> String {
+    format!("{seconds}.{nanoseconds:09}")
+}
