@@ -1,0 +1,89 @@
+# Sourced by the end-to-end tests: a scratch directory that user postgres may enter, clusters of any
+# major in it, and the pipes of pgv run as that user. A server refuses to run as root.
+# shellcheck shell=bash disable=SC2016  # $1 in sh -c '…' is for that shell
+
+: "${PGV_BIN:?the directory of the pgv binaries}" "${PGV_TEST_TOOLS:?the directory of make test-tools}"
+
+if [ "$(id -u)" -eq 0 ]; then
+  as_postgres() { runuser --user postgres -- "$@"; }
+else
+  as_postgres() { "$@"; }
+fi
+
+fail() {
+  echo "FAILED: $*" >&2
+  exit 1
+}
+
+# Sets `scratch` (short: a Unix socket's path has 107 bytes) and puts the binaries first in PATH.
+begin() {
+  scratch=$(mktemp --directory /tmp/pgv-e2e.XXXXXX)
+  trap end EXIT
+  mkdir "$scratch/bin"
+  cp "$PGV_BIN"/pgv-{snap,apply,crypt,s3,info} "$scratch/bin/"
+  [ "$(id -u)" -ne 0 ] || chown postgres "$scratch"
+  chmod 0755 "$scratch"
+  export PATH="$scratch/bin:$PATH" PGHOST=$scratch PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
+  # The caller's settings must not steer the tools under test.
+  unset PGV_REPO PGV_CLUSTER PGDATA PGSERVICE
+  as_postgres sh -c 'umask 077; pgv-crypt --generate-key >"$1"' sh "$scratch/key"
+  export PGV_KEY_FILE=$scratch/key
+}
+
+end() {
+  local status=$? pid
+  for pid in "$scratch"/*/postmaster.pid; do
+    [ -e "$pid" ] && kill -QUIT "$(head --lines=1 "$pid")" 2>/dev/null
+  done
+  if [ "$status" -eq 0 ]; then
+    rm --recursive --force "$scratch"
+  else
+    tail --lines=20 "$scratch"/*.log >&2 || true
+    echo "kept for inspection: $scratch" >&2
+  fi
+}
+
+# The directory of one major's server binaries, as user postgres can read it.
+server_bin() { # MAJOR
+  if [ -x "/usr/lib/postgresql/$1/bin/postgres" ]; then
+    echo "/usr/lib/postgresql/$1/bin"
+    return
+  fi
+  [ -x "$PGV_TEST_TOOLS/postgres/$1/bin/postgres" ] || fail "no PostgreSQL $1: run make test-tools"
+  [ -d "$scratch/pg$1" ] || cp --archive "$PGV_TEST_TOOLS/postgres/$1" "$scratch/pg$1"
+  echo "$scratch/pg$1/bin"
+}
+
+create_cluster() { # BIN DATA
+  as_postgres "$1/initdb" --pgdata="$2" --username=postgres --auth=trust --data-checksums --no-sync \
+    --locale=C --encoding=UTF8 >"$scratch/initdb.log"
+  as_postgres tee --append "$2/postgresql.conf" >/dev/null <<CONF
+listen_addresses = ''
+unix_socket_directories = '$scratch'
+fsync = off
+max_wal_size = 256MB
+shared_buffers = 64MB
+CONF
+}
+
+start_cluster() { # BIN DATA
+  as_postgres "$1/pg_ctl" --pgdata="$2" --log="$2.log" --wait --timeout=120 start >/dev/null ||
+    fail "the server in $2 does not start: $(tail --lines=5 "$2.log")"
+}
+
+stop_cluster() { # BIN DATA
+  as_postgres "$1/pg_ctl" --pgdata="$2" --wait --mode=fast stop >/dev/null
+}
+
+sql() { # SQL [DATABASE]
+  psql --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 --command="$1" "${2:-postgres}"
+}
+
+wait_until_promoted() {
+  local try
+  for try in $(seq 600); do
+    [ "$(sql 'select pg_is_in_recovery()' 2>/dev/null)" != f ] || return 0
+    sleep 0.1
+  done
+  fail "still in recovery after $try tries"
+}
