@@ -1,5 +1,5 @@
 # One profile for everything: zstd and the ciphers are useless unoptimised, and one build serves all.
-.PHONY: all check test test-tools demo
+.PHONY: all check test test-tools demo bench install
 
 TEST_TOOLS := target/test-tools
 
@@ -25,3 +25,18 @@ test: all test-tools
 
 demo: all
 	demo/run.sh
+
+# Needs root, PostgreSQL 15 and pgbackrest; three rounds take about five minutes.
+bench: all
+	bench/run.sh
+
+PREFIX ?= /usr/local
+BINARIES := pgv-snap pgv-apply pgv-crypt pgv-s3 pgv-info
+SCRIPTS := $(filter-out %.sh %.cron %.example,$(notdir $(wildcard scripts/pgv-*)))
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pgv
+	install -m 0755 $(BINARIES:%=target/release/%) $(SCRIPTS:%=scripts/%) $(DESTDIR)$(PREFIX)/bin/
+	install -m 0644 scripts/pgv-common.sh $(DESTDIR)$(PREFIX)/lib/pgv/
+	for page in man/*.[1-8]; do \
+	  install -D -m 0644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; done

@@ -1,0 +1,169 @@
+#!/usr/bin/env bash
+# make bench: the same cluster (about 2 GB: pgbench scale 50 and 4 million rows of text and jsonb) backed
+# up and restored by cat, tar | zstd | openssl, pg_basebackup | zstd | openssl, pgBackRest, and pgv, one
+# after the other, so that the figures of one run compare. Machines are noisy: read ratios, not seconds.
+# shellcheck disable=SC2016  # $1 in bash -c '…' is for that shell
+set -euo pipefail
+shopt -s inherit_errexit
+
+rounds=${PGV_BENCH_ROUNDS:-3}
+scale=${PGV_BENCH_SCALE:-50}
+rows=${PGV_BENCH_ROWS:-4000000}
+root=$(cd "$(dirname "$0")/.." && pwd)
+pg_bin=/usr/lib/postgresql/15/bin
+scratch=
+
+require() { # COMMAND PACKAGE
+  command -v "$1" >/dev/null || { echo "bench: $1 is missing: apt-get install $2" >&2; exit 2; }
+}
+
+as_postgres() { runuser --user postgres -- "$@"; }
+
+clean_up() {
+  [ ! -f "$scratch/data/postmaster.pid" ] || as_postgres "$pg_bin/pg_ctl" --pgdata="$scratch/data" --silent --mode=immediate stop || true
+  rm --recursive --force "$scratch"
+}
+
+make_cluster() {
+  as_postgres "$pg_bin/initdb" --pgdata="$scratch/data" --username=postgres --auth=trust --data-checksums --no-sync >/dev/null
+  as_postgres tee --append "$scratch/data/postgresql.conf" >/dev/null <<CONF
+listen_addresses = ''
+unix_socket_directories = '$scratch'
+shared_buffers = 256MB
+max_wal_size = 1GB
+fsync = off
+archive_mode = on
+archive_command = 'true'
+CONF
+  as_postgres "$pg_bin/pg_ctl" --pgdata="$scratch/data" --log="$scratch/log" --silent --wait start
+  "$pg_bin/pgbench" --initialize --quiet --scale="$scale" 2>/dev/null
+  psql --quiet --no-psqlrc --command="create table documents as
+    select id, repeat(md5(id::text) || ' ', 2) || md5((id % 1000)::text) body,
+      jsonb_build_object('id', id, 'name', md5((id * 7)::text), 'tags', jsonb_build_array(id % 10, id % 100)) meta
+    from generate_series(1, $rows) id; create index on documents (id); checkpoint"
+}
+
+# NAME COMMAND…: wall-clock seconds of one run, the caches as warm as the run before left them.
+measure() {
+  local name=$1 start stop
+  shift
+  start=$(date +%s.%N)
+  "$@" >/dev/null 2>"$scratch/stderr" || { echo "bench: $name failed:" >&2; cat "$scratch/stderr" >&2; exit 1; }
+  stop=$(date +%s.%N)
+  LC_ALL=C awk -v n="$name" -v a="$start" -v b="$stop" 'BEGIN { printf "%s %.2f\n", n, b - a }' | tee --append "$scratch/times"
+}
+
+backup_cat() { bash -c 'set -euo pipefail; find "$1" -type f -exec cat {} + | cat >"$2"' bash "$scratch/data" /dev/null; }
+
+backup_tar() {
+  bash -c 'set -euo pipefail; tar --create --directory="$1" . | zstd -3 -T2 --quiet |
+    openssl enc -aes-256-cbc -pbkdf2 -pass "file:$2" >"$3"' bash "$scratch/data" "$scratch/key" "$scratch/tar.out" || true
+}
+
+backup_pg_basebackup() {
+  bash -c 'set -euo pipefail; pg_basebackup --pgdata=- --format=tar --wal-method=none --checkpoint=fast --no-sync 2>/dev/null |
+    zstd -3 -T2 --quiet | openssl enc -aes-256-cbc -pbkdf2 -pass "file:$1" >"$2"' bash "$scratch/key" "$scratch/basebackup.out"
+}
+
+pgbackrest_() { as_postgres pgbackrest --config="$scratch/pgbackrest.conf" --stanza=bench "$@"; }
+
+backup_pgbackrest() { pgbackrest_ --type=full --no-archive-check backup; }
+
+backup_pgv() {
+  as_postgres env PATH="$scratch/bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
+    rm --force "$1"
+    pgv-s3 put "file://$1" -- pgv-crypt -e -- pgv-snap --manifest "$2/m" --facts "$2/f" "$2/data"' \
+    bash "$scratch/pgv.out" "$scratch"
+}
+
+restore_pgv() {
+  as_postgres env PATH="$scratch/bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
+    rm --recursive --force "$2/restored"
+    pgv-s3 get "file://$1" | pgv-crypt -d | pgv-apply "$2/restored"' bash "$scratch/pgv.out" "$scratch"
+}
+
+restore_pgbackrest() {
+  rm --recursive --force "$scratch/restored"
+  as_postgres mkdir --mode=0700 "$scratch/restored"
+  pgbackrest_ --pg1-path="$scratch/restored" restore
+}
+
+restore_tar() {
+  bash -c 'set -euo pipefail; rm --recursive --force "$3"; mkdir "$3"
+    openssl enc -d -aes-256-cbc -pbkdf2 -pass "file:$2" -in "$1" | zstd --decompress --quiet | tar --extract --directory="$3"; sync --file-system "$3"' \
+    bash "$scratch/tar.out" "$scratch/key" "$scratch/restored"
+}
+
+configure_pgbackrest() {
+  mkdir "$scratch/pgbackrest"
+  chown postgres "$scratch/pgbackrest"
+  cat >"$scratch/pgbackrest.conf" <<CONF
+[global]
+repo1-path=$scratch/pgbackrest
+repo1-cipher-type=aes-256-cbc
+repo1-cipher-pass=bench
+repo1-retention-full=1
+compress-type=zst
+compress-level=3
+process-max=2
+start-fast=y
+archive-check=n
+log-level-console=warn
+log-level-file=off
+lock-path=$scratch/pgbackrest-lock
+spool-path=$scratch/pgbackrest-spool
+[bench]
+pg1-path=$scratch/data
+pg1-port=5432
+pg1-socket-path=$scratch
+CONF
+  pgbackrest_ stanza-create --no-online
+}
+
+summary() {
+  echo
+  echo "median of $rounds, in seconds, and the ratio to pgv:"
+  LC_ALL=C sort --key=1,1 --key=2,2n "$scratch/times" | awk '{ v[$1] = v[$1] " " $2; n[$1]++ }
+    END { for (k in v) { split(v[k], t, " "); m[k] = t[int((n[k] + 1) / 2)] }
+      for (k in m) { base = (k ~ /^restore/) ? m["restore-pgv"] : m["backup-pgv"]; printf "%-22s %7.2f  %5.2f\n", k, m[k], m[k] / base } }' | sort
+  echo
+  echo "stored bytes:"
+  du --bytes "$scratch/tar.out" "$scratch/basebackup.out" "$scratch/pgv.out" | sed "s#$scratch/##"
+  du --bytes --summarize "$scratch/pgbackrest/backup" | sed "s#$scratch/##"
+}
+
+main() {
+  require pgbackrest pgbackrest
+  require zstd zstd
+  [ -x "$pg_bin/postgres" ] || { echo "bench: PostgreSQL 15 is missing: apt-get install postgresql-15" >&2; exit 2; }
+  [ "$(id -u)" -eq 0 ] || { echo "bench: run as root, it starts a server as user postgres" >&2; exit 2; }
+  scratch=$(mktemp --directory /var/tmp/pgv-bench.XXXXXX)
+  trap clean_up EXIT
+  chown postgres "$scratch"
+  chmod 0755 "$scratch"
+  mkdir "$scratch/bin"
+  cp "$root"/target/release/pgv-{snap,apply,crypt,s3,info} "$scratch/bin/"
+  "$scratch/bin/pgv-crypt" --generate-key >"$scratch/key"
+  chown postgres "$scratch/key"
+  chmod 0600 "$scratch/key"
+  export PGHOST=$scratch PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
+  make_cluster
+  du --summarize --human-readable "$scratch/data"
+  configure_pgbackrest
+  backup_cat
+  local round
+  for round in $(seq "$rounds"); do
+    echo "round $round"
+    measure backup-cat backup_cat
+    measure backup-tar backup_tar
+    measure backup-pg_basebackup backup_pg_basebackup
+    measure backup-pgbackrest backup_pgbackrest
+    measure backup-pgv backup_pgv
+    measure restore-tar restore_tar
+    measure restore-pgbackrest restore_pgbackrest
+    measure restore-pgv restore_pgv
+  done
+  summary
+}
+
+main
