@@ -7,6 +7,7 @@
 
 pub mod catalog;
 pub mod cli;
+pub mod crypt;
 pub mod error;
 pub mod io;
 pub mod manifest;

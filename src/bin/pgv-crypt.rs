@@ -1,1 +1,236 @@
-fn main() {}
+//! `pgv-crypt`: compress, encrypt and authenticate a stream, and the reverse.
+
+use pgv::cli::{self, Arguments, Common};
+use pgv::crypt::{self, Passphrase, SealOptions};
+use pgv::error::{Error, IoContext, Result, Status};
+use pgv::io::{Input, Output, Producer};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Seal a stream (compress, encrypt, authenticate) or open a sealed one
+#[derive(clap::Parser)]
+#[command(name = "pgv-crypt", version)]
+struct Args {
+    /// Compress, encrypt and authenticate
+    #[arg(short, long, group = "mode")]
+    encrypt: bool,
+    /// Authenticate, decrypt and decompress
+    #[arg(short, long, group = "mode")]
+    decrypt: bool,
+    /// Print a new key: one line, 256 random bits
+    #[arg(long, group = "mode")]
+    generate_key: bool,
+    /// File holding the key; repeated, the first seals and all open
+    #[arg(short, long, value_name = "FILE")]
+    key_file: Vec<PathBuf>,
+    /// Read the key from this open descriptor
+    #[arg(long, value_name = "N")]
+    key_fd: Option<u32>,
+    /// Bind the stream to this text; the same is needed to open it
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    context: OsString,
+    /// PBKDF2 iterations [default: 600000, 1000 for a generated key]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    iter: Option<u32>,
+    /// zstd level, 1 to 19
+    #[arg(long, env = "PGV_LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
+    level: i32,
+    /// Threads that compress or decompress [default: one for each core]
+    #[arg(long, value_name = "N", env = "PGV_JOBS", value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: Option<u16>,
+    /// Write to this file, which appears only when complete
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Read this file [default: stdin]
+    #[arg(value_name = "FILE", conflicts_with = "command")]
+    file: Option<PathBuf>,
+    /// Seal the output of COMMAND, as complete only if it exits 0 or 7
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "decrypt")]
+    command: Vec<OsString>,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Arguments for Args {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+}
+
+fn main() -> ExitCode {
+    cli::main("pgv-crypt", run)
+}
+
+fn run(args: Args) -> Result<Status> {
+    match (args.encrypt, args.decrypt, args.generate_key) {
+        (true, _, _) => encrypt(&args),
+        (_, true, _) => decrypt(&args).map(|()| Status::Done),
+        (_, _, true) => generate_key(&args).map(|()| Status::Done),
+        _ => Err(Error::usage("give --encrypt, --decrypt or --generate-key")),
+    }
+}
+
+/// A key is text, made to be looked at: a terminal is as good a place for it as any.
+fn generate_key(args: &Args) -> Result<()> {
+    let mut output = Output::create(Some(args.output.as_deref().unwrap_or(Path::new("-"))))?;
+    let line = [Passphrase::generate()?.as_bytes(), b"\n"].concat();
+    let written = output.write_all(&line).during(format_args!("write {}", output.name()));
+    finish(output, written)
+}
+
+fn encrypt(args: &Args) -> Result<Status> {
+    let keys = read_keys(args)?;
+    let passphrase = keys.first().ok_or_else(|| Error::usage("no key"))?;
+    let options = SealOptions {
+        passphrase,
+        context: args.context.as_encoded_bytes(),
+        iterations: args.iter.unwrap_or_else(|| passphrase.default_iterations()),
+        level: args.level,
+        jobs: jobs(args),
+    };
+    if !args.command.is_empty() {
+        return encrypt_command(args, &options);
+    }
+    let input = Input::open(args.file.as_deref())?;
+    refuse_same_file(&input, args.output.as_deref())?;
+    widen(input.file());
+    let mut output = create_output(args)?;
+    let sealed = crypt::seal(input, &mut output, &options, || Ok(()));
+    finish(output, sealed).map(|_| Status::Done)
+}
+
+/// The command is asked for its status after its end of file and before the END record.
+fn encrypt_command(args: &Args, options: &SealOptions<'_>) -> Result<Status> {
+    let mut producer = Producer::spawn(&args.command)?;
+    let stdout = producer.take_stdout()?;
+    let mut output = match create_output(args) {
+        Ok(output) => output,
+        Err(error) => {
+            producer.kill();
+            return Err(error);
+        }
+    };
+    let mut status = Status::Done;
+    let mut running = Some(producer);
+    let sealed = crypt::seal(stdout, &mut output, options, || {
+        if let Some(producer) = running.take() {
+            status = producer.finish()?;
+        }
+        Ok(())
+    });
+    if let Some(producer) = running.take() {
+        producer.kill();
+    }
+    finish(output, sealed).map(|_| status)
+}
+
+fn decrypt(args: &Args) -> Result<()> {
+    let keys = read_keys(args)?;
+    let input = Input::open(args.file.as_deref())?;
+    refuse_same_file(&input, args.output.as_deref())?;
+    widen(input.file());
+    let mut output = create_output(args)?;
+    let name = input.name().to_owned();
+    let opened = crypt::open(input, &mut output, &keys, args.context.as_encoded_bytes(), jobs(args));
+    finish(output, opened.map_err(|error| error.context(name))).map(|_| ())
+}
+
+/// The last step of every mode: complete and durable, or nothing under the final name.
+fn finish<T>(output: Output, result: Result<T>) -> Result<T> {
+    match result {
+        Ok(value) => output.finish().map(|()| value),
+        Err(error) => {
+            output.abandon();
+            Err(error)
+        }
+    }
+}
+
+/// What comes out of a sealed stream may well be text for a terminal; a sealed stream never is.
+fn create_output(args: &Args) -> Result<Output> {
+    let output = match &args.output {
+        None if args.decrypt => Output::create(Some(Path::new("-")))?,
+        output => Output::create(output.as_deref())?,
+    };
+    if let Output::Stdout(file) = &output {
+        widen(file);
+    }
+    Ok(output)
+}
+
+/// A pipe of 1 MiB instead of 64 KiB saves switches between the stages. What is no pipe, or may not
+/// grow, works as it is.
+fn widen(file: &File) {
+    let _as_it_is = rustix::pipe::fcntl_setpipe_size(file, 1 << 20).is_err();
+}
+
+fn jobs(args: &Args) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    args.jobs.map_or_else(cores, usize::from)
+}
+
+/// Options before the environment before the terminal. Values of -k are never printed: someone will
+/// give the key itself one day.
+fn read_keys(args: &Args) -> Result<Vec<Passphrase>> {
+    let mut keys = Vec::new();
+    if let Some(descriptor) = args.key_fd {
+        let path = PathBuf::from(format!("/dev/fd/{descriptor}"));
+        keys.push(read_key_file(&path, &format!("the key on descriptor {descriptor}"))?);
+    }
+    for (index, path) in args.key_file.iter().enumerate() {
+        keys.push(read_key_file(path, &format!("key file {} of --key-file", index + 1))?);
+    }
+    if keys.is_empty() {
+        keys = keys_of_environment()?;
+    }
+    if keys.is_empty() {
+        keys.push(ask_for_key(args.encrypt)?);
+    }
+    Ok(keys)
+}
+
+fn keys_of_environment() -> Result<Vec<Passphrase>> {
+    let Some(list) = std::env::var_os("PGV_KEY_FILE").filter(|list| !list.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let paths = std::env::split_paths(&list).enumerate();
+    paths
+        .map(|(index, path)| read_key_file(&path, &format!("key file {} of PGV_KEY_FILE", index + 1)))
+        .collect()
+}
+
+fn read_key_file(path: &Path, name: &str) -> Result<Passphrase> {
+    let file = File::open(path).during(format_args!("open {name}")).map_err(|error| {
+        Error::usage(error.message()).hint("it is the name of a file that is needed, never the key itself")
+    })?;
+    Passphrase::read(file, name)
+}
+
+fn ask_for_key(twice: bool) -> Result<Passphrase> {
+    let ask = |prompt: &str| {
+        rpassword::prompt_password(prompt).map_err(|error| {
+            Error::usage(format!("no key, and the terminal cannot be asked: {error}"))
+                .hint("give -k FILE or set PGV_KEY_FILE; pgv-crypt --generate-key makes a key")
+        })
+    };
+    let first = ask("passphrase: ")?;
+    if twice && ask("again: ")? != first {
+        return Err(Error::usage("the two passphrases differ"));
+    }
+    Passphrase::new(first.into_bytes(), "the passphrase")
+}
+
+fn refuse_same_file(input: &Input, output: Option<&Path>) -> Result<()> {
+    let identity = |m: &std::fs::Metadata| (m.dev(), m.ino());
+    let ours = input.file().metadata().during(format_args!("stat {}", input.name()))?;
+    let same =
+        output.and_then(|path| std::fs::metadata(path).ok()).is_some_and(|m| identity(&m) == identity(&ours));
+    match same {
+        true => Err(Error::usage(format!("{} is both input and output", input.name()))),
+        false => Ok(()),
+    }
+}

@@ -5,16 +5,14 @@
 
 use crate::error::{Error, IoContext, Kind, Result, Status};
 use std::ffi::OsString;
-use std::io::{self, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-/// A running command whose stdout is read here. Its stdin and stderr are ours.
+/// A running command. Its stdin and stderr are ours; its stdout is read by whoever took it.
 #[must_use]
 pub struct Producer {
     name: String,
     child: Child,
-    stdout: ChildStdout,
 }
 
 impl Producer {
@@ -23,19 +21,26 @@ impl Producer {
         let (program, arguments) =
             command.split_first().ok_or_else(|| Error::usage("no command after --"))?;
         let name = program.to_string_lossy().into_owned();
-        let mut child = Command::new(program)
+        let child = Command::new(program)
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|e| Error::io(format_args!("run {name}"), e))?;
-        let stdout = child.stdout.take().ok_or_else(|| Error::failed(format!("run {name}: no stdout")))?;
-        Ok(Producer { name, child, stdout })
+        Ok(Producer { name, child })
+    }
+
+    /// The command's output, to be read to its end.
+    pub fn take_stdout(&mut self) -> Result<ChildStdout> {
+        let name = &self.name;
+        self.child
+            .stdout
+            .take()
+            .ok_or_else(|| Error::failed(format!("run {name}: its stdout was taken before")))
     }
 
     /// To be called after end of file: 0 and 7 mean that the output is complete.
     pub fn finish(self) -> Result<Status> {
-        let Producer { name, mut child, stdout } = self;
-        drop(stdout);
+        let Producer { name, mut child } = self;
         let status = child.wait().during(format_args!("wait for {name}"))?;
         match (status.code(), status.signal()) {
             (Some(0), _) => Ok(Status::Done),
@@ -55,17 +60,10 @@ impl Producer {
 
     /// Stops the command because its output is of no use any more, and reaps it.
     pub fn kill(self) {
-        let Producer { mut child, stdout, .. } = self;
-        drop(stdout);
+        let Producer { mut child, .. } = self;
         // Already gone is what we want; the failure that made us kill it is what gets reported.
         let _already_gone = child.kill().is_err();
         let _not_reaped = child.wait().is_err();
-    }
-}
-
-impl Read for Producer {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.stdout.read(buf)
     }
 }
 

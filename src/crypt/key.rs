@@ -1,0 +1,147 @@
+//! Passphrases, key files, and the keys derived from them.
+
+use crate::crypt::format::{FIRST_LINE_BYTES, Header, TAG_BYTES};
+use crate::error::{Error, IoContext, Result};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use std::io::Read;
+use subtle::ConstantTimeEq;
+
+/// The longest passphrase that works alike by file, descriptor and openssl's own prompt, which stops
+/// at 512 bytes.
+const MAX_PASSPHRASE_BYTES: usize = 512;
+/// Contexts are object names; S3 keys end at 1024 bytes.
+pub const MAX_CONTEXT_BYTES: usize = 1023;
+const GENERATED_PREFIX: &str = "pgvkey1_";
+const GENERATED_BYTES: usize = 32;
+/// OWASP's figure for PBKDF2-HMAC-SHA256: a passphrase people can remember needs it.
+const ITERATIONS_PASSPHRASE: u32 = 600_000;
+/// 256 random bits need no stretching; 125 ms less for every WAL segment.
+const ITERATIONS_GENERATED: u32 = 1_000;
+
+/// A valid passphrase: 1 to 512 bytes, none of NUL, CR, LF. openssl silently cuts at these.
+#[derive(Clone)]
+pub struct Passphrase(Vec<u8>);
+
+impl Passphrase {
+    /// `name` says in errors where it came from; the passphrase itself never appears anywhere.
+    pub fn new(bytes: Vec<u8>, name: &str) -> Result<Self> {
+        let problem = match &bytes[..] {
+            [] => "is empty",
+            long if long.len() > MAX_PASSPHRASE_BYTES => "is longer than 512 bytes",
+            other if other.contains(&0) => "holds a NUL byte",
+            other if other.contains(&b'\r') => "holds a carriage return",
+            other if other.contains(&b'\n') => "holds more than one line",
+            _ => return Ok(Passphrase(bytes)),
+        };
+        Err(Error::usage(format!("{name} {problem}"))
+            .hint("a key file is one line: 1 to 512 bytes and at most one final newline")
+            .hint("pgv-crypt --generate-key makes one"))
+    }
+
+    /// Reads a key file: the passphrase and at most one final newline.
+    pub fn read(reader: impl Read, name: &str) -> Result<Self> {
+        let mut bytes = Vec::new();
+        let limit = MAX_PASSPHRASE_BYTES as u64 + 2;
+        reader.take(limit).read_to_end(&mut bytes).during(format_args!("read {name}"))?;
+        if bytes.last() == Some(&b'\n') {
+            bytes.pop();
+        }
+        Self::new(bytes, name)
+    }
+
+    /// A new key: `pgvkey1_` and 256 random bits.
+    pub fn generate() -> Result<Self> {
+        let mut random = [0u8; GENERATED_BYTES];
+        getrandom::fill(&mut random).map_err(|e| Error::failed(format!("read random bytes: {e}")))?;
+        Ok(Passphrase(format!("{GENERATED_PREFIX}{}", URL_SAFE_NO_PAD.encode(random)).into_bytes()))
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// What a writer uses unless told otherwise.
+    pub fn default_iterations(&self) -> u32 {
+        match self.is_generated() {
+            true => ITERATIONS_GENERATED,
+            false => ITERATIONS_PASSPHRASE,
+        }
+    }
+
+    fn is_generated(&self) -> bool {
+        let text = std::str::from_utf8(&self.0).ok().and_then(|text| text.strip_prefix(GENERATED_PREFIX));
+        text.is_some_and(|text| URL_SAFE_NO_PAD.decode(text).is_ok_and(|key| key.len() == GENERATED_BYTES))
+    }
+}
+
+/// What one stream is encrypted and authenticated with.
+pub(super) struct StreamKeys {
+    pub aes: [u8; 32],
+    pub iv: [u8; 16],
+    mac: Hmac<Sha256>,
+}
+
+impl StreamKeys {
+    /// `aes` and `iv` are what `openssl enc -pbkdf2 -md sha256` derives; the MAC key binds the whole
+    /// first line and the context as well.
+    pub fn derive(
+        passphrase: &Passphrase,
+        salt: &[u8; 8],
+        iterations: u32,
+        first_line: &[u8; FIRST_LINE_BYTES],
+        context: &[u8],
+    ) -> Result<Self> {
+        let mut derived = [0u8; 64];
+        pbkdf2::pbkdf2_hmac::<Sha256>(&passphrase.0, salt, iterations, &mut derived);
+        let mut outer = hmac(&derived)?;
+        outer.update(b"pgv1 mac");
+        outer.update(first_line);
+        outer.update(context);
+        let mut keys = StreamKeys { aes: [0; 32], iv: [0; 16], mac: hmac(&outer.finalize().into_bytes())? };
+        keys.aes.copy_from_slice(&derived[..32]);
+        keys.iv.copy_from_slice(&derived[32..48]);
+        Ok(keys)
+    }
+
+    pub fn tag(&self, header: &Header) -> [u8; TAG_BYTES] {
+        let mut mac = self.mac.clone();
+        mac.update(header.authenticated());
+        mac.finalize().into_bytes().into()
+    }
+
+    /// In constant time, before anything else looks at the header.
+    pub fn verifies(&self, header: &Header) -> bool {
+        self.tag(header).ct_eq(header.tag()).into()
+    }
+}
+
+fn hmac(key: &[u8]) -> Result<Hmac<Sha256>> {
+    Hmac::<Sha256>::new_from_slice(key).map_err(|e| Error::failed(format!("HMAC key: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypt::format;
+
+    #[test]
+    fn generated_keys_need_no_stretching() {
+        let key = Passphrase::generate().unwrap();
+        assert_eq!((key.as_bytes().len(), key.default_iterations()), (51, 1_000));
+        let other = Passphrase::new(b"pgvkey1_short".to_vec(), "key").unwrap();
+        assert_eq!(other.default_iterations(), 600_000);
+    }
+
+    #[test]
+    fn known_answer() {
+        let passphrase = Passphrase::new(b"correct horse battery staple".to_vec(), "key").unwrap();
+        let salt = [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef];
+        let keys = StreamKeys::derive(&passphrase, &salt, 1000, &format::first_line(1000), b"").unwrap();
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        assert_eq!(hex(&keys.aes), "9b2bb7b7492215b5984346a63d07a137a6ce32e53827e9dd206eefe4501c288c");
+        assert_eq!(hex(&keys.iv), "b18187694733877c6c93f3ce0be2fc5e");
+    }
+}

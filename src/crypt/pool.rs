@@ -1,0 +1,23 @@
+//! Buffers that go round instead of being allocated for every record: fresh pages would cost more than
+//! the hashing does.
+
+use std::sync::{Mutex, PoisonError};
+
+pub struct Pool(Mutex<Vec<Vec<u8>>>);
+
+impl Pool {
+    pub fn new() -> Self {
+        Pool(Mutex::new(Vec::new()))
+    }
+
+    /// An empty buffer, with whatever capacity it had.
+    pub fn take(&self) -> Vec<u8> {
+        let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        buffer.clear();
+        buffer
+    }
+
+    pub fn give(&self, buffer: Vec<u8>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+}

@@ -1,0 +1,242 @@
+//! The writer. One thread reads, `jobs` threads compress, digest and tag, and the calling thread runs
+//! the CBC chain, which is serial by nature, and writes.
+
+use crate::crypt::format::{
+    self, BLOCK_BYTES, CHUNK_BYTES, Fields, HEADER_BYTES, Header, PADDING, RecordKind, SALTED,
+};
+use crate::crypt::key::{MAX_CONTEXT_BYTES, Passphrase, StreamKeys};
+use crate::crypt::pool::Pool;
+use crate::error::{Error, IoContext, Result};
+use crate::io::read_full;
+use aes::cipher::inout::InOutBuf;
+use aes::cipher::{BlockEncryptMut, KeyIvInit};
+use sha2::{Digest, Sha256};
+use std::io::{Read, Write};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use zstd_safe::{CCtx, CParameter};
+
+pub struct SealOptions<'a> {
+    pub passphrase: &'a Passphrase,
+    /// Bound into the keys, never stored; the same bytes open the stream again.
+    pub context: &'a [u8],
+    pub iterations: u32,
+    /// zstd's level, 1 to 19.
+    pub level: i32,
+    /// Threads that compress.
+    pub jobs: usize,
+}
+
+/// A chunk of plaintext on its way to a worker, and where its record shall go.
+struct Job {
+    sequence: u64,
+    offset: u64,
+    plain: Vec<u8>,
+    done: SyncSender<Result<Vec<u8>>>,
+}
+
+/// The reader's last word: how many records and bytes there were.
+struct Total {
+    records: u64,
+    bytes: u64,
+}
+
+type Encryptor = cbc::Encryptor<aes::Aes256>;
+
+/// Seals all of `reader` into `writer`; returns the bytes read. `complete` is asked after the end of
+/// the input: its error leaves the stream without its END record, which no reader accepts.
+pub fn seal(
+    reader: impl Read + Send,
+    writer: &mut impl Write,
+    options: &SealOptions<'_>,
+    complete: impl FnOnce() -> Result<()>,
+) -> Result<u64> {
+    let mut salt = [0u8; format::SALT_BYTES];
+    getrandom::fill(&mut salt).map_err(|e| Error::failed(format!("read random bytes: {e}")))?;
+    seal_with_salt(reader, writer, options, salt, complete)
+}
+
+fn seal_with_salt(
+    reader: impl Read + Send,
+    writer: &mut impl Write,
+    options: &SealOptions<'_>,
+    salt: [u8; format::SALT_BYTES],
+    complete: impl FnOnce() -> Result<()>,
+) -> Result<u64> {
+    if options.context.len() > MAX_CONTEXT_BYTES {
+        return Err(Error::usage(format!("the context is longer than {MAX_CONTEXT_BYTES} bytes")));
+    }
+    let line = format::first_line(options.iterations);
+    let keys = StreamKeys::derive(options.passphrase, &salt, options.iterations, &line, options.context)?;
+    let mut chain = Encryptor::new(&keys.aes.into(), &keys.iv.into());
+    write(writer, &[&line[..], SALTED, &salt].concat())?;
+
+    let total = seal_records(reader, writer, options, &keys, &mut chain)?;
+    complete()?;
+    let mut end = Vec::with_capacity(HEADER_BYTES + BLOCK_BYTES);
+    let fields = Fields {
+        kind: RecordKind::End,
+        sequence: total.records,
+        offset: total.bytes,
+        payload_bytes: 0,
+        plain_bytes: 0,
+    };
+    let mut header = Header::new(&fields, &Sha256::digest(b"").into());
+    header.set_tag(&keys.tag(&header));
+    end.extend_from_slice(header.as_bytes());
+    end.extend_from_slice(&PADDING);
+    encrypt(&mut chain, &mut end);
+    write(writer, &end)?;
+    Ok(total.bytes)
+}
+
+fn seal_records(
+    reader: impl Read + Send,
+    writer: &mut impl Write,
+    options: &SealOptions<'_>,
+    keys: &StreamKeys,
+    chain: &mut Encryptor,
+) -> Result<Total> {
+    let jobs = options.jobs.max(1);
+    let (chunks, records) = (&Pool::new(), &Pool::new());
+    // `ordered` bounds how many records exist at any time.
+    let (ordered, in_order) = sync_channel::<Receiver<Result<Vec<u8>>>>(jobs + 1);
+    let (job_sender, job_receiver) = sync_channel::<Job>(jobs);
+    let job_receiver = &Mutex::new(job_receiver);
+    thread::scope(|scope| {
+        let reading = scope.spawn(move || read_chunks(reader, chunks, ordered, job_sender));
+        for _ in 0..jobs {
+            scope.spawn(move || work(job_receiver, options.level, keys, chunks, records));
+        }
+        let written = write_in_order(in_order, writer, chain, records);
+        let read = reading.join().unwrap_or_else(|_| Err(Error::failed("the reading thread stopped")));
+        // A writer that fails stops the reader without an error of its own.
+        written.and(read)
+    })
+}
+
+fn read_chunks(
+    mut reader: impl Read,
+    chunks: &Pool,
+    ordered: SyncSender<Receiver<Result<Vec<u8>>>>,
+    jobs: SyncSender<Job>,
+) -> Result<Total> {
+    let mut total = Total { records: 0, bytes: 0 };
+    loop {
+        let mut plain = chunks.take();
+        plain.resize(CHUNK_BYTES, 0);
+        let filled = read_full(&mut reader, &mut plain).during("read the input")?;
+        plain.truncate(filled);
+        if filled == 0 {
+            return Ok(total);
+        }
+        let (done, result) = sync_channel(1);
+        let job = Job { sequence: total.records, offset: total.bytes, plain, done };
+        total.records += 1;
+        total.bytes += filled as u64;
+        // Both fail only when the writing side gave up; its error is the one reported.
+        if ordered.send(result).is_err() || jobs.send(job).is_err() || filled < CHUNK_BYTES {
+            return Ok(total);
+        }
+    }
+}
+
+fn work(jobs: &Mutex<Receiver<Job>>, level: i32, keys: &StreamKeys, chunks: &Pool, records: &Pool) {
+    let mut context = compressor(level);
+    loop {
+        let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = next else { return };
+        let record = match &mut context {
+            Ok(context) => make_record(context, &job, keys, records.take()),
+            Err(error) => Err(Error::failed(error.message())),
+        };
+        chunks.give(job.plain);
+        // Fails when nobody waits any more: the writing side gave up.
+        let _unwanted = job.done.send(record).is_err();
+    }
+}
+
+fn compressor(level: i32) -> Result<CCtx<'static>> {
+    let mut context = CCtx::try_create().ok_or_else(|| Error::failed("zstd: out of memory"))?;
+    let parameters = [
+        CParameter::CompressionLevel(level),
+        CParameter::ContentSizeFlag(true),
+        CParameter::ChecksumFlag(true),
+    ];
+    for parameter in parameters {
+        context.set_parameter(parameter).map_err(zstd_error)?;
+    }
+    Ok(context)
+}
+
+fn zstd_error(code: usize) -> Error {
+    Error::failed(format!("zstd: {}", zstd_safe::get_error_name(code)))
+}
+
+/// The pad's length is known only after the payload's, so the payload is made behind the longest pad
+/// and moved up.
+fn make_record(context: &mut CCtx<'_>, job: &Job, keys: &StreamKeys, mut record: Vec<u8>) -> Result<Vec<u8>> {
+    const LONGEST_PAD: usize = BLOCK_BYTES - 1;
+    let made_at = HEADER_BYTES + LONGEST_PAD;
+    record.resize(made_at + zstd_safe::compress_bound(job.plain.len()), 0);
+    let payload_bytes = context.compress2(&mut record[made_at..], &job.plain).map_err(zstd_error)?;
+    let pad = format::pad_bytes(payload_bytes);
+    record.copy_within(made_at..made_at + payload_bytes, HEADER_BYTES + pad);
+    record[HEADER_BYTES..HEADER_BYTES + pad].fill(0);
+    record.truncate(HEADER_BYTES + pad + payload_bytes);
+    let digest = Sha256::digest(&record[HEADER_BYTES..]);
+    let fields = Fields {
+        kind: RecordKind::Data,
+        sequence: job.sequence,
+        offset: job.offset,
+        payload_bytes,
+        plain_bytes: job.plain.len(),
+    };
+    let mut header = Header::new(&fields, &digest.into());
+    header.set_tag(&keys.tag(&header));
+    record[..HEADER_BYTES].copy_from_slice(header.as_bytes());
+    Ok(record)
+}
+
+fn write_in_order(
+    in_order: Receiver<Receiver<Result<Vec<u8>>>>,
+    writer: &mut impl Write,
+    chain: &mut Encryptor,
+    records: &Pool,
+) -> Result<()> {
+    for result in in_order {
+        let mut record = result.recv().map_err(|_| Error::failed("a compressing thread stopped"))??;
+        encrypt(chain, &mut record);
+        write(writer, &record)?;
+        records.give(record);
+    }
+    Ok(())
+}
+
+/// `bytes` is a whole number of blocks, as every record is.
+fn encrypt(chain: &mut Encryptor, bytes: &mut [u8]) {
+    let (blocks, _empty) = InOutBuf::from(bytes).into_chunks();
+    chain.encrypt_blocks_inout_mut(blocks);
+}
+
+fn write(writer: &mut impl Write, bytes: &[u8]) -> Result<()> {
+    writer.write_all(bytes).during("write the sealed stream")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_empty_stream_is_known_byte_for_byte() {
+        let passphrase = Passphrase::new(b"correct horse battery staple".to_vec(), "key").unwrap();
+        let options =
+            SealOptions { passphrase: &passphrase, context: b"", iterations: 1000, level: 3, jobs: 1 };
+        let salt = [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef];
+        let mut stream = Vec::new();
+        seal_with_salt(&b""[..], &mut stream, &options, salt, || Ok(())).unwrap();
+        let hex: String = Sha256::digest(&stream).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, "c0a73e5103634f914db4d04e1e38d60d1ef34d84d89e662c2716ab46e263fe69");
+    }
+}
