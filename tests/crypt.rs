@@ -1,6 +1,8 @@
 //! pgv-crypt by its command line: every vector, what openssl and zstd make of it, damage of every
 //! kind, boundary lengths, exit statuses.
 
+#![allow(clippy::unwrap_used)] // a failing step of a test may stop it
+
 use proptest::prelude::*;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
