@@ -7,6 +7,7 @@ use crate::pg::backup_manifest;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 /// Bytes of one buffer; a multiple of every page and hash block size.
@@ -60,7 +61,9 @@ pub struct Books<W> {
 pub struct Ledger<W> {
     messages: SyncSender<Message>,
     free: Receiver<Vec<u8>>,
-    thread: JoinHandle<Result<Books<W>>>,
+    thread: JoinHandle<Option<Books<W>>>,
+    /// Why the thread ended early, if it did.
+    failure: Arc<Mutex<Option<Error>>>,
 }
 
 impl<W: Write + Send + 'static> Ledger<W> {
@@ -71,13 +74,24 @@ impl<W: Write + Send + 'static> Ledger<W> {
             // The receiver is alive: it is right here.
             let _received = give_back.send(vec![0; BUFFER]).is_ok();
         }
-        let thread = std::thread::spawn(move || keep(books, &inbox, &give_back));
-        Ledger { messages, free, thread }
+        let failure = Arc::new(Mutex::new(None));
+        let told = Arc::clone(&failure);
+        // The failure is told before the inbox closes, so whoever finds it closed finds the reason.
+        let thread = std::thread::spawn(move || match keep(books, &inbox, &give_back) {
+            Ok(books) => Some(books),
+            Err(error) => {
+                if let Ok(mut slot) = told.lock() {
+                    *slot = Some(error);
+                }
+                None
+            }
+        });
+        Ledger { messages, free, thread, failure }
     }
 
     /// A buffer of [`BUFFER`] bytes; waits while all are in use.
     pub fn buffer(&self) -> Result<Vec<u8>> {
-        self.free.recv().map_err(|_| stopped())
+        self.free.recv().map_err(|_| stopped(&self.failure))
     }
 
     pub fn begin(&self, start: Start) -> Result<()> {
@@ -105,17 +119,18 @@ impl<W: Write + Send + 'static> Ledger<W> {
     /// Waits for the thread to catch up.
     pub fn finish(self) -> Result<Books<W>> {
         drop(self.messages);
-        self.thread.join().map_err(|_| Error::failed("the hashing thread died"))?
+        self.thread.join().ok().flatten().ok_or_else(|| stopped(&self.failure))
     }
 
     fn send(&self, message: Message) -> Result<()> {
-        self.messages.send(message).map_err(|_| stopped())
+        self.messages.send(message).map_err(|_| stopped(&self.failure))
     }
 }
 
-/// Said when the thread has ended early; its own error comes from [`Ledger::finish`].
-fn stopped() -> Error {
-    Error::failed("the manifest could not be kept")
+/// The thread's own error.
+fn stopped(failure: &Mutex<Option<Error>>) -> Error {
+    let told = failure.lock().ok().and_then(|mut slot| slot.take());
+    told.unwrap_or_else(|| Error::failed("the hashing thread died"))
 }
 
 struct Current {

@@ -151,7 +151,7 @@ fn open(options: &Options) -> Result<Source> {
     };
     let control = Control::read(&root)?;
     control.check_layout()?;
-    if BUFFER % control.page_size() as usize != 0 {
+    if !BUFFER.is_multiple_of(control.page_size() as usize) {
         return Err(Error::damaged("impossible page size in pg_control"));
     }
     let (major, pg_version, checksums) = match &mut session {
