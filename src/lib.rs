@@ -14,3 +14,4 @@ pub mod manifest;
 pub mod pg;
 pub mod report;
 pub mod snap;
+pub mod store;

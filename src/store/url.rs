@@ -1,0 +1,92 @@
+//! Names of objects: `file:///path` and `s3://bucket/key`. A URL names one object, and with a slash at
+//! its end a directory; so `…/20261123-010000F/` never means `…/20261123-010000F_…I/` as well.
+
+use crate::error::{Error, Result};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scheme {
+    File,
+    S3,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Url {
+    scheme: Scheme,
+    /// `file://`: the absolute path; `s3://`: bucket, slash, key.
+    rest: String,
+}
+
+impl Url {
+    pub fn parse(text: &str) -> Result<Self> {
+        let bad = |why: &str| {
+            Error::usage(format!("\"{text}\" {why}"))
+                .hint("a URL is s3://bucket/key or file:///path, with / at its end for a directory")
+        };
+        let (scheme, rest) = match text.split_once("://") {
+            Some(("file", rest)) => (Scheme::File, rest),
+            Some(("s3", rest)) => (Scheme::S3, rest),
+            _ => return Err(bad("is not a URL of a store")),
+        };
+        if scheme == Scheme::File && !rest.starts_with('/') {
+            return Err(bad("is not an absolute path"));
+        }
+        if scheme == Scheme::S3 && (rest.is_empty() || rest.starts_with('/')) {
+            return Err(bad("names no bucket"));
+        }
+        if scheme == Scheme::File && rest.split('/').any(|part| part == "." || part == "..") {
+            return Err(bad("leaves its directory"));
+        }
+        if rest.contains('\0') {
+            return Err(bad("holds a NUL byte"));
+        }
+        Ok(Url { scheme, rest: rest.to_owned() })
+    }
+
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    pub fn is_directory(&self) -> bool {
+        self.rest.ends_with('/')
+    }
+
+    /// What lies below this directory.
+    pub fn join(&self, name: &str) -> Self {
+        let slash = if self.is_directory() { "" } else { "/" };
+        Url { scheme: self.scheme, rest: format!("{}{slash}{name}", self.rest) }
+    }
+
+    /// Of a `file://` URL.
+    pub fn path(&self) -> PathBuf {
+        Path::new(&self.rest).to_owned()
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.scheme {
+            Scheme::File => "file",
+            Scheme::S3 => "s3",
+        };
+        write!(f, "{scheme}://{}", self.rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_checked() {
+        for good in ["file:///a/b", "file:///a/", "s3://b/k", "s3://b/k/", "s3://b"] {
+            assert_eq!(Url::parse(good).unwrap().to_string(), good);
+        }
+        for bad in ["", "/a", "file://a", "file:///a/../b", "s3://", "s3:///k", "http://a/b"] {
+            assert!(Url::parse(bad).is_err(), "{bad}");
+        }
+        let directory = Url::parse("file:///a").unwrap();
+        assert_eq!(directory.join("b").to_string(), "file:///a/b");
+    }
+}

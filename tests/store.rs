@@ -1,0 +1,161 @@
+//! pgv-s3 on a directory, by its command line.
+
+#![allow(clippy::unwrap_used)] // a failing step of a test may stop it
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+struct Repository(tempfile::TempDir);
+
+impl Repository {
+    fn new() -> Self {
+        Repository(tempfile::tempdir().unwrap())
+    }
+
+    fn url(&self, name: &str) -> String {
+        format!("file://{}/{name}", self.0.path().display())
+    }
+
+    /// Every file below it, whatever its name.
+    fn files(&self) -> usize {
+        let found = Command::new("find").arg(self.0.path()).args(["-type", "f"]).output().unwrap();
+        String::from_utf8(found.stdout).unwrap().lines().count()
+    }
+}
+
+fn s3(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pgv-s3"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // A refusal does not read its input.
+    let _unread = stdin.write_all(input).is_err();
+    drop(stdin);
+    child.wait_with_output().unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn lines(output: &Output) -> Vec<String> {
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn put_get_stat_ls_rm() {
+    let repository = Repository::new();
+    let url = repository.url("a/b c/ü+%.pgv");
+    let put = s3(&["put", "--json", &url], b"hello");
+    assert_eq!(code(&put), 0);
+    let json: serde_json::Value = serde_json::from_slice(&put.stdout).unwrap();
+    assert_eq!(json["bytes"], 5);
+    assert_eq!(json["sha256"], "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");
+    assert_eq!(s3(&["get", &url], b"").stdout, b"hello");
+    assert!(String::from_utf8(s3(&["stat", "--json", &url], b"").stdout).unwrap().contains("\"bytes\":5"));
+    assert_eq!(lines(&s3(&["ls", &repository.url("a/")], b"")), [repository.url("a/b c/")]);
+    assert_eq!(lines(&s3(&["ls", "--recursive", &repository.url("")], b"")), [url.as_str()]);
+    assert_eq!(code(&s3(&["rm", &url], b"")), 0);
+    assert_eq!(code(&s3(&["get", &url], b"")), 3);
+    assert_eq!(code(&s3(&["rm", &url], b"")), 3);
+}
+
+#[test]
+fn put_never_replaces_unless_told() {
+    let repository = Repository::new();
+    let url = repository.url("x");
+    assert_eq!(code(&s3(&["put", &url], b"one")), 0);
+    assert_eq!(code(&s3(&["put", &url], b"two")), 6);
+    assert_eq!(s3(&["get", &url], b"").stdout, b"one");
+    assert_eq!(code(&s3(&["put", "--replace", &url], b"two")), 0);
+    assert_eq!(s3(&["get", &url], b"").stdout, b"two");
+    assert_eq!(repository.files(), 1);
+}
+
+#[test]
+fn a_command_decides_by_its_status() {
+    let repository = Repository::new();
+    for (script, expected, stored) in [
+        ("echo x", 0, true),
+        ("echo x; exit 7", 7, true),
+        ("echo x; exit 5", 5, false),
+        ("echo x; kill -9 $$", 1, false),
+    ] {
+        let url = repository.url("x");
+        let put = s3(&["put", &url, "--", "sh", "-c", script], b"");
+        assert_eq!(code(&put), expected, "{script}: {}", String::from_utf8_lossy(&put.stderr));
+        assert_eq!(repository.files(), usize::from(stored), "{script}");
+        if stored {
+            assert_eq!(code(&s3(&["rm", &url], b"")), 0);
+        }
+    }
+    assert_eq!(code(&s3(&["put", &repository.url("y"), "--", "/no/such/command"], b"")), 1);
+    assert_eq!(repository.files(), 0);
+}
+
+#[test]
+fn recursive_never_crosses_a_name() {
+    let repository = Repository::new();
+    for name in ["20261123-010000F/a", "20261123-010000F/b", "20261123-010000F_20261124-010000I/a"] {
+        assert_eq!(code(&s3(&["put", &repository.url(name)], b"x")), 0);
+    }
+    let full = repository.url("20261123-010000F/");
+    assert_eq!(lines(&s3(&["rm", "--recursive", "--dry-run", &full], b"")).len(), 2);
+    assert_eq!(repository.files(), 3, "a dry run removes nothing");
+    assert_eq!(code(&s3(&["rm", "--recursive", full.trim_end_matches('/')], b"")), 2);
+    assert_eq!(code(&s3(&["rm", &full], b"")), 2);
+    assert_eq!(code(&s3(&["rm", "--recursive", &full], b"")), 0);
+    assert_eq!(repository.files(), 1);
+}
+
+#[test]
+fn temporary_files_are_not_objects() {
+    let repository = Repository::new();
+    std::fs::write(repository.0.path().join(".pgv-tmp-0123"), "x").unwrap();
+    assert!(lines(&s3(&["ls", "--recursive", &repository.url("")], b"")).is_empty());
+}
+
+#[test]
+fn names_are_removed_from_stdin() {
+    let repository = Repository::new();
+    let (one, two) = (repository.url("1"), repository.url("2"));
+    for url in [&one, &two] {
+        assert_eq!(code(&s3(&["put", url], b"x")), 0);
+    }
+    assert_eq!(code(&s3(&["rm", "-"], format!("{one}\n{two}\n").as_bytes())), 0);
+    assert_eq!(repository.files(), 0);
+}
+
+#[test]
+fn a_full_disk_and_a_stopped_reader_are_errors() {
+    let repository = Repository::new();
+    let url = repository.url("x");
+    assert_eq!(code(&s3(&["put", &url], &[7; 100_000])), 0);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_pgv-s3"))
+        .args(["get", &url])
+        .stdout(full)
+        .stderr(Stdio::null())
+        .status();
+    assert_eq!(status.unwrap().code(), Some(1));
+    let script = "\"$1\" get \"$2\" | true; exit \"${PIPESTATUS[0]}\"";
+    let big = s3(&["put", "--replace", &url], &vec![7; 8 << 20]);
+    assert_eq!(code(&big), 0);
+    let stopped = Command::new("bash")
+        .args(["-c", script, "bash", env!("CARGO_BIN_EXE_pgv-s3"), &url])
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(stopped.code(), Some(1));
+}
+
+#[test]
+fn wrong_urls_are_usage_errors() {
+    for url in ["/a/b", "file://relative", "file:///a/../b", "http://a/b", "file:///a/"] {
+        assert_eq!(code(&s3(&["get", url], b"")), 2, "{url}");
+    }
+}
