@@ -19,6 +19,7 @@ check: test-tools
 test-tools:
 	tests/tools/install-debian.sh
 	tests/tools/install-postgres.sh $(TEST_TOOLS)/postgres
+	tests/tools/install-s3.sh $(TEST_TOOLS)/s3
 
 test: all test-tools
 	cargo test --release --locked

@@ -140,7 +140,7 @@ impl<T> IoContext<T> for io::Result<T> {
 }
 
 /// "no such file or directory" rather than "No such file or directory (os error 2)".
-fn io_reason(error: &io::Error) -> String {
+pub(crate) fn io_reason(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
     let mut chars = text.chars();

@@ -1,25 +1,24 @@
 //! `pgv-s3`: moves streams and names to and from a store.
 
-use pgv::cli::{self, Arguments, Common};
+use pgv::cli::{self, Arguments, Common, StoreOptions};
 use pgv::error::{Error, IoContext, Kind, Result, Status};
-use pgv::io::{AtomicFile, Input, Output, Producer};
-use pgv::store::{Entry, FileStore, Scheme, Url};
-use sha2::{Digest, Sha256};
+use pgv::io::{Input, Output};
+use pgv::store::{self, Entry, PutOptions, Range, Source, Store, Url, die_if_unread};
 use std::ffi::OsString;
-use std::io::{self, BufWriter, Read, Write};
-use std::path::PathBuf;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use time::format_description::well_known::Rfc3339;
 
-/// One piece of a copy; large enough that system calls cost nothing.
-const COPY_BYTES: usize = 1 << 20;
-
-/// Move streams to and from a directory (file:///path)
+/// Move streams to and from S3 (s3://bucket/key) or a directory (file:///path)
 #[derive(clap::Parser)]
 #[command(name = "pgv-s3", version)]
 struct Args {
     #[command(subcommand)]
     verb: Verb,
+    #[command(flatten)]
+    store: StoreOptions,
     #[command(flatten)]
     common: Common,
 }
@@ -27,27 +26,22 @@ struct Args {
 #[derive(clap::Subcommand)]
 enum Verb {
     /// Store stdin, FILE or the output of COMMAND as one object
-    Put {
-        /// Replace an object of that name
-        #[arg(long)]
-        replace: bool,
-        /// Print url, bytes and sha256 as one line of JSON
-        #[arg(long)]
-        json: bool,
-        url: String,
-        /// Store this file [default: stdin]
-        #[arg(value_name = "FILE", conflicts_with = "command")]
-        file: Option<PathBuf>,
-        /// Store the output of COMMAND, only if it exits 0 or 7
-        #[arg(last = true, value_name = "COMMAND")]
-        command: Vec<OsString>,
-    },
+    Put(PutArgs),
     /// Write an object to stdout
     Get {
         url: String,
         /// Write to this file, which appears only when complete
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
+        /// These bytes only, counted from 0, both included; without TO to the end
+        #[arg(long, value_name = "FROM-TO", value_parser = parse_range)]
+        range: Option<Range>,
+        /// Requests at once
+        #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+        jobs: u16,
+        /// Read no faster than this, such as 50MiB/s
+        #[arg(long, value_name = "RATE", value_parser = cli::parse_rate)]
+        rate: Option<u64>,
     },
     /// List a directory, one URL a line
     Ls {
@@ -79,10 +73,54 @@ enum Verb {
         /// All objects below a URL that ends with /
         #[arg(long)]
         recursive: bool,
+        /// What killed uploads left below a URL that ends with /
+        #[arg(long, conflicts_with = "recursive")]
+        uploads: bool,
+        /// Only those that began longer ago than this, such as 2d
+        #[arg(long, value_name = "DURATION", requires = "uploads", value_parser = cli::parse_duration)]
+        older_than: Option<Duration>,
         /// Print what would be removed
         #[arg(long)]
         dry_run: bool,
     },
+}
+
+#[derive(clap::Args)]
+struct PutArgs {
+    /// Replace an object of that name
+    #[arg(long)]
+    replace: bool,
+    /// How long the stream will be, roughly: parts are made to hold it
+    #[arg(long, value_name = "SIZE", value_parser = cli::parse_size)]
+    expected_size: Option<u64>,
+    /// Parts of exactly this size, 5MiB to 5GiB [default: 16MiB, growing in long streams]
+    #[arg(long, value_name = "SIZE", value_parser = cli::parse_size)]
+    part_size: Option<u64>,
+    /// Parts that the service takes of one object
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    max_parts: u32,
+    /// Parts on their way at once
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: u16,
+    /// The object's storage class, such as STANDARD_IA
+    #[arg(long, value_name = "CLASS")]
+    storage_class: Option<String>,
+    /// Encryption by the service: AES256, aws:kms or aws:kms=KEY
+    #[arg(long, value_name = "KIND")]
+    sse: Option<String>,
+    /// Read no faster than this, such as 50MiB/s
+    #[arg(long, value_name = "RATE", value_parser = cli::parse_rate)]
+    rate: Option<u64>,
+    /// Print url, bytes, sha256, crc64nvme and etag as one line of JSON
+    #[arg(long)]
+    json: bool,
+    url: String,
+    /// Store this file [default: stdin]
+    #[arg(value_name = "FILE", conflicts_with = "command")]
+    file: Option<PathBuf>,
+    /// Store the output of COMMAND, only if it exits 0 or 7
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
 }
 
 impl Arguments for Args {
@@ -96,148 +134,82 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<Status> {
+    let options = args.store;
     match args.verb {
-        Verb::Put { replace, json, url, file, command } => {
-            let put = Put { url: parse(&url)?, replace, json };
-            match command.is_empty() {
-                true => put.input(Input::open(file.as_deref())?).map(|()| Status::Done),
-                false => put.command(&command),
-            }
+        Verb::Put(put_args) => return put(put_args, &options),
+        Verb::Get { url, output, range, jobs, rate } => {
+            let (store, url) = open(&url, &options)?;
+            store::get(&store, &url, range, jobs.into(), rate, output.as_deref())
         }
-        Verb::Get { url, output } => get(&parse(&url)?, output).map(|()| Status::Done),
         Verb::Ls { url, recursive, long, json, null } => {
             let line = match (json, long) {
                 (true, _) => Line::Json,
                 (_, true) => Line::Long,
                 _ => Line::Url,
             };
-            list(&parse(&url)?, recursive, line, if null { '\0' } else { '\n' }).map(|()| Status::Done)
+            let (store, url) = open(&url, &options)?;
+            list(&store, &url, recursive, line, if null { '\0' } else { '\n' })
         }
-        Verb::Stat { url, json } => stat(&parse(&url)?, json).map(|()| Status::Done),
-        Verb::Rm { urls, recursive, dry_run } => remove_all(&urls, recursive, dry_run).map(|()| Status::Done),
-    }
-}
-
-fn parse(text: &str) -> Result<Url> {
-    let url = Url::parse(text)?;
-    match url.scheme() {
-        Scheme::File => Ok(url),
-        Scheme::S3 => Err(Error::usage(format!("{url}: this version stores in directories only"))
-            .hint("file:///path names one; a directory can be copied to a bucket by any tool")),
-    }
-}
-
-struct Put {
-    url: Url,
-    replace: bool,
-    json: bool,
-}
-
-/// What was stored.
-struct Stored {
-    bytes: u64,
-    sha256: String,
-}
-
-impl Put {
-    fn input(&self, mut input: Input) -> Result<()> {
-        let mut object = FileStore.create(&self.url, self.replace)?;
-        let copied = self.copy(&mut input, &mut object);
-        self.finish(object, copied)
-    }
-
-    /// The end of file of a dead producer looks like that of a finished one, so its exit status decides.
-    fn command(&self, command: &[OsString]) -> Result<Status> {
-        let mut object = FileStore.create(&self.url, self.replace)?;
-        let mut producer = match Producer::spawn(command) {
-            Ok(producer) => producer,
-            Err(error) => {
-                object.abandon();
-                return Err(error);
-            }
-        };
-        let copied = producer.take_stdout().and_then(|mut stdout| self.copy(&mut stdout, &mut object));
-        let finished = match copied {
-            Ok(stored) => producer.finish().map(|status| (stored, status)),
-            Err(error) => {
-                producer.kill();
-                Err(error)
-            }
-        };
-        match finished {
-            Ok((stored, status)) => self.finish(object, Ok(stored)).map(|()| status),
-            Err(error) => {
-                object.abandon();
-                Err(error)
-            }
+        Verb::Stat { url, json } => {
+            let (store, url) = open(&url, &options)?;
+            let entry = store.stat(&url)?;
+            print(&[describe(&entry, if json { Line::Json } else { Line::Long })])
+        }
+        Verb::Rm { urls, recursive, uploads, older_than, dry_run } => {
+            let what = match (recursive, uploads) {
+                (true, _) => Doomed::Below,
+                (_, true) => Doomed::Uploads(older_than.unwrap_or_default()),
+                _ => Doomed::Object,
+            };
+            remove_all(&urls, &what, dry_run, &options)
         }
     }
+    .map(|()| Status::Done)
+}
 
-    fn copy(&self, from: &mut impl Read, to: &mut AtomicFile) -> Result<Stored> {
-        let mut digest = Sha256::new();
-        let mut bytes = 0;
-        copy(from, to, &mut |piece| {
-            digest.update(piece);
-            bytes += piece.len() as u64;
-        })
-        .map_err(|error| error.context(format_args!("put {}", self.url)))?;
-        let sha256 = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Stored { bytes, sha256 })
-    }
+fn open(url: &str, options: &StoreOptions) -> Result<(Store, Url)> {
+    let url = Url::parse(url)?;
+    Ok((Store::open(&url, options)?, url))
+}
 
-    fn finish(&self, object: AtomicFile, copied: Result<Stored>) -> Result<()> {
-        let stored = match copied {
-            Ok(stored) => stored,
-            Err(error) => {
-                object.abandon();
-                return Err(error);
-            }
-        };
-        object.commit(self.replace)?;
-        if !self.json {
-            return Ok(());
-        }
-        let line = serde_json::json!({"url": self.url.to_string(), "bytes": stored.bytes, "sha256": stored.sha256,
-            "crc64nvme": null, "etag": null});
-        let mut output = stdout()?;
-        writeln!(output, "{line}").during("write stdout")?;
-        output.finish()
+/// `FROM-TO` or `FROM-`.
+fn parse_range(text: &str) -> std::result::Result<Range, String> {
+    let help = || "a range is FROM-TO or FROM-, in bytes counted from 0, both included".to_owned();
+    let (from, to) = text.split_once('-').ok_or_else(help)?;
+    let from: u64 = from.parse().map_err(|_| help())?;
+    let end = match to {
+        "" => None,
+        to => Some(to.parse::<u64>().ok().and_then(|to| to.checked_add(1)).ok_or_else(help)?),
+    };
+    match end.is_some_and(|end| end <= from) {
+        true => Err(help()),
+        false => Ok(Range { from, end }),
     }
 }
 
-fn get(url: &Url, output: Option<PathBuf>) -> Result<()> {
-    let mut object = FileStore.open(url)?;
-    let length = object.metadata().during(format_args!("get {url}"))?.len();
-    let mut output = Output::create(output.as_deref())?;
-    let mut bytes = 0;
-    let copied = copy(&mut object, &mut output, &mut |piece| bytes += piece.len() as u64);
-    let checked = copied.map_err(|error| error.context(format_args!("get {url}"))).and_then(|()| {
-        match bytes == length {
-            true => Ok(()),
-            false => Err(Error::damaged(format!("get {url}: {bytes} bytes instead of {length}"))),
-        }
-    });
-    match checked {
-        Ok(()) => output.finish(),
-        Err(error) => {
-            output.abandon();
-            Err(error)
-        }
+fn put(args: PutArgs, options: &StoreOptions) -> Result<Status> {
+    let (store, url) = open(&args.url, options)?;
+    let source = match args.command.is_empty() {
+        true => Source::Input(Input::open(args.file.as_deref())?),
+        false => Source::Command(&args.command),
+    };
+    let options = PutOptions {
+        rate: args.rate,
+        replace: args.replace,
+        expected_size: args.expected_size,
+        part_size: args.part_size,
+        max_parts: Some(args.max_parts),
+        jobs: args.jobs.into(),
+        storage_class: args.storage_class,
+        sse: args.sse,
+    };
+    let put = store::put(&store, &url, source, &options)?;
+    if args.json {
+        let line = serde_json::json!({"url": url.to_string(), "bytes": put.bytes, "sha256": put.sha256,
+            "crc64nvme": put.stored.crc64nvme, "etag": put.stored.etag});
+        print(&[line.to_string()])?;
     }
-}
-
-fn copy(from: &mut impl Read, to: &mut impl Write, seen: &mut dyn FnMut(&[u8])) -> Result<()> {
-    let mut buffer = vec![0u8; COPY_BYTES];
-    loop {
-        let length = match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Error::io("read", error)),
-        };
-        seen(&buffer[..length]);
-        to.write_all(&buffer[..length]).during("write")?;
-    }
+    Ok(put.status)
 }
 
 #[derive(Clone, Copy)]
@@ -248,16 +220,21 @@ enum Line {
 }
 
 fn stdout() -> Result<Output> {
-    Output::create(Some(std::path::Path::new("-")))
+    Output::create(Some(Path::new("-")))
 }
 
-fn list(url: &Url, recursive: bool, line: Line, end: char) -> Result<()> {
-    let mut output = BufWriter::new(stdout()?);
-    FileStore.list(url, recursive, &mut |entry| {
-        write!(output, "{}{end}", describe(&entry, line)).during("write stdout")
-    })?;
-    let output = output.into_inner().map_err(|error| error.into_error()).during("write stdout")?;
+fn print(lines: &[String]) -> Result<()> {
+    let mut output = stdout()?;
+    lines.iter().try_for_each(|line| writeln!(output, "{line}")).during("write stdout")?;
     output.finish()
+}
+
+fn list(store: &Store, url: &Url, recursive: bool, line: Line, end: char) -> Result<()> {
+    let mut output = BufWriter::new(stdout()?);
+    store.list(url, recursive, &mut |entry| {
+        write!(output, "{}{end}", describe(&entry, line)).map_err(die_if_unread).during("write stdout")
+    })?;
+    output.into_inner().map_err(|error| die_if_unread(error.into_error())).during("write stdout")?.finish()
 }
 
 fn describe(entry: &Entry, line: Line) -> String {
@@ -266,53 +243,85 @@ fn describe(entry: &Entry, line: Line) -> String {
         Line::Url => entry.url.to_string(),
         Line::Long => format!("{:>15} {} {}", entry.bytes, modified.unwrap_or_default(), entry.url),
         Line::Json => {
-            serde_json::json!({"url": entry.url.to_string(), "bytes": entry.bytes, "modified": modified, "etag": null})
-                .to_string()
+            serde_json::json!({"url": entry.url.to_string(), "bytes": entry.bytes, "modified": modified,
+            "etag": entry.etag})
+            .to_string()
         }
     }
 }
 
-fn stat(url: &Url, json: bool) -> Result<()> {
-    let entry = FileStore.stat(url)?;
-    let mut output = stdout()?;
-    writeln!(output, "{}", describe(&entry, if json { Line::Json } else { Line::Long }))
-        .during("write stdout")?;
-    output.finish()
+/// What `rm` removes of a URL.
+enum Doomed {
+    Object,
+    Below,
+    Uploads(Duration),
 }
 
-fn remove_all(urls: &[String], recursive: bool, dry_run: bool) -> Result<()> {
-    if urls != ["-"] {
-        return urls.iter().try_for_each(|url| remove(&parse(url)?, recursive, dry_run));
+/// In the order given. One that is not there does not keep the others, but is told at the end.
+fn remove_all(urls: &[String], what: &Doomed, dry_run: bool, options: &StoreOptions) -> Result<()> {
+    let mut store = None;
+    let mut absent = Ok(());
+    let mut each = |url: &str| -> Result<()> {
+        let url = Url::parse(url)?;
+        // Thousands of names may come, all of them in one store.
+        let (scheme, store) = match &mut store {
+            Some(store) => store,
+            none => none.insert((url.scheme(), Store::open(&url, options)?)),
+        };
+        if *scheme != url.scheme() {
+            return Err(Error::usage(format!("rm {url}: the URLs before it are of another kind of store")));
+        }
+        match remove(store, &url, what, dry_run) {
+            Err(error) if error.kind == Kind::NotFound => {
+                absent = Err(error);
+                Ok(())
+            }
+            done => done,
+        }
+    };
+    match urls == ["-"] {
+        true => io::stdin().lines().try_for_each(|line| each(&line.during("read stdin")?))?,
+        false => urls.iter().try_for_each(|url| each(url))?,
     }
-    for line in io::stdin().lines() {
-        remove(&parse(&line.during("read stdin")?)?, recursive, dry_run)?;
+    absent
+}
+
+fn remove(store: &Store, url: &Url, what: &Doomed, dry_run: bool) -> Result<()> {
+    match (what, url.is_directory()) {
+        (Doomed::Object, false) if dry_run => {
+            store.stat(url).and_then(|entry| print(&[entry.url.to_string()]))
+        }
+        (Doomed::Object, false) => store.remove(url),
+        (Doomed::Object, true) => Err(Error::usage(format!("rm {url}: a directory needs --recursive"))),
+        (_, false) => {
+            Err(Error::usage(format!("rm {url}: what is below a directory needs a URL that ends with /")))
+        }
+        (Doomed::Below, true) => remove_below(store, url, dry_run),
+        (Doomed::Uploads(older), true) => remove_uploads(store, url, *older, dry_run),
     }
-    Ok(())
 }
 
 /// The names first, then their removal: a listing that changes under it would be no plan.
-fn remove(url: &Url, recursive: bool, dry_run: bool) -> Result<()> {
+fn remove_below(store: &Store, url: &Url, dry_run: bool) -> Result<()> {
     let mut doomed = Vec::new();
-    match (url.is_directory(), recursive) {
-        (true, true) => FileStore.list(url, true, &mut |entry| {
-            doomed.push(entry.url);
-            Ok(())
-        })?,
-        (true, false) => return Err(Error::usage(format!("rm {url}: a directory needs --recursive"))),
-        (false, true) => {
-            return Err(Error::new(
-                Kind::Usage,
-                format!("rm {url}: --recursive needs a URL that ends with /"),
-            ));
-        }
-        (false, false) => doomed.push(url.clone()),
+    store.list(url, true, &mut |entry| {
+        doomed.push(entry.url);
+        Ok(())
+    })?;
+    match dry_run {
+        true => print(&doomed.iter().map(Url::to_string).collect::<Vec<_>>()),
+        false => store.remove_listed(&doomed),
     }
-    let mut output = BufWriter::new(stdout()?);
-    for url in doomed {
-        match dry_run {
-            true => writeln!(output, "{url}").during("write stdout")?,
-            false => FileStore.remove(&url)?,
-        }
+}
+
+fn remove_uploads(store: &Store, url: &Url, older: Duration, dry_run: bool) -> Result<()> {
+    let mut doomed = Vec::new();
+    store.leftovers(url, older, &mut |leftover| {
+        doomed.push(leftover);
+        Ok(())
+    })?;
+    match dry_run {
+        true => print(&doomed.iter().map(|leftover| leftover.url.to_string()).collect::<Vec<_>>()),
+        false => doomed.iter().try_for_each(|leftover| store.remove_leftover(leftover)),
     }
-    output.into_inner().map_err(|error| error.into_error()).during("write stdout")?.finish()
 }

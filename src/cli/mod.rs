@@ -1,8 +1,10 @@
 //! The common frame of the five mains: options all tools share, and how a result becomes messages
 //! and an exit status.
 
+mod store;
 mod values;
 
+pub use store::StoreOptions;
 pub use values::{parse_duration, parse_rate, parse_size, parse_time};
 
 use crate::error::{Kind, Result, Status};

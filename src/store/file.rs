@@ -3,12 +3,19 @@
 
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::io::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
-use crate::store::{Entry, Url};
+use crate::store::{Entry, Range, Url};
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
+
+/// Directories that pgv makes are its owner's alone; a directory with another mode is not pgv's.
+const DIRECTORY_MODE: u32 = 0o700;
+/// Directories removed above an object, at most: its set, its kind and its system in the layout of a
+/// repository, never the repository.
+const EMPTY_LEVELS: usize = 3;
 
 /// No state: every call names its object by URL.
 pub struct FileStore;
@@ -28,13 +35,20 @@ impl FileStore {
         AtomicFile::create(&path, 0o600)
     }
 
-    pub fn open(&self, url: &Url) -> Result<File> {
+    pub fn get(&self, url: &Url, range: Option<Range>) -> Result<Reader> {
         let path = object_path(url)?;
-        let file = File::open(&path).map_err(|error| missing_or_failed("get", url, error))?;
-        match file.metadata().during(format_args!("get {url}"))?.is_file() {
-            true => Ok(file),
-            false => Err(Error::not_found(format!("get {url}: it is not an object"))),
+        let mut file = File::open(&path).map_err(|error| missing_or_failed("get", url, error))?;
+        let metadata = file.metadata().during(format_args!("get {url}"))?;
+        if !metadata.is_file() {
+            return Err(Error::not_found(format!("get {url}: it is not an object")));
         }
+        let (from, end) = range.map_or((0, None), |range| (range.from, range.end));
+        if from > 0 && from >= metadata.len() {
+            return Err(Error::failed(format!("get {url}: it has no byte {from}")));
+        }
+        file.seek(SeekFrom::Start(from)).during(format_args!("get {url}"))?;
+        let end = end.map_or(metadata.len(), |end| end.min(metadata.len()));
+        Ok(Reader { file, left: end.saturating_sub(from), url: url.clone() })
     }
 
     pub fn stat(&self, url: &Url) -> Result<Entry> {
@@ -46,13 +60,36 @@ impl FileStore {
         }
     }
 
-    /// Calls `each` for what lies in `directory`, in the order of names; `recursive` for all objects
-    /// below it. A directory that is not there lists nothing, as a prefix without keys does. Memory: the
-    /// names of one directory for each level of the tree.
+    /// Memory: the names of one directory for each level of the tree.
     pub fn list(
         &self,
         directory: &Url,
         recursive: bool,
+        each: &mut dyn FnMut(Entry) -> Result<()>,
+    ) -> Result<()> {
+        self.walk(directory, recursive, false, each)
+    }
+
+    /// Temporary files below `directory` that were last written to longer than `older` ago.
+    pub fn leftovers(
+        &self,
+        directory: &Url,
+        older: Duration,
+        each: &mut dyn FnMut(Url) -> Result<()>,
+    ) -> Result<()> {
+        let limit = OffsetDateTime::from(SystemTime::now()) - older;
+        self.walk(directory, true, true, &mut |entry| match entry.modified {
+            Some(modified) if modified <= limit => each(entry.url),
+            _ => Ok(()),
+        })
+    }
+
+    /// Objects, or `temporary` files instead.
+    fn walk(
+        &self,
+        directory: &Url,
+        recursive: bool,
+        temporary: bool,
         each: &mut dyn FnMut(Entry) -> Result<()>,
     ) -> Result<()> {
         let path = directory.path();
@@ -69,15 +106,17 @@ impl FileStore {
             })?;
             // A directory compares as its name with a slash, so that the order is that of whole keys.
             let kind = item.file_type().during(format_args!("ls {directory}"))?;
-            if !name.starts_with(TEMPORARY_PREFIX) {
-                names.push(if kind.is_dir() { format!("{name}/") } else { name });
+            if kind.is_dir() {
+                names.push(format!("{name}/"));
+            } else if name.starts_with(TEMPORARY_PREFIX) == temporary {
+                names.push(name);
             }
         }
         names.sort_unstable();
         for name in names {
             let url = directory.join(&name);
             if recursive && url.is_directory() {
-                self.list(&url, true, each)?;
+                self.walk(&url, true, temporary, each)?;
                 continue;
             }
             match fs::metadata(url.path()) {
@@ -91,19 +130,46 @@ impl FileStore {
     }
 
     /// Removes one object, durably, and the directories above it that it leaves empty, as in S3 a
-    /// prefix without keys is not there.
+    /// prefix without keys is not there: three levels at most, and only such as pgv makes.
     pub fn remove(&self, url: &Url) -> Result<()> {
         let path = object_path(url)?;
         fs::remove_file(&path).map_err(|error| missing_or_failed("rm", url, error))?;
-        let mut directory = path.parent();
-        while let Some(parent) = directory {
-            if fs::remove_dir(parent).is_err() {
-                return sync_directory(parent);
+        let mut emptied = path.parent();
+        for _ in 0..EMPTY_LEVELS {
+            let Some(directory) = emptied.filter(|directory| is_of_pgv(directory)) else { break };
+            if fs::remove_dir(directory).is_err() {
+                break;
             }
-            directory = parent.parent();
+            emptied = directory.parent();
         }
-        Ok(())
+        emptied.map_or(Ok(()), sync_directory)
     }
+}
+
+/// The bytes of an object that were there when it was opened: fewer are an error.
+pub struct Reader {
+    file: File,
+    left: u64,
+    url: Url,
+}
+
+impl Read for Reader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(buf.len());
+        let length = self.file.read(&mut buf[..wanted])?;
+        if length == 0 && wanted > 0 {
+            let left = self.left;
+            return Err(Error::damaged(format!("get {}: it ends {left} bytes early", self.url)).into());
+        }
+        self.left -= length as u64;
+        Ok(length)
+    }
+}
+
+fn is_of_pgv(directory: &Path) -> bool {
+    let ours = rustix::process::geteuid().as_raw();
+    fs::symlink_metadata(directory)
+        .is_ok_and(|found| found.is_dir() && found.uid() == ours && found.mode() & 0o7777 == DIRECTORY_MODE)
 }
 
 fn object_path(url: &Url) -> Result<PathBuf> {
@@ -122,7 +188,7 @@ fn missing_or_failed(verb: &str, url: &Url, error: io::Error) -> Error {
 
 fn entry(url: Url, metadata: &fs::Metadata) -> Entry {
     let bytes = if url.is_directory() { 0 } else { metadata.len() };
-    Entry { url, bytes, modified: metadata.modified().ok().map(OffsetDateTime::from) }
+    Entry { url, bytes, modified: metadata.modified().ok().map(OffsetDateTime::from), etag: None }
 }
 
 /// Creates what is missing of `path`, each level made durable by a sync of the one above it.
@@ -132,7 +198,7 @@ fn create_directories(path: &Path) -> Result<()> {
     }
     let Some(parent) = path.parent() else { return Ok(()) };
     create_directories(parent)?;
-    match fs::DirBuilder::new().mode(0o700).create(path) {
+    match fs::DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
         Ok(()) => sync_directory(parent),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error).during_path("create", path),

@@ -44,6 +44,11 @@ impl Url {
         Ok(Url { scheme, rest: rest.to_owned() })
     }
 
+    /// A key as a listing gives it.
+    pub fn of_key(bucket: &str, key: &str) -> Self {
+        Url { scheme: Scheme::S3, rest: format!("{bucket}/{key}") }
+    }
+
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
@@ -56,6 +61,12 @@ impl Url {
     pub fn join(&self, name: &str) -> Self {
         let slash = if self.is_directory() { "" } else { "/" };
         Url { scheme: self.scheme, rest: format!("{}{slash}{name}", self.rest) }
+    }
+
+    /// Of an `s3://` URL: bucket and key, which ends with a slash if this is a directory, and is empty
+    /// for the whole bucket.
+    pub fn bucket_and_key(&self) -> (&str, &str) {
+        self.rest.split_once('/').unwrap_or((&self.rest, ""))
     }
 
     /// Of a `file://` URL.

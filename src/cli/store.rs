@@ -1,0 +1,26 @@
+//! How a store on S3 is reached: the same options and environment for every tool that reads one.
+
+use std::path::PathBuf;
+
+/// Of no meaning for `file://`. Credentials are not among them: they come by the AWS chain only
+/// (environment, profile, web identity, container, instance).
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct StoreOptions {
+    /// Where the S3 service is, if not at AWS
+    #[arg(long, global = true, env = "PGV_S3_ENDPOINT_URL", value_name = "URL", help_heading = "S3")]
+    pub endpoint_url: Option<String>,
+    /// The bucket's region [default: as in the AWS configuration; us-east-1 with an endpoint]
+    #[arg(long, global = true, env = "PGV_S3_REGION", value_name = "NAME", help_heading = "S3")]
+    pub region: Option<String>,
+    /// The profile in the AWS configuration files
+    #[arg(long, global = true, env = "PGV_S3_PROFILE", value_name = "NAME", help_heading = "S3")]
+    pub profile: Option<String>,
+    /// Name the bucket in the path, not in the host [default: yes with an endpoint, no at AWS]
+    #[arg(long, global = true, env = "PGV_S3_PATH_STYLE", value_name = "yes|no", help_heading = "S3",
+        num_args = 0..=1, require_equals = true, default_missing_value = "yes",
+        value_parser = clap::builder::BoolishValueParser::new())]
+    pub path_style: Option<bool>,
+    /// Trust these certificates (PEM) instead of the system's
+    #[arg(long, global = true, env = "PGV_S3_CA_FILE", value_name = "FILE", help_heading = "S3")]
+    pub ca_file: Option<PathBuf>,
+}

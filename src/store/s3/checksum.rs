@@ -1,0 +1,36 @@
+//! CRC-64/NVME, the checksum that S3 keeps of a whole object, however it was cut into parts.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use crc_fast::CrcAlgorithm::Crc64Nvme;
+
+pub fn of(bytes: &[u8]) -> u64 {
+    crc_fast::crc64_nvme(bytes)
+}
+
+/// Of what `first` is of, followed by `length` bytes that `second` is of.
+pub fn combine(first: u64, second: u64, length: u64) -> u64 {
+    crc_fast::checksum_combine(Crc64Nvme, first, second, length)
+}
+
+pub fn digest() -> crc_fast::Digest {
+    crc_fast::Digest::new(Crc64Nvme)
+}
+
+/// As S3 writes it: eight bytes, highest first, in base64.
+pub fn encode(crc: u64) -> String {
+    STANDARD.encode(crc.to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_check_value_and_parts() {
+        assert_eq!(of(b"123456789"), 0xae8b_1486_0a79_9888);
+        assert_eq!(combine(of(b"1234"), of(b"56789"), 5), of(b"123456789"));
+        assert_eq!(combine(0, of(b"123456789"), 9), of(b"123456789"));
+        assert_eq!(encode(0), "AAAAAAAAAAA=");
+    }
+}

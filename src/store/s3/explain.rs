@@ -1,0 +1,147 @@
+//! What a failed request means for a person and for a script. The rule for scripts: only a proof of
+//! absence is "not found"; a missing bucket or a missing right is not; what may pass is temporary.
+
+use crate::error::{Error, Kind, io_reason};
+use crate::store::s3::connect::is_distrust;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use std::fmt::Display;
+
+/// The parts of a failure that decide, whatever the operation was.
+pub struct Failure {
+    /// S3's own name for it, such as `NoSuchKey`; an answer to HEAD has none.
+    pub code: Option<String>,
+    /// 0 where there was no answer.
+    pub status: u16,
+    cause: Cause,
+    text: String,
+}
+
+enum Cause {
+    Answer,
+    /// The network, or a service that gave no proper answer.
+    Network,
+    Distrust,
+    Credentials,
+    Other,
+}
+
+impl<E> From<SdkError<E>> for Failure
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    fn from(error: SdkError<E>) -> Self {
+        let cause = match &error {
+            SdkError::ServiceError(_) => Cause::Answer,
+            SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Cause::Network,
+            SdkError::DispatchFailure(failure) if is_distrust(failure) => Cause::Distrust,
+            SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => Cause::Network,
+            // No type of the SDK's interface says so.
+            other if format!("{other:?}").contains("CredentialsNotLoaded") => Cause::Credentials,
+            _ => Cause::Other,
+        };
+        let status = error.raw_response().map_or(0, |raw| raw.status().as_u16());
+        let metadata = error.as_service_error().map(ProvideErrorMetadata::meta);
+        let code = metadata.and_then(|found| found.code()).map(str::to_owned);
+        let text = metadata.and_then(|found| found.message()).map_or_else(|| root(&error), str::to_owned);
+        Failure { code, status, cause, text }
+    }
+}
+
+/// The first cause of a chain of errors; what is around it only repeats that there was one.
+pub fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut first = error;
+    while let Some(cause) = first.source() {
+        first = cause;
+    }
+    first.downcast_ref::<std::io::Error>().map_or_else(|| first.to_string(), io_reason)
+}
+
+impl Failure {
+    pub fn is(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code)
+    }
+
+    /// A condition did not hold: something has the name already, or is writing to it now.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self.status, 409 | 412)
+            && matches!(
+                self.code.as_deref(),
+                None | Some("PreconditionFailed" | "ConditionalRequestConflict")
+            )
+    }
+
+    /// The service does not know something that was asked for, as opposed to finding it wrong.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.code.as_deref(), Some("NotImplemented" | "InvalidArgument" | "InvalidRequest"))
+    }
+
+    /// `what`: verb and URL.
+    pub fn explain(&self, what: impl Display) -> Error {
+        if !matches!(self.cause, Cause::Answer) {
+            return self.unanswered(what);
+        }
+        let failed = |text: &str| Error::failed(format!("{what}: {text}"));
+        match (self.code.as_deref().unwrap_or_default(), self.status) {
+            ("NoSuchKey", _) => Error::not_found(format!("{what}: no such object")),
+            ("NoSuchBucket", _) => failed("the bucket does not exist")
+                .hint("check the bucket's name and PGV_S3_ENDPOINT_URL; pgv makes no buckets"),
+            ("InvalidAccessKeyId", _) => failed("access denied: the service does not know this access key")
+                .hint("check AWS_ACCESS_KEY_ID or the profile, and PGV_S3_ENDPOINT_URL"),
+            ("SignatureDoesNotMatch", _) => failed("access denied: the signature does not match").hint(
+                "the secret key is wrong (AWS_SECRET_ACCESS_KEY or the profile), or not this access key's",
+            ),
+            ("ExpiredToken" | "TokenRefreshRequired" | "InvalidToken", _) => {
+                failed("access denied: the session token has expired or is invalid")
+            }
+            ("RequestTimeTooSkewed", _) => {
+                failed("access denied: the clocks differ too much").hint("set this machine's clock")
+            }
+            (
+                "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException",
+                _,
+            )
+            | (_, 301) => Error::usage(format!("{what}: the bucket is in another region: {}", self.text))
+                .hint("set PGV_S3_REGION"),
+            ("PreconditionFailed", _) | (_, 412) => {
+                Error::new(Kind::Exists, format!("{what}: it exists, nothing was overwritten"))
+            }
+            ("SlowDown" | "RequestTimeout" | "ConditionalRequestConflict" | "OperationAborted", _)
+            | (_, 429 | 500 | 502 | 503 | 504) => self.temporary(what),
+            (code, 401 | 403) => {
+                let code = if code.is_empty() || code == "AccessDenied" {
+                    String::new()
+                } else {
+                    format!(": {code}")
+                };
+                failed(&format!("access denied{code}"))
+                    .hint("the credentials lack the right for this, or are not for this bucket")
+            }
+            ("", status) => failed(&format!("the service answered {status}")),
+            (code, status) => failed(&format!("the service answered {status} {code}: {}", self.text)),
+        }
+    }
+
+    fn temporary(&self, what: impl Display) -> Error {
+        let code = self.code.as_deref().unwrap_or("no reason given");
+        Error::new(
+            Kind::Temporary,
+            format!("{what}: the service answered {} ({code}) to every attempt", self.status),
+        )
+    }
+
+    fn unanswered(&self, what: impl Display) -> Error {
+        let text = &self.text;
+        match self.cause {
+            Cause::Network => Error::new(Kind::Temporary, format!("{what}: no answer: {text}"))
+                .hint("check PGV_S3_ENDPOINT_URL and the network, or try again later"),
+            Cause::Distrust => {
+                Error::failed(format!("{what}: the server's certificate is not trusted: {text}"))
+                    .hint("--ca-file (PGV_S3_CA_FILE) names the authority of a service of your own")
+            }
+            Cause::Credentials => Error::usage(format!("{what}: no credentials for S3")).hint(
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, or give the machine a role",
+            ),
+            Cause::Answer | Cause::Other => Error::failed(format!("{what}: {text}")),
+        }
+    }
+}

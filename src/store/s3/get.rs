@@ -1,0 +1,261 @@
+//! A download: the object in pieces, a few on their way at once, handed out in order. A connection that
+//! breaks is taken up again at the byte where it stopped, and only of the same object (its ETag).
+//!
+//! Memory: as many pieces of 8 MiB as are asked for at once, and the one being read. Their buffers are
+//! used again: the allocator would keep what several threads take and give back.
+
+use crate::error::{Error, Kind, Result};
+use crate::store::s3::explain::{Failure, root};
+use crate::store::s3::{S3Store, checksum, object, stopped};
+use crate::store::{Range, Url};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::types::ChecksumMode;
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+const PIECE: u64 = 8 << 20;
+/// Broken connections in a row that brought next to nothing; the SDK's own attempts are below each.
+const BREAKS: u32 = 5;
+const PROGRESS: usize = 64 << 10;
+
+/// Reads to its end or fails: a short object is an error, never an end.
+pub struct Download {
+    store: S3Store,
+    object: Remote,
+    /// Of what is wanted: the first byte that no piece was asked for yet, and the end.
+    next: u64,
+    end: u64,
+    at_once: usize,
+    pieces: VecDeque<JoinHandle<Result<Vec<u8>>>>,
+    current: Vec<u8>,
+    /// Bytes of the current piece that were handed out.
+    read: usize,
+    check: Option<Check>,
+}
+
+/// The whole object's own checksum, asked for beside the first pieces.
+struct Check {
+    seen: crc_fast::Digest,
+    expected: JoinHandle<Option<String>>,
+}
+
+impl Download {
+    /// Asks for the first piece, whose answer says how long the object is.
+    pub fn begin(store: &S3Store, url: &Url, range: Option<Range>, at_once: usize) -> Result<Self> {
+        object(url)?;
+        let from = range.map_or(0, |range| range.from);
+        let wanted = range.and_then(|range| range.end).unwrap_or(u64::MAX);
+        let first_end = wanted.min(from.saturating_add(PIECE));
+        let mut object = Remote { client: store.client().clone(), url: url.clone(), etag: None };
+        let first = match store.block_on(object.ask(from, first_end)) {
+            Ok(first) => first,
+            // A range that begins beyond the end: of an empty object every range does.
+            Err(failure) if failure.status == 416 && from == 0 => return Self::empty(store, object),
+            Err(failure) if failure.status == 416 => {
+                return Err(Error::failed(format!("get {url}: it has no byte {from}")));
+            }
+            Err(failure) => return Err(failure.explain(format_args!("get {url}"))),
+        };
+        let (_, total) =
+            object.position(&first).filter(|(start, _)| *start == from).ok_or_else(|| object.no_range())?;
+        object.etag = first.e_tag().map(str::to_owned);
+        let end = wanted.min(total);
+        let next = first_end.min(end);
+        let piece = object.clone();
+        let piece =
+            store.inner.runtime.spawn(async move { piece.fetch(Vec::new(), from, next, Some(first)).await });
+        let check = range.is_none().then(|| Check {
+            seen: checksum::digest(),
+            expected: store.inner.runtime.spawn(object.clone().checksum()),
+        });
+        let pieces = VecDeque::from([piece]);
+        Ok(Download {
+            store: store.clone(),
+            object,
+            next,
+            end,
+            at_once,
+            pieces,
+            current: Vec::new(),
+            read: 0,
+            check,
+        })
+    }
+
+    fn empty(store: &S3Store, object: Remote) -> Result<Self> {
+        let entry = store.stat(&object.url)?;
+        if entry.bytes != 0 {
+            return Err(object.no_range());
+        }
+        let (store, pieces, current) = (store.clone(), VecDeque::new(), Vec::new());
+        Ok(Download { store, object, next: 0, end: 0, at_once: 1, pieces, current, read: 0, check: None })
+    }
+
+    /// The next piece; empty at the end.
+    fn advance(&mut self) -> Result<()> {
+        let mut spent = std::mem::take(&mut self.current);
+        self.read = 0;
+        while self.pieces.len() < self.at_once && self.next < self.end {
+            let (object, from, to) = (self.object.clone(), self.next, self.end.min(self.next + PIECE));
+            let buffer = std::mem::take(&mut spent);
+            self.pieces.push_back(
+                self.store.inner.runtime.spawn(async move { object.fetch(buffer, from, to, None).await }),
+            );
+            self.next = to;
+        }
+        match self.pieces.pop_front() {
+            Some(piece) => self.current = self.store.block_on(piece).map_err(stopped)??,
+            None => self.compare()?,
+        }
+        if let Some(check) = &mut self.check {
+            check.seen.update(&self.current);
+        }
+        Ok(())
+    }
+
+    fn compare(&mut self) -> Result<()> {
+        let Some(check) = self.check.take() else { return Ok(()) };
+        match self.store.block_on(check.expected).map_err(stopped)? {
+            Some(expected) if expected != checksum::encode(check.seen.finalize()) => {
+                Err(Error::damaged(format!("{}: its bytes do not have its checksum", self.object.what())))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Read for Download {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.read == self.current.len() && !buf.is_empty() {
+            self.advance()?;
+        }
+        let rest = &self.current[self.read..];
+        let length = buf.len().min(rest.len());
+        buf[..length].copy_from_slice(&rest[..length]);
+        self.read += length;
+        Ok(length)
+    }
+}
+
+/// The object on the other side.
+#[derive(Clone)]
+struct Remote {
+    client: Client,
+    url: Url,
+    /// Of the first answer: all others must be of the same content.
+    etag: Option<String>,
+}
+
+impl Remote {
+    /// The bytes from `from` to before `end`.
+    async fn ask(&self, from: u64, end: u64) -> std::result::Result<GetObjectOutput, Failure> {
+        let (bucket, key) = self.url.bucket_and_key();
+        let range = format!("bytes={from}-{}", end.saturating_sub(1));
+        let request =
+            self.client.get_object().bucket(bucket).key(key).range(range).set_if_match(self.etag.clone());
+        request.send().await.map_err(Failure::from)
+    }
+
+    /// A whole piece, however often its connection breaks.
+    async fn fetch(
+        &self,
+        mut piece: Vec<u8>,
+        from: u64,
+        end: u64,
+        first: Option<GetObjectOutput>,
+    ) -> Result<Vec<u8>> {
+        let length = usize::try_from(end - from).unwrap_or(usize::MAX);
+        piece.clear();
+        piece.reserve_exact(length);
+        let (mut answer, mut breaks) = (first, 0);
+        loop {
+            let at = from + piece.len() as u64;
+            let reading = match answer.take() {
+                Some(first) => first,
+                None => self.ask(at, end).await.map_err(|failure| self.changed(&failure))?,
+            };
+            self.same(&reading, at)?;
+            let before = piece.len();
+            let broken = read_body(reading, &mut piece, length).await;
+            if piece.len() == length {
+                return Ok(piece);
+            }
+            if piece.len() > length {
+                return Err(self.no_range());
+            }
+            breaks = if piece.len() - before >= PROGRESS { 0 } else { breaks + 1 };
+            if breaks == BREAKS {
+                let text = broken.unwrap_or_else(|| "the answers are too short".to_owned());
+                return Err(Error::new(
+                    Kind::Temporary,
+                    format!("{}: the connection broke: {text}", self.what()),
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(100 << breaks)).await;
+        }
+    }
+
+    fn same(&self, answer: &GetObjectOutput, from: u64) -> Result<()> {
+        if self.etag.is_some() && answer.e_tag() != self.etag.as_deref() {
+            return Err(self.other_content());
+        }
+        match self.position(answer) {
+            Some((start, _)) if start == from => Ok(()),
+            _ => Err(self.no_range()),
+        }
+    }
+
+    fn changed(&self, failure: &Failure) -> Error {
+        match failure.status {
+            412 => self.other_content(),
+            404 if failure.is("NoSuchKey") => {
+                Error::failed(format!("{}: it was removed meanwhile", self.what()))
+            }
+            _ => failure.explain(self.what()),
+        }
+    }
+
+    /// First byte and whole length. An answer to a request for all of a short object may lack it.
+    fn position(&self, answer: &GetObjectOutput) -> Option<(u64, u64)> {
+        let (range, total) = answer.content_range()?.strip_prefix("bytes ")?.split_once('/')?;
+        Some((range.split_once('-')?.0.parse().ok()?, total.parse().ok()?))
+    }
+
+    /// None where the service keeps no checksum of whole objects.
+    async fn checksum(self) -> Option<String> {
+        let (bucket, key) = self.url.bucket_and_key();
+        let request = self.client.head_object().bucket(bucket).key(key).set_if_match(self.etag.clone());
+        let head = request.checksum_mode(ChecksumMode::Enabled).send().await.ok()?;
+        head.checksum_crc64_nvme().map(str::to_owned)
+    }
+
+    fn what(&self) -> String {
+        format!("get {}", self.url)
+    }
+
+    fn no_range(&self) -> Error {
+        Error::failed(format!("{}: the service does not answer requests for a range of bytes", self.what()))
+    }
+
+    fn other_content(&self) -> Error {
+        Error::failed(format!("{}: it was replaced while it was read", self.what()))
+    }
+}
+
+/// Appends what comes, up to one byte too many; says what broke.
+async fn read_body(mut answer: GetObjectOutput, piece: &mut Vec<u8>, length: usize) -> Option<String> {
+    loop {
+        match answer.body.try_next().await {
+            Ok(Some(bytes)) if piece.len() + bytes.len() <= length => piece.extend_from_slice(&bytes),
+            Ok(Some(_)) => {
+                piece.resize(length + 1, 0);
+                return None;
+            }
+            Ok(None) => return None,
+            Err(error) => return Some(root(&error)),
+        }
+    }
+}

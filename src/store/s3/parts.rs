@@ -1,0 +1,111 @@
+//! How a stream of unknown length is cut into parts. S3 takes 10,000 of them, so their size grows:
+//! small parts keep memory small, and a long stream still ends within its parts.
+
+use crate::error::{Error, Result};
+
+/// S3's limits: all parts but the last have at least 5 MiB, none more than 5 GiB.
+pub const PART_MIN: u64 = 5 << 20;
+pub const PART_MAX: u64 = 5 << 30;
+pub const PARTS_MAX: u32 = 10_000;
+/// 10,000 parts of 5 GiB.
+const OBJECT_MAX: u64 = PARTS_MAX as u64 * PART_MAX;
+/// The first parts where nothing is asked for.
+const PART_DEFAULT: u64 = 16 << 20;
+/// Sizes double this often within the parts that there are: 16 MiB grow to 2 GiB, which makes 4.9 TiB.
+const STEPS: u64 = 8;
+
+#[derive(Clone, Debug)]
+pub struct Parts {
+    first: u64,
+    /// Parts of the first size, before sizes begin to double.
+    equal: u64,
+    max: u64,
+}
+
+impl Parts {
+    /// `part_size`: all parts have this size. `expected`: the stream's length, roughly; four fifths of
+    /// the parts are made to hold it, so that a wrong guess is no failure.
+    pub fn plan(part_size: Option<u64>, expected: Option<u64>, max_parts: Option<u32>) -> Result<Self> {
+        let max = u64::from(max_parts.unwrap_or(PARTS_MAX));
+        let parts = match (part_size, expected) {
+            (Some(first), _) => Parts { first, equal: max, max },
+            (None, Some(expected)) if expected <= OBJECT_MAX => {
+                let equal = (max * 4 / 5).max(1);
+                let needed = expected.div_ceil(equal).next_multiple_of(1 << 20);
+                Parts { first: needed.max(PART_DEFAULT), equal, max }
+            }
+            (None, Some(expected)) => {
+                return Err(Error::usage(format!("{expected} bytes are more than an object of S3 can hold")));
+            }
+            (None, None) => Parts { first: PART_DEFAULT, equal: 0, max },
+        };
+        if !(PART_MIN..=PART_MAX).contains(&parts.first) {
+            return Err(Error::usage(format!(
+                "a part of {} bytes is not between 5 MiB and 5 GiB",
+                parts.first
+            )));
+        }
+        let holds = parts.capacity();
+        match expected {
+            Some(expected) if expected > holds => Err(Error::usage(format!(
+                "{expected} bytes do not fit into {max} parts of {} bytes",
+                parts.first
+            ))
+            .hint("leave --part-size out, or make it larger")),
+            _ => Ok(parts),
+        }
+    }
+
+    /// Bytes of part `number`, counted from 1; none beyond the last.
+    pub fn size(&self, number: u64) -> Option<u64> {
+        let index = number.checked_sub(1).filter(|index| *index < self.max)?;
+        let growing = self.max - self.equal;
+        let doublings = (index.saturating_sub(self.equal) * STEPS).checked_div(growing).unwrap_or(0);
+        Some((self.first << doublings).min(PART_MAX))
+    }
+
+    /// Parts on their way at once, so that their bytes stay what `jobs` first parts are; one at least.
+    pub fn at_once(&self, jobs: usize, size: u64) -> usize {
+        let budget = self.first.saturating_mul(jobs as u64);
+        usize::try_from((budget / size.max(1)).max(1)).unwrap_or(1)
+    }
+
+    pub fn capacity(&self) -> u64 {
+        (1..=self.max).filter_map(|number| self.size(number)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_grow_and_hold_terabytes() {
+        let parts = Parts::plan(None, None, None).unwrap();
+        assert_eq!(parts.size(1), Some(16 << 20));
+        assert_eq!(parts.size(1250), Some(16 << 20));
+        assert_eq!(parts.size(1251), Some(32 << 20));
+        assert_eq!(parts.size(10_000), Some(2 << 30));
+        assert_eq!(parts.size(10_001), None);
+        assert!(parts.capacity() > 4 << 40);
+        assert_eq!(
+            (parts.at_once(4, 16 << 20), parts.at_once(4, 32 << 20), parts.at_once(4, 1 << 30)),
+            (4, 2, 1)
+        );
+    }
+
+    #[test]
+    fn what_is_asked_for_is_kept_or_refused() {
+        let fixed = Parts::plan(Some(8 << 20), None, Some(1000)).unwrap();
+        assert_eq!((fixed.size(1), fixed.size(1000), fixed.size(1001)), (Some(8 << 20), Some(8 << 20), None));
+        assert!(Parts::plan(Some(8 << 20), Some(8001 << 20), Some(1000)).is_err(), "too long for its parts");
+        assert!(Parts::plan(Some(1 << 20), None, None).is_err(), "too small a part");
+        assert!(Parts::plan(Some(6 << 30), None, None).is_err(), "too large a part");
+        let expected = Parts::plan(None, Some(5 << 40), None).unwrap();
+        assert!(expected.size(8000) == expected.size(1) && expected.size(10_000) > expected.size(1));
+        assert!(8000 * expected.size(1).unwrap() >= 5 << 40);
+        for max in 1..20 {
+            assert!(Parts::plan(None, Some(1), Some(max)).unwrap().capacity() >= 16 << 20);
+        }
+    }
+}

@@ -1,0 +1,479 @@
+//! pgv-s3 on a real S3 server that checks signatures, by its command line.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a failing step of a test may stop it
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+/// One server for all tests of the process. It ends with the process.
+struct Server {
+    environment: Vec<(String, String)>,
+}
+
+fn server() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| {
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("s3-server");
+        let _first_time = std::fs::remove_dir_all(&directory).is_err();
+        let started = Command::new("tests/tools/s3-server.sh").arg("start").arg(&directory).output().unwrap();
+        let errors = String::from_utf8_lossy(&started.stderr);
+        assert!(started.status.success(), "these tests need a server: make test-tools\n{errors}");
+        let assignments = String::from_utf8(started.stdout).unwrap();
+        let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Server { environment: assignments.lines().filter_map(pair).collect() }
+    })
+}
+
+impl Server {
+    fn value(&self, name: &str) -> &str {
+        &self.environment.iter().find(|(found, _)| found == name).unwrap().1
+    }
+
+    /// A URL below a prefix of the test's own.
+    fn url(&self, test: &str, name: &str) -> String {
+        format!("s3://{}/{test}/{name}", self.value("PGV_TEST_BUCKET"))
+    }
+}
+
+/// pgv-s3 with nothing of the caller's environment that could steer it.
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgv-s3"));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("AWS_") || name.starts_with("PGV_") || name.to_lowercase().ends_with("_proxy") {
+            command.env_remove(name);
+        }
+    }
+    command.envs(server().environment.iter().cloned()).env("AWS_EC2_METADATA_DISABLED", "true");
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(command: &mut Command, input: &[u8]) -> Output {
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_owned();
+    // A refusal does not read its input.
+    let writer = std::thread::spawn(move || stdin.write_all(&input).is_err());
+    let output = child.wait_with_output().unwrap();
+    let _unread = writer.join().unwrap();
+    output
+}
+
+fn s3(arguments: &[&str], input: &[u8]) -> Output {
+    run(&mut command(arguments), input)
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or_else(|| panic!("ended by {:?}", output.status))
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn lines(output: &Output) -> Vec<String> {
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+fn done(arguments: &[&str], input: &[u8]) -> Output {
+    let output = s3(arguments, input);
+    assert_eq!(code(&output), 0, "{arguments:?}: {}", errors(&output));
+    output
+}
+
+/// Bytes that no compression and no repetition helps with.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = length as u64 | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    (0..length.div_ceil(8)).flat_map(|_| next().to_le_bytes()).take(length).collect()
+}
+
+#[test]
+fn sizes_around_a_part_come_back() {
+    const PART: usize = 5 << 20;
+    for length in [0, 1, PART - 1, PART, PART + 1, 3 * PART, 5 * PART + 17] {
+        let url = server().url("sizes", &length.to_string());
+        let data = noise(length);
+        let put = done(&["put", "--json", "--part-size", "5MiB", &url], &data);
+        let json: serde_json::Value = serde_json::from_slice(&put.stdout).unwrap();
+        assert_eq!(json["bytes"], length, "{length}");
+        assert!(done(&["get", &url], b"").stdout == data, "{length}");
+        let stat = done(&["stat", "--json", &url], b"");
+        let stat: serde_json::Value = serde_json::from_slice(&stat.stdout).unwrap();
+        assert_eq!((&stat["bytes"], &stat["etag"]), (&json["bytes"], &json["etag"]), "{length}");
+    }
+}
+
+#[test]
+fn put_never_replaces_unless_told() {
+    let url = server().url("replace", "x");
+    done(&["put", &url], b"one");
+    // Not even asked for its input.
+    assert_eq!(code(&s3(&["put", &url, "/dev/zero"], b"")), 6);
+    assert_eq!(code(&s3(&["put", &url], &noise(20 << 20))), 6);
+    assert_eq!(done(&["get", &url], b"").stdout, b"one");
+    done(&["put", "--replace", &url], b"two");
+    assert_eq!(done(&["get", &url], b"").stdout, b"two");
+}
+
+#[test]
+fn failures_have_their_status_and_say_why() {
+    let url = server().url("failures", "x");
+    let missing = s3(&["get", &url], b"");
+    assert_eq!(code(&missing), 3, "{}", errors(&missing));
+    assert_eq!(code(&s3(&["stat", &url], b"")), 3);
+    assert_eq!(code(&s3(&["rm", &url], b"")), 3);
+    done(&["put", &url], b"x");
+    for arguments in [["get", &url], ["stat", &url], ["put", &url], ["ls", &server().url("failures", "")]] {
+        let wrong = run(command(&arguments).env("AWS_SECRET_ACCESS_KEY", "not-the-secret"), b"");
+        assert_eq!(code(&wrong), 1, "{arguments:?}: {}", errors(&wrong));
+        assert!(errors(&wrong).contains("access denied"), "{}", errors(&wrong));
+        assert!(!errors(&wrong).contains("not-the-secret"), "{}", errors(&wrong));
+        let stranger = server().value("PGV_TEST_STRANGER");
+        let stranger = run(command(&arguments).env("AWS_ACCESS_KEY_ID", stranger), b"");
+        assert_eq!(code(&stranger), 1, "{arguments:?}: {}", errors(&stranger));
+    }
+    for verb in ["get", "stat", "put", "ls", "rm"] {
+        let bucket = s3(&[verb, "s3://no-such-bucket/a"], b"");
+        assert_eq!(code(&bucket), 1, "{verb}: {}", errors(&bucket));
+        assert!(errors(&bucket).contains("bucket does not exist"), "{}", errors(&bucket));
+    }
+    let nobody = run(command(&["get", &url]).env_remove("AWS_ACCESS_KEY_ID"), b"");
+    assert_eq!(code(&nobody), 2, "{}", errors(&nobody));
+    let nowhere =
+        run(command(&["get", &url]).env_remove("PGV_S3_REGION").env_remove("PGV_S3_ENDPOINT_URL"), b"");
+    assert_eq!(code(&nowhere), 2, "{}", errors(&nowhere));
+    assert_eq!(code(&s3(&["get", &server().url("failures", "")], b"")), 2);
+}
+
+#[test]
+fn a_directory_does_not_list_its_neighbour() {
+    let url = |name: &str| server().url("list", name);
+    let odd = ["A/x y", "A/x+y", "A/x%20y", "A/ü&<>\"'", "A/a/b", "A_B/x"];
+    for name in odd {
+        done(&["put", &url(name)], name.as_bytes());
+    }
+    let mut expected: Vec<String> = odd[..5].iter().map(|name| url(name)).collect();
+    expected.sort();
+    assert_eq!(lines(&done(&["ls", "--recursive", &url("A/")], b"")), expected);
+    for name in odd {
+        assert_eq!(done(&["get", &url(name)], b"").stdout, name.as_bytes());
+    }
+    assert_eq!(lines(&done(&["ls", &url("")], b"")), [url("A/"), url("A_B/")]);
+    assert_eq!(lines(&done(&["rm", "--recursive", "--dry-run", &url("A/")], b"")), expected);
+    done(&["rm", "--recursive", &url("A/")], b"");
+    assert_eq!(lines(&done(&["ls", "--recursive", &url("")], b"")), [url("A_B/x")]);
+}
+
+fn leftovers(directory: &str) -> Vec<String> {
+    lines(&done(&["rm", "--uploads", "--dry-run", directory], b""))
+}
+
+#[test]
+fn a_command_decides_by_its_status() {
+    for (size, script, expected, stored) in [
+        ("0", "exit 0", 0, true),
+        ("6000000", "exit 7", 7, true),
+        ("6000000", "exit 5", 5, false),
+        ("12000000", "exit 5", 5, false),
+        ("12000000", "kill -9 $$", 1, false),
+        ("12000000", "exit 0", 0, true),
+    ] {
+        let url = server().url("command", "x");
+        let script = format!("head -c {size} /dev/zero; {script}");
+        let put = s3(&["put", "--part-size", "5MiB", &url, "--", "sh", "-c", &script], b"");
+        assert_eq!(code(&put), expected, "{script}: {}", errors(&put));
+        assert_eq!(code(&s3(&["stat", &url], b"")), if stored { 0 } else { 3 }, "{script}");
+        assert!(leftovers(&server().url("command", "")).is_empty(), "{script}");
+        if stored {
+            done(&["rm", &url], b"");
+        }
+    }
+}
+
+/// A put in the midst of a multipart upload: its input is open, and parts are stored.
+fn half_an_upload(directory: &str) -> std::process::Child {
+    let mut child = command(&["put", "--part-size", "5MiB", &format!("{directory}x")]).spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(&noise(16 << 20)).unwrap();
+    let begun = std::time::Instant::now();
+    while leftovers(directory).is_empty() && begun.elapsed().as_secs() < 30 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    child
+}
+
+fn kill(child: std::process::Child, signal: &str) -> Output {
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+    // With its input still open: a signal does not wait for that.
+    let mut child = child;
+    let stdin = child.stdin.take();
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    output
+}
+
+#[test]
+fn a_signal_leaves_nothing() {
+    use std::os::unix::process::ExitStatusExt;
+    for (signal, number) in [("-TERM", 15), ("-INT", 2)] {
+        let directory = server().url("signal", "");
+        let killed = kill(half_an_upload(&directory), signal);
+        assert_eq!(killed.status.signal(), Some(number));
+        assert_eq!(leftovers(&directory), [""; 0], "{signal}: {}", errors(&killed));
+        assert!(lines(&done(&["ls", &directory], b"")).is_empty(), "{signal}");
+    }
+}
+
+#[test]
+fn what_a_killed_upload_leaves_is_found_and_removed() {
+    let directory = server().url("killed", "");
+    kill(half_an_upload(&directory), "-KILL");
+    assert_eq!(leftovers(&directory), [format!("{directory}x")]);
+    assert_eq!(code(&s3(&["get", &format!("{directory}x")], b"")), 3);
+    done(&["rm", "--uploads", "--older-than", "1h", &directory], b"");
+    assert_eq!(leftovers(&directory).len(), 1, "a young upload may be alive");
+    done(&["rm", "--uploads", &server().url("kill", "")], b"");
+    assert_eq!(leftovers(&directory).len(), 1, "another directory");
+    done(&["rm", "--uploads", &directory], b"");
+    assert!(leftovers(&directory).is_empty());
+}
+
+#[test]
+fn ranges_and_readers_that_stop() {
+    let url = server().url("range", "x");
+    let data = noise(20 << 20);
+    done(&["put", &url], &data);
+    for (range, expected) in [
+        ("0-0", &data[..1]),
+        ("5-", &data[5..]),
+        ("8388607-8388608", &data[8_388_607..8_388_609]),
+        ("100-99999999", &data[100..]),
+    ] {
+        assert!(done(&["get", "--range", range, &url], b"").stdout == expected, "{range}");
+    }
+    assert_eq!(code(&s3(&["get", "--range", "99999999-", &url], b"")), 1);
+    assert_eq!(code(&s3(&["get", "--range", "5-4", &url], b"")), 2);
+    let mut head = command(&["get", &url]).stdin(Stdio::null()).spawn().unwrap();
+    let mut first = [0u8; 1];
+    std::io::Read::read_exact(head.stdout.as_mut().unwrap(), &mut first).unwrap();
+    drop(head.stdout.take());
+    let stopped = head.wait_with_output().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&stopped.status), Some(13));
+    assert_eq!((first[0], errors(&stopped).as_str()), (data[0], ""));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let full = command(&["get", &url]).stdout(full).output().unwrap();
+    assert_eq!(code(&full), 1);
+    assert!(errors(&full).contains("no space left"), "{}", errors(&full));
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("x");
+    done(&["get", "-o", file.to_str().unwrap(), &url], b"");
+    assert!(std::fs::read(file).unwrap() == data);
+    assert_eq!(
+        code(&s3(&["get", "-o", scratch.path().join("y").to_str().unwrap(), &url[..url.len() - 1]], b"")),
+        2
+    );
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 1, "no file for what is not there");
+}
+
+#[test]
+fn listings_go_on_over_pages() {
+    let directory = server().url("pages", "");
+    let names: Vec<String> =
+        (0..250).map(|number| format!("{directory}{}/{number:04}", number % 2)).collect();
+    std::thread::scope(|scope| {
+        for some in names.chunks(63) {
+            scope.spawn(|| some.iter().for_each(|url| drop(done(&["put", url], url.as_bytes()))));
+        }
+    });
+    let mut sorted = names.clone();
+    sorted.sort();
+    assert_eq!(lines(&done(&["ls", "--recursive", &directory], b"")), sorted);
+    assert_eq!(lines(&done(&["ls", &directory], b"")), [format!("{directory}0/"), format!("{directory}1/")]);
+    let (some, rest) = sorted.split_at(10);
+    done(&["rm", "-"], (some.join("\n") + "\n").as_bytes());
+    assert_eq!(code(&s3(&["rm", &some[0], &rest[0]], b"")), 3, "one of them is not there");
+    assert_eq!(lines(&done(&["ls", "--recursive", &directory], b"")), rest[1..]);
+    done(&["rm", "--recursive", &directory], b"");
+    assert!(lines(&done(&["ls", "--recursive", &directory], b"")).is_empty());
+}
+
+/// The most memory that the process has had so far, in MiB.
+fn peak(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
+}
+
+#[test]
+fn memory_does_not_grow_with_the_stream() {
+    let url = server().url("memory", "x");
+    let mut put = command(&["put", &url]).spawn().unwrap();
+    let piece = noise(8 << 20);
+    let mut stdin = put.stdin.take().unwrap();
+    (0..48).for_each(|_| stdin.write_all(&piece).unwrap());
+    let put_peak = peak(put.id());
+    drop(stdin);
+    let put = put.wait_with_output().unwrap();
+    assert_eq!(code(&put), 0, "{}", errors(&put));
+    assert!(put_peak < 128, "{put_peak} MiB");
+    let mut get = command(&["get", &url]).spawn().unwrap();
+    let mut stdout = get.stdout.take().unwrap();
+    let mut piece = vec![0; 8 << 20];
+    (0..47).for_each(|_| std::io::Read::read_exact(&mut stdout, &mut piece).unwrap());
+    let get_peak = peak(get.id());
+    std::io::Read::read_exact(&mut stdout, &mut piece).unwrap();
+    assert!(get.wait().unwrap().success());
+    assert!(get_peak < 96, "{get_peak} MiB");
+    done(&["rm", &url], b"");
+}
+
+#[test]
+fn tls_with_an_authority_of_ones_own() {
+    let url = server().url("tls", "x");
+    let (endpoint, authority) = (server().value("PGV_TEST_TLS_URL"), server().value("PGV_TEST_CA_FILE"));
+    let data = noise(12 << 20);
+    let tls = |arguments: &[&str], input: &[u8]| {
+        run(command(arguments).args(["--endpoint-url", endpoint, "--ca-file", authority]), input)
+    };
+    let put = tls(&["put", "--part-size", "5MiB", &url], &data);
+    assert_eq!(code(&put), 0, "{}", errors(&put));
+    assert!(tls(&["get", &url], b"").stdout == data);
+    let begun = std::time::Instant::now();
+    let stranger = run(command(&["get", &url]).env("PGV_S3_ENDPOINT_URL", endpoint), b"");
+    assert_eq!(code(&stranger), 1, "{}", errors(&stranger));
+    assert!(errors(&stranger).contains("certificate"), "{}", errors(&stranger));
+    assert!(begun.elapsed().as_secs() < 2, "asking again does not help");
+    for file in ["/dev/null", "/etc/passwd", "/no/such/file"] {
+        let wrong = s3(&["ls", &url, "--endpoint-url", endpoint, "--ca-file", file], b"");
+        assert_eq!(code(&wrong), 2, "{}", errors(&wrong));
+    }
+}
+
+/// What the proxy does with a request, by its head.
+enum Meddling {
+    Nothing,
+    /// A status line and a body, instead of asking the server.
+    Answer(&'static str, &'static str),
+    /// Only so many bytes of the answer.
+    Cut(usize),
+}
+
+/// Between pgv-s3 and the server; its URL. One request a connection. It ends with the process.
+fn proxy(meddle: impl Fn(&str) -> Meddling + Send + Sync + 'static) -> String {
+    use std::io::{BufRead, BufReader, Read};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let upstream = server().value("PGV_S3_ENDPOINT_URL").trim_start_matches("http://");
+    let serve = move |client: TcpStream| -> std::io::Result<()> {
+        let mut reader = BufReader::new(client.try_clone()?);
+        let (mut head, mut length) = (String::new(), 0);
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line)?;
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap_or(0);
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+            head.push_str(&line);
+        }
+        let mut client = client;
+        let most = match meddle(&head) {
+            Meddling::Answer(status, body) => {
+                std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink())?;
+                let length = body.len();
+                let text = format!(
+                    "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+                );
+                return client.write_all(text.as_bytes());
+            }
+            Meddling::Nothing => u64::MAX,
+            Meddling::Cut(bytes) => bytes as u64,
+        };
+        let mut server = TcpStream::connect(upstream)?;
+        server.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes())?;
+        std::io::copy(&mut reader.by_ref().take(length), &mut server)?;
+        std::io::copy(&mut server.take(most), &mut client)?;
+        client.shutdown(Shutdown::Both)
+    };
+    std::thread::spawn(move || {
+        let serve = &serve;
+        std::thread::scope(|scope| {
+            listener
+                .incoming()
+                .flatten()
+                .for_each(|client| drop(scope.spawn(move || serve(client).is_err())));
+        });
+    });
+    url
+}
+
+#[test]
+fn a_broken_connection_is_taken_up_where_it_stopped() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let url = server().url("cut", "x");
+    let data = noise(30 << 20);
+    done(&["put", &url], &data);
+    let cuts = AtomicUsize::new(0);
+    let endpoint = proxy(move |head| {
+        let again = head.starts_with("GET") && cuts.fetch_add(1, Ordering::Relaxed) < 6;
+        if again { Meddling::Cut(3_000_000) } else { Meddling::Nothing }
+    });
+    let get = s3(&["get", "--endpoint-url", &endpoint, &url], b"");
+    assert_eq!(code(&get), 0, "{}", errors(&get));
+    assert!(get.stdout == data);
+    let hopeless = proxy(|head| if head.starts_with("GET") { Meddling::Cut(600) } else { Meddling::Nothing });
+    let get = run(command(&["get", "--endpoint-url", &hopeless, &url]).env("AWS_MAX_ATTEMPTS", "1"), b"");
+    assert_eq!(code(&get), 75, "{}", errors(&get));
+}
+
+#[test]
+fn a_service_without_conditions_and_checksums_will_do() {
+    const REFUSED: &str = "<Error><Code>NotImplemented</Code><Message>no such header</Message></Error>";
+    const UNKNOWN: &str = "<Error><Code>InvalidRequest</Code><Message>no such checksum</Message></Error>";
+    let endpoint = proxy(|head| match head.to_lowercase() {
+        head if head.contains("if-none-match:") => Meddling::Answer("501 Not Implemented", REFUSED),
+        head if head.contains("x-amz-checksum-algorithm:") || head.contains("x-amz-checksum-crc64nvme:") => {
+            Meddling::Answer("400 Bad Request", UNKNOWN)
+        }
+        _ => Meddling::Nothing,
+    });
+    for (name, length) in [("one", 1000), ("many", 11 << 20)] {
+        let url = server().url("plain", name);
+        let data = noise(length);
+        let put = s3(&["put", "--part-size", "5MiB", "--endpoint-url", &endpoint, &url], &data);
+        assert_eq!(code(&put), 0, "{}", errors(&put));
+        assert!(done(&["get", &url], b"").stdout == data);
+        assert_eq!(code(&s3(&["put", "--endpoint-url", &endpoint, &url], b"")), 6);
+    }
+}
+
+#[test]
+fn throttling_and_a_lost_answer() {
+    const SLOW: &str = "<Error><Code>SlowDown</Code><Message>slow down</Message></Error>";
+    let url = server().url("lost", "x");
+    let throttled = proxy(|_| Meddling::Answer("503 Slow Down", SLOW));
+    let put = run(command(&["put", "--endpoint-url", &throttled, &url]).env("AWS_MAX_ATTEMPTS", "2"), b"x");
+    assert_eq!(code(&put), 75, "{}", errors(&put));
+    // The object is made, but nobody says so: the second attempt finds it, and that it is ours.
+    let once = std::sync::atomic::AtomicBool::new(true);
+    let deaf = proxy(move |head| {
+        match head.starts_with("PUT") && once.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            true => Meddling::Cut(0),
+            false => Meddling::Nothing,
+        }
+    });
+    let put = s3(&["put", "--endpoint-url", &deaf, &url], b"x");
+    assert_eq!(code(&put), 0, "{}", errors(&put));
+    assert_eq!(done(&["get", &url], b"").stdout, b"x");
+}

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Starts the S3 server of the tests on loopback with its data in DIR, and prints how to reach it as shell
+# assignments (they are in DIR/env as well); or stops it.
+#
+#     s3-server.sh start DIR [TOOLS]
+#     s3-server.sh stop DIR
+#
+# TOOLS: where install-s3.sh put it [default: $PGV_TEST_TOOLS/s3, or the repository's target/test-tools/s3].
+# The server ends by itself when the process that started it does: kill -9 of a test leaves none behind.
+set -euo pipefail
+shopt -s inherit_errexit
+
+usage() {
+  sed --quiet '/^#  /s/^# *//p' "$0" >&2
+  exit 2
+}
+
+start() { # DIR TOOLS
+  if [ ! -e "$2/packages" ]; then
+    echo "no S3 server in $2: run make test-tools" >&2
+    exit 1
+  fi
+  mkdir --parents "$1"
+  rm --force "$1/env"
+  "$2/bin/python" -W ignore "$here/s3-server.py" "$1" "$PPID" >"$1/log" 2>&1 </dev/null &
+  echo $! >"$1/pid"
+  for _ in {1..300}; do
+    if [ -e "$1/env" ]; then
+      cat "$1/env"
+      return
+    fi
+    kill -0 "$(cat "$1/pid")" 2>/dev/null || break
+    sleep 0.1
+  done
+  echo "the S3 server did not start:" >&2
+  tail --lines=20 "$1/log" >&2
+  exit 1
+}
+
+here=$(dirname "$(readlink --canonicalize "$0")")
+tools=${3:-${PGV_TEST_TOOLS:-$here/../../target/test-tools}/s3}
+[ $# -ge 2 ] || usage
+case $1 in
+  start) start "$2" "$tools" ;;
+  stop) kill "$(cat "$2/pid")" ;;
+  *) usage ;;
+esac
