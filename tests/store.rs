@@ -159,3 +159,55 @@ fn wrong_urls_are_usage_errors() {
         assert_eq!(code(&s3(&["get", url], b"")), 2, "{url}");
     }
 }
+
+#[test]
+fn ranges_have_both_ends_in_them() {
+    let repository = Repository::new();
+    let url = repository.url("x");
+    assert_eq!(code(&s3(&["put", &url], b"0123456789")), 0);
+    for (range, expected) in
+        [("0-0", "0"), ("3-5", "345"), ("8-", "89"), ("8-99", "89"), ("0-", "0123456789")]
+    {
+        assert_eq!(s3(&["get", "--range", range, &url], b"").stdout, expected.as_bytes(), "{range}");
+    }
+    assert_eq!(code(&s3(&["get", "--range", "10-", &url], b"")), 1);
+    for wrong in ["5-4", "5", "-5", "a-b", ""] {
+        assert_eq!(code(&s3(&["get", "--range", wrong, &url], b"")), 2, "{wrong}");
+    }
+}
+
+#[test]
+fn what_a_killed_put_leaves_is_removed_when_it_is_old() {
+    let repository = Repository::new();
+    std::fs::write(repository.0.path().join(".pgv-tmp-0123"), "x").unwrap();
+    assert_eq!(code(&s3(&["put", &repository.url("a/x")], b"x")), 0);
+    let directory = repository.url("");
+    assert_eq!(code(&s3(&["rm", "--uploads", "--older-than", "1h", &directory], b"")), 0);
+    assert_eq!(repository.files(), 2, "a young one may be alive");
+    let found = s3(&["rm", "--uploads", "--dry-run", &directory], b"");
+    assert_eq!(lines(&found), [repository.url(".pgv-tmp-0123")]);
+    assert_eq!(code(&s3(&["rm", "--uploads", &directory], b"")), 0);
+    assert_eq!(repository.files(), 1);
+    assert_eq!(s3(&["get", &repository.url("a/x")], b"").stdout, b"x");
+}
+
+#[test]
+fn rm_leaves_the_repository_where_it_is() {
+    use std::os::unix::fs::PermissionsExt;
+    let repository = Repository::new();
+    let root = repository.0.path();
+    let url = repository.url("1/2/3/4/x");
+    assert_eq!(code(&s3(&["put", &url], b"x")), 0);
+    assert_eq!(code(&s3(&["rm", &url], b"")), 0);
+    assert!(root.join("1").is_dir() && !root.join("1/2").exists(), "three levels");
+    // A directory with another mode was not made by pgv.
+    std::fs::create_dir(root.join("mine")).unwrap();
+    std::fs::set_permissions(root.join("mine"), PermissionsExt::from_mode(0o755)).unwrap();
+    assert_eq!(code(&s3(&["put", &repository.url("mine/x")], b"x")), 0);
+    assert_eq!(code(&s3(&["rm", &repository.url("mine/x")], b"")), 0);
+    assert!(root.join("mine").is_dir());
+    // One that is not there does not keep the others.
+    assert_eq!(code(&s3(&["put", &repository.url("y")], b"x")), 0);
+    assert_eq!(code(&s3(&["rm", &repository.url("x"), &repository.url("y")], b"")), 3);
+    assert_eq!(repository.files(), 0);
+}

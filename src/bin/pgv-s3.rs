@@ -3,7 +3,7 @@
 use pgv::cli::{self, Arguments, Common, StoreOptions};
 use pgv::error::{Error, IoContext, Kind, Result, Status};
 use pgv::io::{Input, Output};
-use pgv::store::{self, Entry, PutOptions, Range, Source, Store, Url, die_if_unread};
+use pgv::store::{self, Entry, GetOptions, PutOptions, Range, Source, Store, Url, die_if_unread};
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -134,12 +134,13 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<Status> {
-    let options = args.store;
+    let (options, progress) = (args.store, args.common.progress_wanted());
     match args.verb {
-        Verb::Put(put_args) => return put(put_args, &options),
+        Verb::Put(put_args) => return put(put_args, &options, progress),
         Verb::Get { url, output, range, jobs, rate } => {
             let (store, url) = open(&url, &options)?;
-            store::get(&store, &url, range, jobs.into(), rate, output.as_deref())
+            let options = GetOptions { range, jobs: jobs.into(), rate, progress };
+            store::get(&store, &url, &options, output.as_deref())
         }
         Verb::Ls { url, recursive, long, json, null } => {
             let line = match (json, long) {
@@ -187,7 +188,7 @@ fn parse_range(text: &str) -> std::result::Result<Range, String> {
     }
 }
 
-fn put(args: PutArgs, options: &StoreOptions) -> Result<Status> {
+fn put(args: PutArgs, options: &StoreOptions, progress: bool) -> Result<Status> {
     let (store, url) = open(&args.url, options)?;
     let source = match args.command.is_empty() {
         true => Source::Input(Input::open(args.file.as_deref())?),
@@ -195,8 +196,9 @@ fn put(args: PutArgs, options: &StoreOptions) -> Result<Status> {
     };
     let options = PutOptions {
         rate: args.rate,
+        progress,
         replace: args.replace,
-        expected_size: args.expected_size,
+        expected_size: args.expected_size.or_else(|| source.length()),
         part_size: args.part_size,
         max_parts: Some(args.max_parts),
         jobs: args.jobs.into(),

@@ -153,6 +153,13 @@ pub struct Reader {
     url: Url,
 }
 
+impl Reader {
+    /// How many are still to come.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+}
+
 impl Read for Reader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(buf.len());

@@ -43,11 +43,25 @@ pub struct Range {
     pub end: Option<u64>,
 }
 
+/// How an object is read.
+#[derive(Clone, Debug)]
+pub struct GetOptions {
+    pub range: Option<Range>,
+    /// Requests at once, where there are requests.
+    pub jobs: usize,
+    /// Bytes a second.
+    pub rate: Option<u64>,
+    /// Draw it on stderr.
+    pub progress: bool,
+}
+
 /// How an object is stored. Everything from `expected_size` on is of no meaning for `file://`.
 #[derive(Clone, Debug)]
 pub struct PutOptions {
     /// Bytes a second.
     pub rate: Option<u64>,
+    /// Draw it on stderr.
+    pub progress: bool,
     pub replace: bool,
     pub expected_size: Option<u64>,
     pub part_size: Option<u64>,
@@ -103,7 +117,8 @@ impl Store {
     /// A whole object of at most `limit` bytes.
     pub fn read(&self, url: &Url, limit: u64) -> Result<Vec<u8>> {
         let mut content = Vec::new();
-        let whole = self.get(url, None, 1)?;
+        // By a range nothing is asked for but the bytes.
+        let whole = self.get(url, Some(Range { from: 0, end: None }), 1)?;
         whole.take(limit.saturating_add(1)).read_to_end(&mut content).during(format_args!("get {url}"))?;
         match content.len() as u64 > limit {
             true => Err(Error::damaged(format!("get {url}: it is larger than {limit} bytes"))),
@@ -223,6 +238,16 @@ impl Write for Upload {
 pub enum Download {
     File(file::Reader),
     S3(Box<s3::Download>),
+}
+
+impl Download {
+    /// How many there are to come.
+    fn length(&self) -> u64 {
+        match self {
+            Download::File(file) => file.left(),
+            Download::S3(download) => download.length(),
+        }
+    }
 }
 
 impl Read for Download {

@@ -3,9 +3,10 @@
 
 use crate::error::{IoContext, Result, Status};
 use crate::io::{Input, Output, Producer};
+use crate::report::Progress;
 use crate::store::interrupt::die_if_unread;
 use crate::store::pace::Pace;
-use crate::store::{PutOptions, Range, Store, Stored, Upload, Url};
+use crate::store::{GetOptions, PutOptions, Store, Stored, Upload, Url};
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -20,6 +21,14 @@ pub enum Source<'a> {
     /// A program and its arguments: the end of file of a dead producer looks like that of a finished
     /// one, so its exit status decides.
     Command(&'a [OsString]),
+}
+
+impl Source<'_> {
+    /// Of a file; nobody knows how much a pipe will bring.
+    pub fn length(&self) -> Option<u64> {
+        let Source::Input(input) = self else { return None };
+        input.file().metadata().ok().filter(|metadata| metadata.is_file()).map(|metadata| metadata.len())
+    }
 }
 
 /// An object that was stored.
@@ -37,9 +46,9 @@ pub fn put(store: &Store, url: &Url, source: Source<'_>, options: &PutOptions) -
     let mut upload = store.create(url, options)?;
     let read = match source {
         Source::Input(mut input) => {
-            copy_in(&what, &mut input, &mut upload, options.rate).map(|copied| (copied, Status::Done))
+            copy_in(&what, &mut input, &mut upload, options).map(|copied| (copied, Status::Done))
         }
-        Source::Command(command) => copy_output(&what, command, &mut upload, options.rate),
+        Source::Command(command) => copy_output(&what, command, &mut upload, options),
     };
     match read {
         Ok(((bytes, sha256), status)) => upload.commit().map(|stored| Put { bytes, sha256, stored, status }),
@@ -54,10 +63,10 @@ fn copy_output(
     what: &str,
     command: &[OsString],
     upload: &mut Upload,
-    rate: Option<u64>,
+    options: &PutOptions,
 ) -> Result<((u64, String), Status)> {
     let mut producer = Producer::spawn(command).map_err(|error| error.context(what))?;
-    match producer.take_stdout().and_then(|mut stdout| copy_in(what, &mut stdout, upload, rate)) {
+    match producer.take_stdout().and_then(|mut stdout| copy_in(what, &mut stdout, upload, options)) {
         Ok(copied) => producer.finish().map(|status| (copied, status)).map_err(|error| error.context(what)),
         Err(error) => {
             producer.kill();
@@ -71,29 +80,28 @@ fn copy_in(
     what: &str,
     from: &mut impl Read,
     upload: &mut Upload,
-    rate: Option<u64>,
+    options: &PutOptions,
 ) -> Result<(u64, String)> {
+    let mut meter = Meter::new("put", options.rate, options.expected_size, options.progress)?;
     let mut digest = Sha256::new();
     let mut bytes = 0;
-    copy(what, from, upload, rate, &mut |piece| {
+    copy(what, from, upload, &mut |piece| {
         digest.update(piece);
         bytes += piece.len() as u64;
+        meter.pass(piece.len());
     })?;
+    meter.progress.finish();
     Ok((bytes, digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
 }
 
 /// `output` as for [`Output::create`]; a file appears only when all of it was written.
-pub fn get(
-    store: &Store,
-    url: &Url,
-    range: Option<Range>,
-    jobs: usize,
-    rate: Option<u64>,
-    output: Option<&Path>,
-) -> Result<()> {
-    let mut object = store.get(url, range, jobs)?;
+pub fn get(store: &Store, url: &Url, options: &GetOptions, output: Option<&Path>) -> Result<()> {
+    let mut object = store.get(url, options.range, options.jobs)?;
     let mut output = Output::create(output)?;
-    match copy(&format!("get {url}"), &mut object, &mut output, rate, &mut |_| {}) {
+    let mut meter = Meter::new("get", options.rate, Some(object.length()), options.progress)?;
+    let copied = copy(&format!("get {url}"), &mut object, &mut output, &mut |piece| meter.pass(piece.len()));
+    meter.progress.finish();
+    match copied {
         Ok(()) => output.finish(),
         Err(error) => {
             output.abandon();
@@ -102,15 +110,25 @@ pub fn get(
     }
 }
 
+/// What sees every piece go by.
+struct Meter {
+    pace: Pace,
+    progress: Progress,
+}
+
+impl Meter {
+    fn new(verb: &str, rate: Option<u64>, total: Option<u64>, shown: bool) -> Result<Self> {
+        Ok(Meter { pace: Pace::new(rate), progress: Progress::new(verb, total, shown)? })
+    }
+
+    fn pass(&mut self, bytes: usize) {
+        self.pace.wait(bytes);
+        self.progress.add(bytes as u64);
+    }
+}
+
 /// `what`: verb and URL, for the failures of either side that do not say so themselves.
-fn copy(
-    what: &str,
-    from: &mut impl Read,
-    to: &mut impl Write,
-    rate: Option<u64>,
-    seen: &mut dyn FnMut(&[u8]),
-) -> Result<()> {
-    let mut pace = Pace::new(rate);
+fn copy(what: &str, from: &mut impl Read, to: &mut impl Write, seen: &mut dyn FnMut(&[u8])) -> Result<()> {
     let mut buffer = vec![0u8; COPY_BYTES];
     loop {
         let length = match from.read(&mut buffer) {
@@ -121,6 +139,5 @@ fn copy(
         };
         seen(&buffer[..length]);
         to.write_all(&buffer[..length]).map_err(die_if_unread).during(format_args!("{what}: write"))?;
-        pace.wait(length);
     }
 }

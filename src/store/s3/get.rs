@@ -28,6 +28,7 @@ pub struct Download {
     /// Of what is wanted: the first byte that no piece was asked for yet, and the end.
     next: u64,
     end: u64,
+    length: u64,
     at_once: usize,
     pieces: VecDeque<JoinHandle<Result<Vec<u8>>>>,
     current: Vec<u8>,
@@ -71,12 +72,13 @@ impl Download {
             seen: checksum::digest(),
             expected: store.inner.runtime.spawn(object.clone().checksum()),
         });
-        let pieces = VecDeque::from([piece]);
+        let (pieces, length) = (VecDeque::from([piece]), end - from);
         Ok(Download {
             store: store.clone(),
             object,
             next,
             end,
+            length,
             at_once,
             pieces,
             current: Vec::new(),
@@ -91,7 +93,23 @@ impl Download {
             return Err(object.no_range());
         }
         let (store, pieces, current) = (store.clone(), VecDeque::new(), Vec::new());
-        Ok(Download { store, object, next: 0, end: 0, at_once: 1, pieces, current, read: 0, check: None })
+        Ok(Download {
+            store,
+            object,
+            next: 0,
+            end: 0,
+            length: 0,
+            at_once: 1,
+            pieces,
+            current,
+            read: 0,
+            check: None,
+        })
+    }
+
+    /// How many it gives.
+    pub fn length(&self) -> u64 {
+        self.length
     }
 
     /// The next piece; empty at the end.

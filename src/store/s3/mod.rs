@@ -62,7 +62,7 @@ impl S3Store {
 
     pub fn stat(&self, url: &Url) -> Result<Entry> {
         let what = format!("stat {url}");
-        let head = self.block_on(self.head(url, &what))?.ok_or_else(|| absent(&what))?;
+        let head = self.block_on(self.head(url, &what, true))?.ok_or_else(|| absent(&what))?;
         Ok(Entry {
             url: url.clone(),
             bytes: unsigned(head.content_length()),
@@ -118,7 +118,7 @@ impl S3Store {
     pub fn remove(&self, url: &Url) -> Result<()> {
         let what = format!("rm {url}");
         self.block_on(async {
-            self.head(url, &what).await?.ok_or_else(|| absent(&what))?;
+            self.head(url, &what, true).await?.ok_or_else(|| absent(&what))?;
             self.delete(url).await
         })
     }
@@ -196,15 +196,18 @@ impl S3Store {
         self.inner.runtime.block_on(future)
     }
 
-    /// Nothing if the object is proved absent. An answer to HEAD has no text, so where it is not a plain
-    /// success a listing of that one key says why, and whether the bucket is there at all.
-    async fn head(&self, url: &Url, what: &str) -> Result<Option<HeadObjectOutput>> {
+    /// Nothing if the object is not there. An answer to HEAD has no text, so a listing of that one key says
+    /// what a failure is; with `prove` also whether the bucket is there, of which 404 says nothing.
+    async fn head(&self, url: &Url, what: &str, prove: bool) -> Result<Option<HeadObjectOutput>> {
         let (bucket, key) = object(url)?;
         let head = self.client().head_object().bucket(bucket).key(key).checksum_mode(ChecksumMode::Enabled);
         let failure = match head.send().await {
             Ok(head) => return Ok(Some(head)),
             Err(error) => Failure::from(error),
         };
+        if failure.status == 404 && !prove {
+            return Ok(None);
+        }
         if !matches!(failure.status, 301 | 400 | 403 | 404) {
             return Err(failure.explain(what));
         }

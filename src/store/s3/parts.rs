@@ -17,6 +17,8 @@ const STEPS: u64 = 8;
 #[derive(Clone, Debug)]
 pub struct Parts {
     first: u64,
+    /// Of the parts on their way at once, for each of the caller's jobs.
+    bytes_per_job: u64,
     /// Parts of the first size, before sizes begin to double.
     equal: u64,
     max: u64,
@@ -28,16 +30,16 @@ impl Parts {
     pub fn plan(part_size: Option<u64>, expected: Option<u64>, max_parts: Option<u32>) -> Result<Self> {
         let max = u64::from(max_parts.unwrap_or(PARTS_MAX));
         let parts = match (part_size, expected) {
-            (Some(first), _) => Parts { first, equal: max, max },
+            (Some(first), _) => Parts { first, bytes_per_job: first, equal: max, max },
             (None, Some(expected)) if expected <= OBJECT_MAX => {
                 let equal = (max * 4 / 5).max(1);
                 let needed = expected.div_ceil(equal).next_multiple_of(1 << 20);
-                Parts { first: needed.max(PART_DEFAULT), equal, max }
+                Parts { first: needed.max(PART_DEFAULT), bytes_per_job: PART_DEFAULT, equal, max }
             }
             (None, Some(expected)) => {
                 return Err(Error::usage(format!("{expected} bytes are more than an object of S3 can hold")));
             }
-            (None, None) => Parts { first: PART_DEFAULT, equal: 0, max },
+            (None, None) => Parts { first: PART_DEFAULT, bytes_per_job: PART_DEFAULT, equal: 0, max },
         };
         if !(PART_MIN..=PART_MAX).contains(&parts.first) {
             return Err(Error::usage(format!(
@@ -64,9 +66,10 @@ impl Parts {
         Some((self.first << doublings).min(PART_MAX))
     }
 
-    /// Parts on their way at once, so that their bytes stay what `jobs` first parts are; one at least.
+    /// Parts of `size` on their way at once: as many as `jobs` parts of 16 MiB, or of the size asked for,
+    /// have bytes; one at least.
     pub fn at_once(&self, jobs: usize, size: u64) -> usize {
-        let budget = self.first.saturating_mul(jobs as u64);
+        let budget = self.bytes_per_job.saturating_mul(jobs as u64);
         usize::try_from((budget / size.max(1)).max(1)).unwrap_or(1)
     }
 
@@ -103,6 +106,11 @@ mod tests {
         assert!(Parts::plan(Some(6 << 30), None, None).is_err(), "too large a part");
         let expected = Parts::plan(None, Some(5 << 40), None).unwrap();
         assert!(expected.size(8000) == expected.size(1) && expected.size(10_000) > expected.size(1));
+        assert_eq!(
+            expected.at_once(4, expected.size(1).unwrap()),
+            1,
+            "large parts are not held four at a time"
+        );
         assert!(8000 * expected.size(1).unwrap() >= 5 << 40);
         for max in 1..20 {
             assert!(Parts::plan(None, Some(1), Some(max)).unwrap().capacity() >= 16 << 20);

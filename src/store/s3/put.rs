@@ -3,7 +3,9 @@
 //! not before; whatever else happens, nothing of it stays.
 //!
 //! Memory: the parts on their way and the one being filled. That is (jobs + 1) × 16 MiB for the first
-//! 20 GiB; then parts double (see `parts`), at last two of them are held.
+//! 19 GiB; then parts double and fewer of them are held, at last two: of 64 MiB from 58 GiB on, of
+//! 128 MiB from 136 GiB on, of 2 GiB at the end of 4.9 TiB. With a part size asked for it is
+//! (jobs + 1) × that.
 
 use crate::error::{Error, Kind, Result};
 use crate::store::interrupt::catch_interrupts;
@@ -311,7 +313,7 @@ impl Upload {
     }
 
     fn head(&self) -> Result<Option<HeadObjectOutput>> {
-        self.store.block_on(self.store.head(&self.url, &self.what()))
+        self.store.block_on(self.store.head(&self.url, &self.what(), false))
     }
 
     fn is_ours(&self, head: &HeadObjectOutput) -> bool {
@@ -370,7 +372,7 @@ impl Write for Upload {
         }
         let room = usize::try_from(size - self.filling.len() as u64).unwrap_or(usize::MAX);
         let taken = buf.len().min(room);
-        if self.filling.is_empty() && self.number > 1 {
+        if self.filling.is_empty() {
             // Memory that is not written to costs nothing, and growing would copy.
             self.filling.reserve_exact(room);
         }
