@@ -17,7 +17,7 @@ need zstd zstd
 need openssl openssl
 need jq jq
 need npm npm
-need python3 python3-venv
+python3 -c 'import ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
 need cc build-essential
 [ "${#packages[@]}" -gt 0 ] || exit 0
 

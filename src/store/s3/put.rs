@@ -107,7 +107,13 @@ impl Upload {
         let head = self.head();
         match (answer, head) {
             (Ok(()), Ok(Some(head))) if self.is_ours(&head) => self.compare(&head),
-            (Ok(()), Ok(Some(_))) => Err(self.exists().hint("another upload replaced this one")),
+            (Ok(()), Ok(Some(_))) => Err(Error::new(
+                Kind::Exists,
+                format!(
+                    "{}: another upload of this name ended at the same moment, and is stored",
+                    self.what()
+                ),
+            )),
             (Ok(()), Ok(None)) => Err(Error::failed(format!("{}: stored, but not to be seen", self.what()))),
             (Ok(()), Err(error)) => Err(error),
             // The answer that said so was lost, and the request sent again.
