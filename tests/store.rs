@@ -211,3 +211,18 @@ fn rm_leaves_the_repository_where_it_is() {
     assert_eq!(code(&s3(&["rm", &repository.url("x"), &repository.url("y")], b"")), 3);
     assert_eq!(repository.files(), 0);
 }
+
+#[test]
+fn other_tools_read_whole_objects_of_a_stated_size() {
+    use pgv::cli::StoreOptions;
+    use pgv::error::Kind;
+    use pgv::store::{Store, Url};
+    let repository = Repository::new();
+    assert_eq!(code(&s3(&["put", &repository.url("x")], b"hello")), 0);
+    let url = Url::parse(&repository.url("x")).unwrap();
+    let store = Store::open(&url, &StoreOptions::default()).unwrap();
+    assert_eq!(store.read(&url, 5).unwrap(), b"hello");
+    assert_eq!(store.read(&url, 4).unwrap_err().kind, Kind::Damaged);
+    let absent = Url::parse(&repository.url("y")).unwrap();
+    assert_eq!(store.read(&absent, 5).unwrap_err().kind, Kind::NotFound);
+}
