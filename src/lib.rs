@@ -5,6 +5,7 @@
 //! `store`); `pg`, `manifest` and `catalog` describe what PostgreSQL, the manifest and the repository
 //! look like; `cli`, `io`, `report` and `error` are the ground floor. `tests/layers.rs` keeps it so.
 
+pub mod apply;
 pub mod catalog;
 pub mod cli;
 pub mod crypt;

@@ -30,8 +30,8 @@ struct Args {
     /// The backup's label; default: the time now, such as 20261123-010000F
     #[arg(long, value_name = "TEXT")]
     label: Option<Label>,
-    /// Whether the server hurries its checkpoint
-    #[arg(long, value_enum, default_value = "spread")]
+    /// Whether the server hurries its checkpoint, or spreads its writes over some minutes
+    #[arg(long, value_enum, default_value = "fast")]
     checkpoint: Checkpoint,
     /// Whether the stream has the WAL that it needs to become consistent
     #[arg(long, value_enum, default_value = "include")]

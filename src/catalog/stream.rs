@@ -34,6 +34,19 @@ pub struct StreamIdentity {
     pub page_size: u32,
     /// Pages in a relation segment, RELSEG_SIZE.
     pub segment_pages: u32,
+    /// Those that exist when the backup starts, so that a restore can ask for their places before it
+    /// writes anything.
+    #[serde(default)]
+    pub tablespaces: Vec<StreamTablespace>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamTablespace {
+    pub oid: u32,
+    /// A server that is down cannot tell it; then it is the OID.
+    pub name: String,
+    /// Where it lay; null if in place, as a directory in pg_tblspc.
+    pub location: Option<String>,
 }
 
 impl StreamIdentity {

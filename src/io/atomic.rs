@@ -43,6 +43,11 @@ impl AtomicFile {
         &self.path
     }
 
+    /// For its owner and mode.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Syncs, gives the file its name and syncs the directory. Without `replace` an existing file
     /// stays as it is and the error is of kind Exists.
     pub fn commit(self, replace: bool) -> Result<()> {

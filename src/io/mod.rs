@@ -5,8 +5,10 @@ mod atomic;
 mod input;
 mod output;
 mod producer;
+mod temporary;
 
 pub use atomic::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
 pub use input::{Input, read_full};
 pub use output::Output;
 pub use producer::Producer;
+pub use temporary::temporary_file;

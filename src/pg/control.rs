@@ -18,7 +18,7 @@ pub const STATE_SHUT_DOWN: u32 = 1;
 /// `PG_CONTROL_MAX_SAFE_SIZE`: the struct is written in one sector.
 const SAFE_SIZE: usize = 512;
 /// `PG_CONTROL_FILE_SIZE`.
-const FILE_SIZE: usize = 8192;
+pub const FILE_SIZE: usize = 8192;
 const CHECKPOINT: usize = 32;
 /// Where no checkpoint record can lie; pgBackRest uses the same value.
 const NO_CHECKPOINT: u64 = 0xDEAD;

@@ -9,7 +9,7 @@ mod copy;
 mod ledger;
 mod run;
 mod session;
-mod spool;
+mod tablespaces;
 mod tree;
 
 pub use run::{Options, estimate, run};

@@ -2,10 +2,9 @@
 
 use crate::catalog::{
     BackupFacts, BackupType, Blocks, Facts, Files, Findings, Label, Mode, STREAM_FORMAT, StreamIdentity,
-    Tablespace,
 };
 use crate::error::{Error, IoContext, Result, Status};
-use crate::io::Output;
+use crate::io::{Output, temporary_file};
 use crate::manifest;
 use crate::pg::backup_label::{self, BackupLabel};
 use crate::pg::control::{self, Control};
@@ -15,7 +14,7 @@ use crate::snap::archive::{Archive, Attributes};
 use crate::snap::copy::{Copier, Listing, Pace, PageRules, attributes, missing};
 use crate::snap::ledger::{BUFFER, Books, Hashing, Ledger};
 use crate::snap::session::{Session, Stopped};
-use crate::snap::spool::temporary_file;
+use crate::snap::tablespaces;
 use crate::snap::tree::{Entry, Tree};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -71,7 +70,6 @@ pub fn run(options: &Options) -> Result<Status> {
     let started_at = now()?;
     let host = host_name();
     let config = configuration(&mut source)?;
-    let names = tablespace_names(&mut source)?;
     let identity = begin(options, &mut source, &label)?;
     let mut copier = open_stream(options, &mut source, &identity, total)?;
 
@@ -119,10 +117,7 @@ pub fn run(options: &Options) -> Result<Status> {
         wal_first: segments.names.first().cloned().unwrap_or_default(),
         wal_last: segments.names.last().cloned().unwrap_or_default(),
         wal_included: options.include_wal,
-        tablespaces: spaces
-            .into_iter()
-            .map(|(oid, bytes)| Tablespace { oid, name: name_of(oid, &names), bytes })
-            .collect(),
+        tablespaces: tablespaces::with_bytes(&identity.tablespaces, spaces),
         database_bytes: finished.bytes,
         stream_bytes: finished.stream_bytes,
         files: Files { total: finished.files, whole: finished.files, ..Files::default() },
@@ -225,6 +220,7 @@ fn begin(options: &Options, source: &mut Source, label: &Label) -> Result<Stream
         start_lsn,
         page_size: source.control.page_size(),
         segment_pages: source.control.segment_pages(),
+        tablespaces: tablespaces::find(&source.root, source.session.as_mut())?,
     })
 }
 
@@ -299,7 +295,7 @@ fn copy_tree(source: &Source, copier: &mut Copier) -> Result<BTreeMap<u32, u64>>
             if !copier.file(&tree.absolute(path), path, Listing::Data(relation))? {
                 report::verbose(format_args!("gone meanwhile: {}", tree.absolute(path).display()));
             }
-            if let Some(oid) = tablespace_of(path) {
+            if let Some(oid) = tablespaces::oid_of(path) {
                 *spaces.entry(oid).or_insert(0) += copier.bytes - before;
             }
             Ok(())
@@ -321,7 +317,7 @@ fn copy_directory(
         return Ok(());
     };
     copier.archive.directory(path, attributes(&metadata))?;
-    if let Some(oid) = tablespace_of(path) {
+    if let Some(oid) = tablespaces::oid_of(path) {
         spaces.entry(oid).or_insert(0);
     }
     if path == b"pg_wal" {
@@ -331,11 +327,6 @@ fn copy_directory(
         }
     }
     Ok(())
-}
-
-fn tablespace_of(path: &[u8]) -> Option<u32> {
-    let rest = std::str::from_utf8(path).ok()?.strip_prefix("pg_tblspc/")?;
-    rest.split('/').next()?.parse().ok()
 }
 
 /// Read after all data: on a standby it tells how far the copied pages reach. A stopped server's must
@@ -494,15 +485,6 @@ fn copy_spool(archive: &mut Archive<BufWriter<Output>>, mut spool: File, made_up
             len => archive.data(&buffer[..len])?,
         }
     }
-}
-
-fn tablespace_names(source: &mut Source) -> Result<Vec<(u32, String)>> {
-    source.session.as_mut().map_or(Ok(Vec::new()), Session::tablespaces)
-}
-
-/// A server that is down cannot tell a name; then the OID stands for it.
-fn name_of(oid: u32, names: &[(u32, String)]) -> String {
-    names.iter().find(|(known, _)| *known == oid).map_or_else(|| oid.to_string(), |(_, name)| name.clone())
 }
 
 fn write_facts(path: &Path, facts: &Facts) -> Result<()> {

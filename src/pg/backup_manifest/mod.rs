@@ -1,7 +1,9 @@
 //! `backup_manifest`, PostgreSQL's own list of a backup's files, which `pg_verifybackup` checks.
 
+mod reader;
 mod writer;
 
+pub use reader::{Entry, Reader};
 pub use writer::Writer;
 
 /// The path below the data directory.

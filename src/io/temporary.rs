@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 pub fn temporary_file() -> Result<File> {
     let mut random = [0u8; 8];
     getrandom::fill(&mut random).map_err(|e| Error::failed(format!("read random bytes: {e}")))?;
-    let path = std::env::temp_dir().join(format!("pgv-snap-{:016x}", u64::from_le_bytes(random)));
+    let path = std::env::temp_dir().join(format!("pgv-{:016x}", u64::from_le_bytes(random)));
     let file = OpenOptions::new()
         .read(true)
         .write(true)

@@ -1,0 +1,123 @@
+//! Compares what came out of the stream with the `backup_manifest` that travels in it.
+//!
+//! The manifest comes after the files it lists, in the same order. What was seen is spooled to a
+//! nameless temporary file and read beside it, so memory does not grow with the number of files.
+
+use crate::error::{Error, IoContext, Result};
+use crate::io::temporary_file;
+use crate::pg::backup_manifest::{Entry, Reader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, Write};
+
+#[must_use]
+pub struct Seen {
+    spool: BufWriter<File>,
+}
+
+impl Seen {
+    pub fn new() -> Result<Self> {
+        Ok(Seen { spool: BufWriter::new(temporary_file()?) })
+    }
+
+    /// A file of the stream, in its order.
+    pub fn add(&mut self, entry: &Entry) -> Result<()> {
+        let Entry { path, size, crc32c } = entry;
+        let length = u32::try_from(path.len()).map_err(|_| Error::damaged("a path of 4 GiB"))?;
+        let head = [&length.to_le_bytes()[..], &size.to_le_bytes(), &crc32c.to_le_bytes(), path].concat();
+        self.spool.write_all(&head).during("write a temporary file")
+    }
+
+    /// Refuses the first difference. The manifest lists one file more, its last, which comes after it
+    /// in the stream: that entry is returned.
+    pub fn compare(self, manifest: impl BufRead) -> Result<Entry> {
+        let mut file =
+            self.spool.into_inner().map_err(|e| Error::io("write a temporary file", e.into_error()))?;
+        let end = file.stream_position().during("read a temporary file")?;
+        file.rewind().during("read a temporary file")?;
+        let mut spool = BufReader::new(file.take(end));
+        let mut manifest = Reader::new(manifest)?;
+        while let Some(seen) = next_seen(&mut spool)? {
+            let listed = manifest.next_file()?;
+            if listed.as_ref() != Some(&seen) {
+                return Err(difference(&seen, listed.as_ref()));
+            }
+        }
+        let last = manifest.next_file()?.ok_or_else(|| Error::damaged("backup_manifest: no pg_control"))?;
+        match manifest.next_file()? {
+            None => manifest.finish().map(|()| last),
+            Some(_) => {
+                Err(Error::damaged(format!("{}: listed in backup_manifest, not in the stream", name(&last))))
+            }
+        }
+    }
+}
+
+fn next_seen(spool: &mut impl BufRead) -> Result<Option<Entry>> {
+    const WHAT: &str = "read a temporary file";
+    if spool.fill_buf().during(WHAT)?.is_empty() {
+        return Ok(None);
+    }
+    let (mut length, mut size, mut crc) = ([0; 4], [0; 8], [0; 4]);
+    spool.read_exact(&mut length).during(WHAT)?;
+    spool.read_exact(&mut size).during(WHAT)?;
+    spool.read_exact(&mut crc).during(WHAT)?;
+    let mut path = vec![0; u32::from_le_bytes(length) as usize];
+    spool.read_exact(&mut path).during(WHAT)?;
+    Ok(Some(Entry { path, size: u64::from_le_bytes(size), crc32c: u32::from_le_bytes(crc) }))
+}
+
+fn difference(seen: &Entry, listed: Option<&Entry>) -> Error {
+    Error::damaged(match listed {
+        Some(listed) if listed.path == seen.path && listed.size != seen.size => {
+            format!("{}: {} bytes, backup_manifest says {}", name(seen), seen.size, listed.size)
+        }
+        Some(listed) if listed.path == seen.path => {
+            format!("{}: its checksum is not the one in backup_manifest", name(seen))
+        }
+        Some(listed) => format!("the stream has {} where backup_manifest lists {}", name(seen), name(listed)),
+        None => format!("{}: not listed in backup_manifest", name(seen)),
+    })
+}
+
+fn name(entry: &Entry) -> String {
+    String::from_utf8_lossy(&entry.path).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pg::backup_manifest::Writer;
+
+    fn entry(path: &str, size: u64, crc32c: u32) -> Entry {
+        Entry { path: path.as_bytes().to_vec(), size, crc32c }
+    }
+
+    fn compare(seen: &[Entry], listed: &[Entry]) -> Result<Entry> {
+        let mut writer = Writer::new(Vec::new(), 15, 7).unwrap();
+        for entry in listed {
+            writer.file(&entry.path, entry.size, 0, entry.crc32c).unwrap();
+        }
+        let manifest = writer.finish(None).unwrap();
+        let mut spool = Seen::new().unwrap();
+        seen.iter().for_each(|entry| spool.add(entry).unwrap());
+        spool.compare(&manifest[..])
+    }
+
+    #[test]
+    fn every_difference_is_named() {
+        let (a, b, last) = (entry("a", 1, 1), entry("b", 2, 2), entry("global/pg_control", 8192, 3));
+        assert_eq!(compare(&[a.clone(), b.clone()], &[a.clone(), b.clone(), last.clone()]).unwrap(), last);
+        let cases = [
+            (vec![entry("a", 3, 1)], vec![a.clone(), last.clone()], "a: 3 bytes"),
+            (vec![entry("a", 1, 9)], vec![a.clone(), last.clone()], "a: its checksum"),
+            (vec![b.clone()], vec![a.clone(), b.clone(), last.clone()], "where backup_manifest lists a"),
+            (vec![a.clone()], vec![a.clone(), b.clone(), last.clone()], "b: listed"),
+            (vec![a.clone(), b.clone()], vec![a.clone()], "b: not listed"),
+            (vec![a.clone()], vec![a.clone()], "no pg_control"),
+        ];
+        for (seen, listed, message) in cases {
+            let error = compare(&seen, &listed).unwrap_err();
+            assert!(error.message().contains(message), "{}", error.message());
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! `pgv-apply`: lays a stream of `pgv-snap` down as a data directory, and checks every byte of it.
+//!
+//! Memory: two buffers of 1 MiB, whatever the size of the database and the number of its files.
+
+mod archive;
+mod check;
+mod places;
+mod run;
+mod target;
+
+pub use run::{Options, run};
+pub use target::Owner;

@@ -1,0 +1,63 @@
+//! End-to-end: a real server of each major, backed up under load and restored. The work is done by the
+//! bash scripts in `tests/e2e`, because a shell is how people use pgv; what they need is installed by
+//! `make test-tools`, and a missing piece fails the test.
+
+#![allow(clippy::unwrap_used)] // a failing step of a test may stop it
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+/// Servers under load on two cores are slow enough one at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn run(script: &str, argument: &str) {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let binaries = PathBuf::from(env!("CARGO_BIN_EXE_pgv-snap"));
+    let tools =
+        std::env::var_os("PGV_TEST_TOOLS").map_or_else(|| root.join("target/test-tools"), PathBuf::from);
+    let output = Command::new(root.join("tests/e2e").join(script))
+        .arg(argument)
+        .env("PGV_BIN", binaries.parent().unwrap())
+        .env("PGV_TEST_TOOLS", tools)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{script} {argument}: {}\n{}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn postgresql_13() {
+    run("roundtrip.sh", "13");
+}
+
+#[test]
+fn postgresql_14() {
+    run("roundtrip.sh", "14");
+}
+
+#[test]
+fn postgresql_15() {
+    run("roundtrip.sh", "15");
+}
+
+#[test]
+fn postgresql_16() {
+    run("roundtrip.sh", "16");
+}
+
+#[test]
+fn postgresql_17() {
+    run("roundtrip.sh", "17");
+}
+
+#[test]
+fn postgresql_18() {
+    run("roundtrip.sh", "18");
+}
