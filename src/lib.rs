@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod cli;
 pub mod crypt;
 pub mod error;
+pub mod info;
 pub mod io;
 pub mod manifest;
 pub mod pg;

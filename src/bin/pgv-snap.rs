@@ -42,6 +42,9 @@ struct Args {
     /// Print how many bytes there are to back up, and do nothing
     #[arg(long)]
     estimate: bool,
+    /// With --estimate: a line of JSON that also names the cluster and its data directory
+    #[arg(long, requires = "estimate")]
+    json: bool,
     /// The data directory; default: the server's
     pgdata: Option<PathBuf>,
 }
@@ -84,7 +87,17 @@ fn run(args: Args) -> Result<Status> {
     if !args.estimate {
         return snap::run(&options);
     }
-    let bytes = snap::estimate(&options)?;
-    writeln!(std::io::stdout(), "{bytes}").during("write stdout")?;
+    let estimate = snap::estimate(&options)?;
+    let line = match args.json {
+        false => estimate.bytes.to_string(),
+        true => serde_json::json!({
+            "bytes": estimate.bytes,
+            "system_identifier": estimate.system_identifier.to_string(),
+            "data_directory": estimate.data_directory,
+            "pg_version": estimate.pg_version,
+        })
+        .to_string(),
+    };
+    writeln!(std::io::stdout(), "{line}").during("write stdout")?;
     Ok(Status::Done)
 }

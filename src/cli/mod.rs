@@ -1,6 +1,7 @@
 //! The common frame of the five mains: options all tools share, and how a result becomes messages
 //! and an exit status.
 
+pub mod config;
 mod store;
 mod values;
 

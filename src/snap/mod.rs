@@ -12,4 +12,4 @@ mod session;
 mod tablespaces;
 mod tree;
 
-pub use run::{Options, estimate, run};
+pub use run::{Estimate, Options, estimate, run};

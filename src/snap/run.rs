@@ -53,9 +53,24 @@ struct Source {
     tree: Tree,
 }
 
-/// How much there is, in bytes of files, WAL left out.
-pub fn estimate(options: &Options) -> Result<u64> {
-    measure(&open(options)?.tree)
+/// What a backup would be of.
+pub struct Estimate {
+    /// Of files, WAL left out.
+    pub bytes: u64,
+    pub system_identifier: u64,
+    pub data_directory: PathBuf,
+    pub pg_version: String,
+}
+
+/// Looks, and starts nothing.
+pub fn estimate(options: &Options) -> Result<Estimate> {
+    let source = open(options)?;
+    Ok(Estimate {
+        bytes: measure(&source.tree)?,
+        system_identifier: source.control.system_identifier(),
+        data_directory: source.root,
+        pg_version: source.pg_version,
+    })
 }
 
 /// Makes the backup: tar on stdout.

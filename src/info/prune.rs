@@ -1,0 +1,136 @@
+//! Which backups may go. A backup stays if a rule keeps it, or if one that stays is built on it; the
+//! newest complete backup always stays.
+
+use crate::catalog::BackupType;
+use crate::error::{Error, Result};
+use crate::info::Set;
+use crate::info::choose::{one_cluster, stopped_at};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// Each rule keeps; together they keep what any of them keeps. In none of them is zero a number.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// The newest fulls, each with all that is built on it.
+    pub full: Option<usize>,
+    /// The newest backups of any type.
+    pub last: Option<usize>,
+    /// The newest backup of each of the last hours, days, … that have one.
+    pub hourly: Option<usize>,
+    pub daily: Option<usize>,
+    pub weekly: Option<usize>,
+    pub monthly: Option<usize>,
+    pub yearly: Option<usize>,
+    /// Everything that is younger.
+    pub within: Option<Duration>,
+}
+
+/// What is to become of one complete backup.
+pub struct Verdict<'a> {
+    pub set: &'a Set,
+    /// Why it stays; empty: it may go.
+    pub reasons: Vec<String>,
+}
+
+/// Verdicts on all complete backups, oldest first.
+pub fn prune<'a>(sets: &'a [Set], rules: &Rules, now: OffsetDateTime) -> Result<Vec<Verdict<'a>>> {
+    one_cluster(sets)?;
+    rules.check()?;
+    let complete = sets.iter().filter(|set| set.record().is_some());
+    let mut verdicts: Vec<_> = complete.map(|set| Verdict { set, reasons: Vec::new() }).collect();
+    if let Some(newest) = verdicts.last_mut() {
+        newest.reasons.push("newest".to_owned());
+    }
+    if let Some(count) = rules.full {
+        keep_fulls(&mut verdicts, count);
+    }
+    if let Some(count) = rules.last {
+        verdicts.iter_mut().rev().take(count).for_each(|verdict| verdict.reasons.push("last".to_owned()));
+    }
+    for (count, name, period) in rules.periods() {
+        keep_periods(&mut verdicts, count, name, period);
+    }
+    if let Some(within) = rules.within {
+        let young = |set: &Set| stopped_at(set).is_none_or(|stopped| now - stopped < within);
+        verdicts
+            .iter_mut()
+            .filter(|verdict| young(verdict.set))
+            .for_each(|verdict| verdict.reasons.push("within".to_owned()));
+    }
+    keep_parents(&mut verdicts);
+    Ok(verdicts)
+}
+
+/// Tells apart the hours, days, … of UTC.
+type Period = fn(OffsetDateTime) -> (i32, u32);
+
+impl Rules {
+    fn check(&self) -> Result<()> {
+        let numbers = [self.full, self.last, self.hourly, self.daily, self.weekly, self.monthly, self.yearly];
+        if numbers.contains(&Some(0)) {
+            return Err(Error::usage("a rule that keeps zero backups keeps none, and pgv keeps the newest")
+                .hint("leave the rule out, or keep 1"));
+        }
+        match numbers.iter().any(Option::is_some) || self.within.is_some() {
+            true => Ok(()),
+            false => Err(Error::usage("no rule says what to keep")
+                .hint("give --keep-full N, or set PGV_KEEP_FULL in the configuration")),
+        }
+    }
+
+    fn periods(&self) -> Vec<(usize, &'static str, Period)> {
+        let all: [(Option<usize>, &'static str, Period); 5] = [
+            (self.hourly, "hourly", |time| {
+                (time.year(), u32::from(time.ordinal()) * 24 + u32::from(time.hour()))
+            }),
+            (self.daily, "daily", |time| (time.year(), u32::from(time.ordinal()))),
+            (self.weekly, "weekly", |time| {
+                let (year, week, _) = time.to_iso_week_date();
+                (year, u32::from(week))
+            }),
+            (self.monthly, "monthly", |time| (time.year(), u32::from(u8::from(time.month())))),
+            (self.yearly, "yearly", |time| (time.year(), 0)),
+        ];
+        all.into_iter().filter_map(|(count, name, period)| Some((count?, name, period))).collect()
+    }
+}
+
+fn keep_fulls(verdicts: &mut [Verdict<'_>], count: usize) {
+    let fulls = verdicts.iter().rev().filter(|verdict| verdict.set.label.backup_type() == BackupType::Full);
+    let kept: Vec<String> = fulls.take(count).map(|verdict| verdict.set.label.to_string()).collect();
+    for verdict in verdicts {
+        if kept.iter().any(|full| full == verdict.set.label.full_part()) {
+            verdict.reasons.push("full".to_owned());
+        }
+    }
+}
+
+fn keep_periods(verdicts: &mut [Verdict<'_>], count: usize, name: &str, period: Period) {
+    let mut seen = Vec::new();
+    for verdict in verdicts.iter_mut().rev() {
+        let Some(stopped) = stopped_at(verdict.set) else {
+            verdict.reasons.push("unknown time".to_owned());
+            continue;
+        };
+        let this = period(stopped.to_offset(time::UtcOffset::UTC));
+        if seen.last() != Some(&this) && seen.len() < count {
+            seen.push(this);
+            verdict.reasons.push(name.to_owned());
+        }
+    }
+}
+
+/// Newest first, so that a parent is reached after all its children.
+fn keep_parents(verdicts: &mut [Verdict<'_>]) {
+    let index: BTreeMap<String, usize> =
+        verdicts.iter().enumerate().map(|(at, verdict)| (verdict.set.label.to_string(), at)).collect();
+    for at in (0..verdicts.len()).rev() {
+        let parent = verdicts[at].set.record().and_then(|record| record.backup.parent.clone());
+        let found = parent.and_then(|parent| index.get(parent.as_str()).copied());
+        if let Some(parent) = found.filter(|_| !verdicts[at].reasons.is_empty()) {
+            let reason = format!("parent of {}", verdicts[at].set.label);
+            verdicts[parent].reasons.push(reason);
+        }
+    }
+}
