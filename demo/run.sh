@@ -90,7 +90,7 @@ CONF
   local load=$!
   show pgv-backup demo --type full
   wait "$load"
-  show pgv-info demo
+  show pgv-info demo --format table
 
   say '4. The cluster is lost'
   "$pg_bin/pg_ctl" --pgdata="$scratch/cluster" --silent --mode=immediate stop
@@ -106,7 +106,7 @@ CONF
   local object
   object=$(find "$scratch/repository" -name data.pgv)
   echo "  the first line of the file says how:"
-  head --bytes=127 "$object" | sed 's/^/    /'
+  head --bytes=127 "$object" | sed "s/^/    /"; echo
   mkdir --mode=0700 "$scratch/by-hand"
   tail --lines=+2 "$object" | openssl enc -d -aes-256-cbc -pbkdf2 -md sha256 -iter 1000 -pass "file:$scratch/key" |
     zstd --decompress --quiet | tar --extract --directory="$scratch/by-hand"

@@ -1,0 +1,194 @@
+# Sourced by pgv's scripts: messages, configuration, the cluster's lock, and the pipes they share.
+# A script that sources it has read its own --help already.
+# shellcheck shell=bash
+
+set -euo pipefail
+shopt -s inherit_errexit
+
+export LC_ALL=C
+umask 077
+pgv_tool=${0##*/}
+# cron's PATH is short: the tools lie beside the scripts, or where make install puts them.
+PATH=$(dirname "$(readlink --canonicalize "$0")"):$PATH:/usr/local/bin
+
+say() {
+  [ "${pgv_quiet:-no}" = yes ] || echo "$pgv_tool: $*" >&2
+}
+
+warn() {
+  echo "$pgv_tool: warning: $*" >&2
+}
+
+# Ends the script: its status, the error, and what to do about it.
+die() { # STATUS MESSAGE [HINT…]
+  local status=$1 hint
+  echo "$pgv_tool: error: $2" >&2
+  shift 2
+  for hint in "$@"; do
+    echo "$pgv_tool: hint: $hint" >&2
+  done
+  exit "$status"
+}
+
+# Options of a script that take a value: "--name VALUE" and "--name=VALUE" are the same.
+need_value() { # OPTION COUNT
+  [ "$2" -ge 2 ] || die 2 "$1 needs a value"
+}
+
+# Prints the configuration's KEY=value lines, unquoted, or refuses: it is parsed and never evaluated.
+parse_config() { # FILE
+  local line number=0 key value
+  local plain='^[A-Za-z0-9_./:@%+,=-]*$' quoted='^"([^"\\$`]*)"$'
+  while IFS= read -r line || [ -n "$line" ]; do
+    number=$((number + 1))
+    [[ $line =~ ^[[:space:]]*$ || $line == '#'* ]] && continue
+    [[ $line =~ ^([A-Z_][A-Z0-9_]*)=(.*)$ ]] ||
+      die 2 "$1: line $number is not KEY=value" 'no blanks around =, nothing before KEY'
+    key=${BASH_REMATCH[1]} value=${BASH_REMATCH[2]}
+    case $key in
+      PGV_*) [[ " ${pgv_keys[*]} " == *" $key "* ]] || die 2 "$1: line $number: unknown key $key" 'man 5 pgv.conf lists them' ;;
+      PG* | AWS_*) ;;
+      *) die 2 "$1: line $number: unknown key $key" 'only PGV_, PG and AWS_ keys belong here' ;;
+    esac
+    if [[ $value =~ $quoted ]]; then
+      value=${BASH_REMATCH[1]}
+    elif ! [[ $value =~ $plain ]]; then
+      die 2 "$1: line $number: the value of $key needs double quotes, without \" \\ \$ and backquote in them"
+    fi
+    printf '%s=%s\n' "$key" "$value"
+  done <"$1"
+}
+
+pgv_keys=(PGV_ANNOTATIONS PGV_CHECKPOINT PGV_CLUSTER PGV_EXPIRE PGV_FULL_EVERY PGV_JOBS PGV_KEEP_DAILY PGV_KEEP_FULL
+  PGV_KEEP_HOURLY PGV_KEEP_LAST PGV_KEEP_MONTHLY PGV_KEEP_WEEKLY PGV_KEEP_WITHIN PGV_KEEP_YEARLY PGV_KEY_FILE
+  PGV_KEY_NAME PGV_LEVEL PGV_PGDATA PGV_RATE PGV_REPO PGV_S3_CA_FILE PGV_S3_ENDPOINT_URL PGV_S3_PATH_STYLE
+  PGV_S3_PROFILE PGV_S3_REGION PGV_STATE_DIR PGV_SYSTEM_ID PGV_WAL)
+
+config_directory() {
+  echo "${PGV_CONFIG_DIR:-/etc/pgv}"
+}
+
+# The only configuration there is, or a refusal that lists them.
+only_cluster() {
+  local files=()
+  shopt -s nullglob
+  files=("$(config_directory)"/*.conf)
+  shopt -u nullglob
+  [ "${#files[@]}" -ne 0 ] || die 2 "no configuration in $(config_directory)" 'name a cluster, or set PGV_CLUSTER and PGV_REPO'
+  [ "${#files[@]}" -eq 1 ] || die 2 "several clusters are configured" "name one: $(basename --multiple --suffix=.conf "${files[@]}" | tr '\n' ' ')"
+  basename --suffix=.conf "${files[0]}"
+}
+
+# Sets the environment: what is there already, then the configuration, then defaults.
+load_config() { # [CLUSTER] [FILE]
+  local cluster=${1:-${PGV_CLUSTER:-}} file=${2:-} pairs pair key mode
+  if [ -z "$file" ]; then
+    [ -n "$cluster" ] || cluster=$(only_cluster)
+    file=$(config_directory)/$cluster.conf
+    if [ ! -e "$file" ]; then
+      [ -n "${PGV_REPO:-}" ] || die 2 "no configuration $file" "there are: $(cd "$(config_directory)" 2>/dev/null && echo *.conf)"
+      file=
+    fi
+  elif [ -z "$cluster" ]; then
+    cluster=$(basename --suffix=.conf "$file")
+  fi
+  if [ -n "$file" ]; then
+    [ -r "$file" ] || die 2 "cannot read $file" "run it as its owner: sudo -u $(stat --format=%U "$file") $pgv_tool …"
+    mode=$(stat --dereference --format=%a "$file")
+    [ "${mode: -1}" = 0 ] || die 2 "$file may hold secrets and everybody may read it" "chmod 0600 $file"
+    pairs=$(parse_config "$file")
+    while IFS= read -r pair; do
+      key=${pair%%=*}
+      [ -z "$key" ] || [ -n "${!key:-}" ] || export "$key=${pair#*=}"
+    done <<<"$pairs"
+  fi
+  : "${PGV_CLUSTER:=$cluster}"
+  [ -z "${1:-}" ] || PGV_CLUSTER=$cluster
+  [[ $PGV_CLUSTER =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]*$ ]] || die 2 "\"$PGV_CLUSTER\" is not a cluster's name"
+  [ -n "${PGV_REPO:-}" ] || die 2 "no PGV_REPO for cluster $PGV_CLUSTER" 'set it in the configuration: s3://bucket/prefix or file:///path'
+  PGV_REPO=${PGV_REPO%/}
+  : "${PGV_STATE_DIR:=/var/lib/pgv/$PGV_CLUSTER}"
+  export PGV_CLUSTER PGV_REPO PGV_STATE_DIR
+  debian_port
+}
+
+# The port of Debian's cluster VERSION-NAME, unless libpq was told otherwise.
+debian_port() {
+  local port
+  [ -z "${PGPORT:-}${PGHOST:-}${PGSERVICE:-}" ] && command -v pg_lsclusters >/dev/null || return 0
+  port=$(pg_lsclusters --no-header 2>/dev/null | awk -v name="$PGV_CLUSTER" '$1 "-" $2 == name { print $3 }')
+  [ -z "$port" ] || export PGPORT=$port
+}
+
+# One run per cluster. The descriptor is inherited by the tools, so the lock lasts as long as any.
+take_lock() { # [WAIT SECONDS]
+  mkdir --parents "$PGV_STATE_DIR/tmp" "$PGV_STATE_DIR/manifest" ||
+    die 2 "cannot create PGV_STATE_DIR $PGV_STATE_DIR" "as root: install --directory --owner=postgres --mode=0700 $PGV_STATE_DIR"
+  exec 9>>"$PGV_STATE_DIR/lock"
+  flock --timeout "${1:-0}" 9 ||
+    die 75 "another pgv run holds the lock of cluster $PGV_CLUSTER ($PGV_STATE_DIR/lock)" 'wait for it: --wait 1h'
+}
+
+# "90s", "15min", "36h", "7d", "2w" as seconds.
+seconds() { # DURATION
+  [[ $1 =~ ^([0-9]{1,9})(s|min|h|d|w)$ ]] || die 2 "$1 is not a duration such as 90s, 15min, 36h, 7d or 2w"
+  case ${BASH_REMATCH[2]} in
+    s) echo "${BASH_REMATCH[1]}" ;;
+    min) echo $((BASH_REMATCH[1] * 60)) ;;
+    h) echo $((BASH_REMATCH[1] * 3600)) ;;
+    d) echo $((BASH_REMATCH[1] * 86400)) ;;
+    w) echo $((BASH_REMATCH[1] * 604800)) ;;
+  esac
+}
+
+# A scratch directory that goes when the script ends, and those that killed runs left.
+make_tmp() {
+  find "$PGV_STATE_DIR/tmp" -mindepth 1 -maxdepth 1 -exec rm --recursive --force {} +
+  tmp=$(mktemp --directory "$PGV_STATE_DIR/tmp/run.XXXXXX")
+  trap 'rm --recursive --force "$tmp"' EXIT
+}
+
+# What is needed of a backup's sets, one line each: state, system identifier, label, URL.
+list_sets() {
+  local line
+  local pattern='"label":"([^"]*)".*"state":"([a-z]*)".*"system_identifier":"([0-9]*)","url":"([^"]*)"'
+  pgv-info "$PGV_CLUSTER" --repo "$PGV_REPO" --format json >"$tmp/sets" || [ $? -eq 7 ] || return 1
+  while IFS= read -r line; do
+    [[ $line =~ $pattern ]] || die 1 'pgv-info printed what this script does not understand'
+    echo "${BASH_REMATCH[2]} ${BASH_REMATCH[3]} ${BASH_REMATCH[1]} ${BASH_REMATCH[4]}"
+  done <"$tmp/sets"
+}
+
+# Removes sets: each record first, so that an interruption leaves no backup that looks whole, and what
+# is built on a backup before the backup. The last complete one is never removed.
+remove_sets() { # LABEL…
+  local sets label doomed url kept
+  sets=$(list_sets)
+  for label in "$@"; do
+    [[ $label =~ ^[0-9]{8}-[0-9]{6}F(_[0-9]{8}-[0-9]{6}[DI])?$ ]] || die 2 "\"$label\" is not a backup's label"
+    grep --quiet --fixed-strings " $label " <<<"$sets" || die 3 "there is no backup $label of $PGV_CLUSTER" 'nothing was removed'
+  done
+  doomed=$(for label in "$@"; do
+    awk -v label="$label" '$3 == label || index($3, label "_") == 1 { print $3, $4 }' <<<"$sets"
+  done | sort --unique --reverse)
+  kept=$(awk 'NR == FNR { doomed[$1]; next } $1 == "complete" && !($3 in doomed)' <(echo "$doomed") <(echo "$sets") | wc --lines)
+  if [ "$kept" -eq 0 ] && grep --quiet ^complete <<<"$sets"; then
+    die 1 "that would remove every complete backup of $PGV_CLUSTER" 'nothing was removed; make a new backup first, or remove them with pgv-s3 rm'
+  fi
+  while read -r label url; do
+    if [ "${dry_run:-no}" = yes ]; then
+      echo "$label"
+      continue
+    fi
+    remove_set "$url" || die $? "could not remove $url" 'the same command goes on where it stopped'
+    rm --force "$PGV_STATE_DIR/manifest/$label"
+    say "removed $label"
+  done <<<"$doomed"
+}
+
+remove_set() { # URL
+  local status=0
+  pgv-s3 --quiet rm "$1/record.json" || status=$?
+  [ "$status" -eq 0 ] || [ "$status" -eq 3 ] || return "$status"
+  pgv-s3 --quiet rm --recursive "$1/"
+}
