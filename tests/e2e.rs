@@ -61,3 +61,13 @@ fn postgresql_17() {
 fn postgresql_18() {
     run("roundtrip.sh", "18");
 }
+
+#[test]
+fn scripts_on_a_directory() {
+    run("scripts.sh", "file");
+}
+
+#[test]
+fn scripts_on_s3() {
+    run("scripts.sh", "s3");
+}

@@ -3,7 +3,7 @@
 use pgv::cli::{self, Arguments, Common, StoreOptions};
 use pgv::error::{Error, IoContext, Kind, Result, Status};
 use pgv::io::{Input, Output};
-use pgv::store::{self, Entry, GetOptions, PutOptions, Range, Source, Store, Url, die_if_unread};
+use pgv::store::{self, Entry, GetOptions, PutOptions, Range, Source, Store, Url};
 use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -234,9 +234,9 @@ fn print(lines: &[String]) -> Result<()> {
 fn list(store: &Store, url: &Url, recursive: bool, line: Line, end: char) -> Result<()> {
     let mut output = BufWriter::new(stdout()?);
     store.list(url, recursive, &mut |entry| {
-        write!(output, "{}{end}", describe(&entry, line)).map_err(die_if_unread).during("write stdout")
+        write!(output, "{}{end}", describe(&entry, line)).during("write stdout")
     })?;
-    output.into_inner().map_err(|error| die_if_unread(error.into_error())).during("write stdout")?.finish()
+    output.into_inner().map_err(|error| error.into_error()).during("write stdout")?.finish()
 }
 
 fn describe(entry: &Entry, line: Line) -> String {

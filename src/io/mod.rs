@@ -3,12 +3,14 @@
 
 mod atomic;
 mod input;
+mod interrupt;
 mod output;
 mod producer;
 mod temporary;
 
 pub use atomic::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
 pub use input::{Input, read_full};
+pub use interrupt::{catch_interrupts, die_if_unread};
 pub use output::Output;
 pub use producer::Producer;
 pub use temporary::temporary_file;

@@ -1,12 +1,13 @@
 //! Output to stdout, or to a file that appears only when complete.
 
 use crate::error::{Error, IoContext, Result};
-use crate::io::AtomicFile;
+use crate::io::{AtomicFile, die_if_unread};
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
-/// Where a tool's data goes. [`Output::finish`] is the last thing that can fail in every tool: without
+/// Where a tool's data goes. When whoever reads stdout has seen enough, the tool dies of SIGPIPE, as a
+/// filter does: in a pipe the stage that failed must not be hidden by those before it. [`Output::finish`] is the last thing that can fail in every tool: without
 /// it a file never gets its name.
 #[must_use]
 pub enum Output {
@@ -59,7 +60,7 @@ impl Output {
 impl Write for Output {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
-            Output::Stdout(file) => file.write(buf),
+            Output::Stdout(file) => file.write(buf).map_err(die_if_unread),
             Output::File(file) => file.write(buf),
         }
     }

@@ -2,13 +2,11 @@
 //! name only when it is complete and durable, and nothing is replaced unless that is asked for.
 
 mod file;
-mod interrupt;
 mod pace;
 mod s3;
 mod transfer;
 mod url;
 
-pub use interrupt::die_if_unread;
 pub use transfer::{Put, Source, get, put};
 pub use url::{Scheme, Url};
 

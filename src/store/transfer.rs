@@ -4,7 +4,6 @@
 use crate::error::{IoContext, Result, Status};
 use crate::io::{Input, Output, Producer};
 use crate::report::Progress;
-use crate::store::interrupt::die_if_unread;
 use crate::store::pace::Pace;
 use crate::store::{GetOptions, PutOptions, Store, Stored, Upload, Url};
 use sha2::{Digest, Sha256};
@@ -138,6 +137,6 @@ fn copy(what: &str, from: &mut impl Read, to: &mut impl Write, seen: &mut dyn Fn
             Err(error) => return Err(error).during(format_args!("{what}: read")),
         };
         seen(&buffer[..length]);
-        to.write_all(&buffer[..length]).map_err(die_if_unread).during(format_args!("{what}: write"))?;
+        to.write_all(&buffer[..length]).during(format_args!("{what}: write"))?;
     }
 }

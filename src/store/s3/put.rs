@@ -8,7 +8,7 @@
 //! (jobs + 1) × that.
 
 use crate::error::{Error, Kind, Result};
-use crate::store::interrupt::catch_interrupts;
+use crate::io::catch_interrupts;
 use crate::store::s3::explain::Failure;
 use crate::store::s3::parts::Parts;
 use crate::store::s3::{S3Store, abort, checksum, connect, object, stopped, unquoted, unsigned};

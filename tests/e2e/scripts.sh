@@ -1,0 +1,182 @@
+#!/usr/bin/env bash
+# The scripts as a user runs them, on PostgreSQL 15, into a directory or a bucket: backup, listing, every
+# refusal of restore, expiry, killed stages, tablespaces, and the lines that must work as typed.
+# shellcheck disable=SC2016  # $1 in bash -c '…' is for that shell
+set -euo pipefail
+shopt -s inherit_errexit
+
+kind=${1:?usage: scripts.sh file|s3}
+# shellcheck source=tests/e2e/lib.sh
+source "$(dirname "$0")/lib.sh"
+root=$(cd "$(dirname "$0")/../.." && pwd)
+
+pgv() {
+  as_postgres "$@"
+}
+
+expect_status() { # STATUS COMMAND…
+  local wanted=$1 status=0
+  shift
+  pgv "$@" >"$scratch/out" 2>"$scratch/err" || status=$?
+  [ "$status" -eq "$wanted" ] || fail "$* exits with $status instead of $wanted: $(cat "$scratch/err")"
+}
+
+expect_message() { # TEXT
+  grep --quiet --fixed-strings -- "$1" "$scratch/err" || fail "no \"$1\" in: $(cat "$scratch/err")"
+}
+
+labels() {
+  pgv pgv-info demo --format label
+}
+
+configure() {
+  local repository=file://$scratch/repository
+  as_postgres mkdir "$scratch/etc" "$scratch/repository"
+  if [ "$kind" = s3 ]; then
+    start_bucket
+    repository=s3://$PGV_TEST_BUCKET/some/prefix
+  fi
+  as_postgres tee "$scratch/etc/demo.conf" >/dev/null <<CONF
+# the only configuration
+PGV_REPO=$repository
+PGV_KEY_FILE=$PGV_KEY_FILE
+PGV_STATE_DIR=$scratch/state
+PGV_KEEP_FULL=2
+PGHOST="$scratch"
+${bucket_settings:-}
+CONF
+  as_postgres chmod 0600 "$scratch/etc/demo.conf"
+  unset PGV_KEY_FILE PGHOST
+  export PGV_CONFIG_DIR=$scratch/etc PGV_TEST_PG_BIN=$bin
+  repo=$repository
+}
+
+start_bucket() {
+  local line
+  mkdir "$scratch/s3"
+  "$root/tests/tools/s3-server.sh" start "$scratch/s3" >"$scratch/s3.env" || fail "the S3 server does not start"
+  while IFS= read -r line; do export "${line?}"; done < <(grep '^[A-Z_0-9]*=' "$scratch/s3.env")
+  bucket_settings="PGV_S3_ENDPOINT_URL=$PGV_S3_ENDPOINT_URL
+PGV_S3_REGION=us-east-1
+AWS_ACCESS_KEY_ID=$AWS_ACCESS_KEY_ID
+AWS_SECRET_ACCESS_KEY=$AWS_SECRET_ACCESS_KEY"
+
+  unset PGV_S3_ENDPOINT_URL AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
+}
+
+killed_stages() {
+  local stage before
+  before=$(labels)
+  for stage in pgv-snap pgv-crypt pgv-s3; do
+    as_postgres env PGV_RATE=4MiB/s pgv-backup demo --wait 1min >"$scratch/killed.log" 2>&1 &
+    local backup=$!
+    sleep 2
+    pkill -KILL --full "^$stage .*--label|^$stage --encrypt -- pgv-snap|^$stage put --json" || fail "no $stage to kill: $(cat "$scratch/killed.log")"
+    ! wait "$backup" || fail "a backup whose $stage was killed succeeded"
+    [ "$(labels)" = "$before" ] || fail "a backup whose $stage was killed is listed"
+  done
+  # The script itself, with everything: what it left goes with the next run.
+  as_postgres env PGV_RATE=4MiB/s pgv-backup demo --wait 1min >"$scratch/killed.log" 2>&1 &
+  sleep 2
+  pkill -KILL --full 'pgv-backup demo|^pgv-(snap|crypt|s3) ' || fail "nothing to kill"
+  wait || true
+  [ "$(labels)" = "$before" ] || fail "a killed backup is listed"
+  pgv pgv-info demo --format json | grep --quiet '"state":"incomplete"' || fail "the killed backup left nothing to sweep"
+  sleep 1
+  expect_status 0 pgv-backup demo --wait 1min
+  expect_message 'removing what an interrupted run left'
+  ! pgv pgv-info demo --format json | grep --quiet '"state":"incomplete"' || fail "leftovers stay"
+}
+
+restore_refusals() {
+  local before
+  expect_status 3 pgv-restore demo "$scratch/new" --label 20200101-000000F
+  expect_status 0 pgv-restore demo "$scratch/new" --plan --tablespaces-under "$scratch/spaces"
+  grep --quiet '^backup ' "$scratch/out" || fail "no plan"
+  [ ! -e "$scratch/new" ] || fail "--plan wrote something"
+  as_postgres mkdir --parents "$scratch/full/x"
+  before=$(find "$scratch/full")
+  expect_status 6 pgv-restore demo "$scratch/full"
+  expect_message 'nothing was written'
+  expect_message '--replace'
+  [ "$(find "$scratch/full")" = "$before" ] || fail "a refusal changed the directory"
+  expect_status 6 pgv-restore demo "$scratch/source" --replace
+  expect_message 'a server runs in'
+  as_postgres sh -c 'umask 077; pgv-crypt --generate-key >"$1"' sh "$scratch/other-key"
+  expect_status 4 env "PGV_KEY_FILE=$scratch/other-key" pgv-restore demo "$scratch/new" --tablespaces-under "$scratch/spaces"
+  [ ! -e "$scratch/new" ] || fail "a wrong key created the directory"
+  expect_status 2 pgv-restore demo "$scratch/new"
+  expect_message 'no place was given for tablespace'
+  [ ! -e "$scratch/new" ] || fail "a refusal created the directory"
+}
+
+restore_and_check() { # DIR [OPTION…]
+  expect_status 0 pgv-restore demo "$@" --start
+  [ "$(PGHOST=$scratch sql 'select sum(id) from marks')" = "$marks" ] || fail "the restored data differ"
+  [ "$(PGHOST=$scratch sql 'select sum(id) from spaced')" = "$marks" ] || fail "the restored tablespace differs"
+  [ "$(PGHOST=$scratch sql 'show archive_mode')" = off ] || fail "the restored server archives"
+  [ "$(PGHOST=$scratch sql 'select timeline_id from pg_control_checkpoint()')" -gt 1 ] || fail "no timeline of its own"
+  as_postgres /usr/lib/postgresql/15/bin/pg_amcheck --host="$scratch" --all --heapallindexed --install-missing >/dev/null ||
+    fail "pg_amcheck finds damage"
+  stop_cluster "$bin" "$1"
+  as_postgres "$bin/pg_checksums" --check --pgdata="$1" >/dev/null || fail "bad checksums"
+}
+
+lines_as_typed() {
+  expect_status 0 bash -c 'set -eo pipefail
+    pgv-env demo pgv-info choose demo --latest | while read -r u; do pgv-env demo pgv-s3 get "$u/data.pgv" |
+      pgv-env demo pgv-crypt -d | pgv-apply --tablespaces-under "$1/typed-spaces" "$1/typed" || exit 1; done' bash "$scratch"
+  [ -e "$scratch/typed/global/pg_control" ] || fail "nothing was restored"
+  expect_status 0 pgv-env demo pgv-s3 put "$repo/etc.pgv" -- pgv-crypt -e -- tar c --directory="$scratch/etc" .
+  pgv bash -c 'set -eo pipefail; pgv-env demo pgv-s3 get "$1/etc.pgv" | pgv-env demo pgv-crypt -d | tar t' bash "$repo" |
+    grep --quiet demo.conf || fail "etc.pgv does not come back"
+  expect_status 0 pgv-env demo pgv-crypt -e -o "$scratch/today.pgv" -- pgv-snap
+  expect_status 0 bash -c 'set -eo pipefail; pgv-env demo pgv-crypt -d "$1" | pgv-apply --check-only' bash "$scratch/today.pgv"
+  expect_status 0 pgv-info --format label
+  expect_status 0 bash -c 'set -eo pipefail; pgv-info --format label --type full | head -n -1 | pgv-expire demo -'
+  [ "$(labels | wc --lines)" -eq 1 ] || fail "retention by hand keeps $(labels | wc --lines)"
+  expect_status 1 bash -c 'set -eo pipefail; pgv-info --format label | pgv-expire demo -'
+  expect_message 'every complete backup'
+  expect_status 3 bash -c 'set -eo pipefail; echo 20200101-000000F | pgv-expire demo -'
+  [ "$(labels | wc --lines)" -eq 1 ] || fail "a refusal removed something"
+}
+
+main() {
+  begin
+  cp "$root"/scripts/pgv-* "$scratch/bin/"
+  as_postgres mkdir "$scratch/old" "$scratch/spaces" "$scratch/typed-spaces"
+  local source=$scratch/source
+  bin=$(server_bin 15)
+  create_cluster "$bin" "$source"
+  start_cluster "$bin" "$source"
+  pgbench --initialize --scale=2 --quiet 2>/dev/null
+  sql "create tablespace fast location '$scratch/old'"
+  sql "create table marks as select id from generate_series(1, 50000) id; create index on marks (id);
+       create table spaced tablespace fast as select * from marks"
+  marks=$(sql 'select sum(id) from marks')
+  configure
+
+  expect_status 0 pgv-backup demo --wait 1min
+  [ "$(labels | wc --lines)" -eq 1 ] || fail "not one backup"
+  expect_status 0 pgv-info --max-age 1h
+  expect_status 7 env PGV_KEEP_FULL=2 pgv-info --max-age 0s
+  exec 8>>"$scratch/state/lock"
+  flock 8
+  expect_status 75 pgv-backup demo
+  exec 8>&-
+  restore_refusals
+  killed_stages
+  [ "$(labels | wc --lines)" -eq 2 ] || fail "PGV_KEEP_FULL=2, and there are: $(labels)"
+  sleep 1
+  expect_status 0 pgv-backup demo --wait 1min
+  [ "$(labels | wc --lines)" -eq 2 ] || fail "PGV_KEEP_FULL=2 keeps $(labels | wc --lines)"
+  lines_as_typed
+
+  stop_cluster "$bin" "$source"
+  restore_and_check "$scratch/new" --tablespaces-under "$scratch/spaces"
+  restore_and_check "$scratch/full" --replace --tablespace "fast=$scratch/spaces2"
+  [ -d "$(echo "$scratch"/full.before-*)/x" ] || fail "--replace lost the old directory"
+  echo "scripts on $kind: backup, refusals, kills, expiry, restore"
+}
+
+main
