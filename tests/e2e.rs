@@ -71,3 +71,8 @@ fn scripts_on_a_directory() {
 fn scripts_on_s3() {
     run("scripts.sh", "s3");
 }
+
+#[test]
+fn debian_clusters() {
+    run("debian.sh", "15");
+}
