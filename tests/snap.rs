@@ -2,6 +2,8 @@
 //!
 //! A server never runs as root, so as root everything goes through `runuser -u postgres`.
 
+#![allow(clippy::unwrap_used)] // a failing step of a test may stop it
+
 use std::fs::File;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};

@@ -85,12 +85,10 @@ impl Target {
     /// A directory that must not be there yet; a tablespace becomes a link to its place.
     pub fn directory(&self, member: &Member) -> Result<()> {
         let path = self.path(&member.path);
-        if let Some(oid) = tablespace(&member.path) {
-            if let Some(place) = self.places.get(&oid) {
-                symlink(place, &path).during_path("link", &path)?;
-                let (uid, gid) = self.owner.of(member);
-                return lchown(&path, uid, gid).during_path("set the owner of", &path);
-            }
+        if let Some(place) = tablespace(&member.path).and_then(|oid| self.places.get(&oid)) {
+            symlink(place, &path).during_path("link", &path)?;
+            let (uid, gid) = self.owner.of(member);
+            return lchown(&path, uid, gid).during_path("set the owner of", &path);
         }
         DirBuilder::new().mode(0o700).create(&path).map_err(|error| creation("directory", &path, error))?;
         self.own_directory(&path, member)

@@ -91,10 +91,9 @@ fn collect_one(store: &Store, cluster_url: &Url, cluster: &str, system_identifie
     store.list(&directory, true, &mut |entry| {
         let path = below(&entry.url, &directory);
         // What is no label is not ours.
-        if let Some((label, name)) = path.split_once('/') {
-            if let Ok(label) = label.parse::<Label>() {
-                objects.entry(label).or_default().insert(name.to_owned(), entry.bytes);
-            }
+        let parts = path.split_once('/').and_then(|(label, name)| Some((label.parse::<Label>().ok()?, name)));
+        if let Some((label, name)) = parts {
+            objects.entry(label).or_default().insert(name.to_owned(), entry.bytes);
         }
         Ok(())
     })?;

@@ -1,0 +1,301 @@
+//! pgv-apply by its command line, on streams made by hand: what is laid down, and everything that is
+//! refused.
+
+#![allow(clippy::unwrap_used)] // a failing step of a test may stop it
+
+use pgv::pg::backup_manifest;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use tar::{EntryType, Header};
+
+const LABEL: &str = "20261123-010000F";
+const SYSTEM: u64 = 7_711_175_703_245_852_542;
+
+#[derive(Clone)]
+struct Member {
+    name: String,
+    kind: EntryType,
+    data: Vec<u8>,
+}
+
+fn file(name: &str, data: &[u8]) -> Member {
+    Member { name: name.to_owned(), kind: EntryType::Regular, data: data.to_vec() }
+}
+
+fn directory(name: &str) -> Member {
+    Member { name: name.to_owned(), kind: EntryType::Directory, data: Vec::new() }
+}
+
+fn control() -> Vec<u8> {
+    let mut bytes = vec![0u8; 8192];
+    bytes[..8].copy_from_slice(&SYSTEM.to_le_bytes());
+    bytes[8..12].copy_from_slice(&1300u32.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..288]);
+    bytes[288..292].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+fn identity(mode: &str, tablespaces: &str) -> Member {
+    let json = format!(
+        r#"{{"format":"pgv-stream/1","label":"{LABEL}","mode":"{mode}","parent":null,"parent_start_lsn":null,
+        "parent_timeline":null,"system_identifier":"{SYSTEM}","pg_version":"15.20","timeline":1,"start_lsn":"0/28",
+        "page_size":8192,"segment_pages":131072,"tablespaces":[{tablespaces}]}}"#
+    );
+    file("pgv/stream.json", json.as_bytes())
+}
+
+/// Everything between the identity and the manifest.
+fn body() -> Vec<Member> {
+    vec![
+        file("PG_VERSION", b"15\n"),
+        directory("base/"),
+        directory("base/1/"),
+        file("base/1/1259", &[5; 20_000]),
+        directory("global/"),
+        directory("pg_wal/"),
+        file("pg_wal/000000010000000000000001", &[9; 1000]),
+        file("pgv/config/conf.d/x.conf", b"a = 1\n"),
+        file("recovery.signal", b""),
+    ]
+}
+
+fn manifest(members: &[Member]) -> Member {
+    let mut writer = backup_manifest::Writer::new(Vec::new(), 15, SYSTEM).unwrap();
+    for member in members.iter().filter(|member| member.kind == EntryType::Regular) {
+        if !member.name.starts_with("pg_wal/") {
+            let crc = crc32c::crc32c(&member.data);
+            writer.file(member.name.as_bytes(), member.data.len() as u64, 0, crc).unwrap();
+        }
+    }
+    let control = control();
+    writer.file(b"global/pg_control", 8192, 0, crc32c::crc32c(&control)).unwrap();
+    file("backup_manifest", &writer.finish(None).unwrap())
+}
+
+fn members(identity: Member, body: Vec<Member>) -> Vec<Member> {
+    let mut all = vec![directory("./"), identity];
+    all.extend(body);
+    let manifest = manifest(&all);
+    all.push(manifest);
+    all.push(file("global/pg_control", &control()));
+    all
+}
+
+fn tar(members: &[Member]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for member in members {
+        let mut header = Header::new_gnu();
+        header.as_mut_bytes()[..member.name.len()].copy_from_slice(member.name.as_bytes());
+        header.set_entry_type(member.kind);
+        header.set_size(member.data.len() as u64);
+        header.set_mode(if member.kind == EntryType::Directory { 0o700 } else { 0o600 });
+        header.set_uid(u64::from(rustix::process::geteuid().as_raw()));
+        header.set_gid(u64::from(rustix::process::getegid().as_raw()));
+        header.set_mtime(0);
+        if matches!(member.kind, EntryType::Symlink | EntryType::Link) {
+            header.set_link_name("/etc/passwd").unwrap();
+        }
+        header.set_cksum();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.extend_from_slice(&member.data);
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+    }
+    bytes.resize(bytes.len() + 1024, 0);
+    bytes
+}
+
+fn good() -> Vec<u8> {
+    tar(&members(identity("full", ""), body()))
+}
+
+fn apply(arguments: &[&str], stream: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pgv-apply"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A refusal does not read its input.
+    let _unread = child.stdin.take().unwrap().write_all(stream).is_err();
+    child.wait_with_output().unwrap()
+}
+
+/// The exit status and what was said, of one stream into a fresh directory.
+fn refused(stream: &[u8]) -> (i32, String) {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("data");
+    let output = apply(&[target.to_str().unwrap()], stream);
+    assert!(!target.join("global/pg_control").exists(), "a refused stream can be started");
+    let outside = fs::read_dir(scratch.path()).unwrap().count();
+    assert!(outside <= 1, "something was written outside the directory");
+    (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_stream_is_laid_down() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("data");
+    let output = apply(&["--expect", LABEL, target.to_str().unwrap()], &good());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for member in members(identity("full", ""), body()) {
+        let path = target.join(&member.name);
+        match member.kind {
+            EntryType::Directory => assert!(path.is_dir(), "{}", member.name),
+            _ => assert_eq!(fs::read(&path).unwrap(), member.data, "{}", member.name),
+        }
+    }
+    assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o700);
+    assert!(!target.join("pgv/applying").exists());
+}
+
+#[test]
+fn check_only_writes_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgv-apply"));
+    command.arg("--check-only").current_dir(scratch.path()).stdin(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&good()).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0);
+    let mut bad = good();
+    let at = bad.windows(8).position(|window| window == [5; 8]).unwrap();
+    bad[at] ^= 1;
+    assert_eq!(apply(&["--check-only"], &bad).status.code(), Some(5));
+}
+
+#[test]
+fn another_backup_is_refused_before_anything_is_written() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("data");
+    let output = apply(&["--expect", "20261124-010000F", target.to_str().unwrap()], &good());
+    assert_eq!(output.status.code(), Some(5));
+    assert!(!target.exists());
+    let blocks = tar(&members(identity("blocks", ""), body()));
+    assert_eq!(apply(&[target.to_str().unwrap()], &blocks).status.code(), Some(1));
+    assert!(!target.exists());
+}
+
+#[test]
+fn a_cut_stream_cannot_start_and_can_be_given_again() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("data");
+    let whole = good();
+    for cut in (0..whole.len()).step_by(512).flat_map(|at| [at, at + 100]).filter(|at| *at < whole.len()) {
+        let output = apply(&[target.to_str().unwrap()], &whole[..cut]);
+        assert_eq!(output.status.code(), Some(5), "cut at {cut}");
+        assert!(!target.join("global/pg_control").exists(), "cut at {cut}");
+    }
+    assert!(target.join("pgv/applying").exists());
+    let output = apply(&[target.to_str().unwrap()], &whole);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn what_is_not_in_the_manifest_as_it_is_in_the_stream_is_refused() {
+    let sound = members(identity("full", ""), body());
+    let without = |name: &str| sound.iter().filter(|member| member.name != name).cloned().collect::<Vec<_>>();
+    let mut more = sound.clone();
+    more.insert(3, file("extra", b"x"));
+    let mut other = sound.clone();
+    other[2].data = b"16\n".to_vec();
+    for (stream, message) in [
+        (tar(&without("PG_VERSION")), "lists PG_VERSION"),
+        (tar(&more), "extra"),
+        (tar(&other), "PG_VERSION: its checksum"),
+        (tar(&without("backup_manifest")), "before backup_manifest"),
+        (tar(&without("global/pg_control")), "no global/pg_control"),
+        (tar(&without("pgv/stream.json")), "second member"),
+    ] {
+        let (status, said) = refused(&stream);
+        assert_eq!(status, 5, "{said}");
+        assert!(said.contains(message), "{message}: {said}");
+    }
+}
+
+#[test]
+fn members_that_no_backup_has_are_refused() {
+    let special = |kind: EntryType| Member { name: "base/1/x".to_owned(), kind, data: Vec::new() };
+    for bad in [
+        special(EntryType::Symlink),
+        special(EntryType::Link),
+        special(EntryType::Char),
+        special(EntryType::Fifo),
+        special(EntryType::XHeader),
+        file("/tmp/pgv-apply-must-not-write-this", b"x"),
+        file("../x", b"x"),
+        file("base/../../x", b"x"),
+        file("base//x", b"x"),
+        file("base/1/1259", b"twice"),
+        directory("base/1/"),
+        file("nowhere/x", b"x"),
+    ] {
+        let mut body = body();
+        body.insert(5, bad.clone());
+        let (status, said) = refused(&tar(&members(identity("full", ""), body)));
+        assert_eq!(status, 5, "{} {:?}: {said}", bad.name, bad.kind);
+    }
+    assert!(!Path::new("/tmp/pgv-apply-must-not-write-this").exists());
+    let whole = good();
+    assert_eq!(refused(&[&whole[..], b"x"].concat()).0, 5, "something follows");
+    assert_eq!(refused(&whole[..whole.len() - 512]).0, 5, "half an end marker");
+    assert_eq!(refused(b"not a tar archive").0, 5);
+    assert_eq!(refused(b"").0, 5);
+}
+
+#[test]
+fn what_is_there_stays_there() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("data");
+    fs::create_dir(&target).unwrap();
+    fs::write(target.join("precious"), "x").unwrap();
+    let output = apply(&[target.to_str().unwrap()], &good());
+    assert_eq!(output.status.code(), Some(6));
+    assert_eq!(fs::read_dir(&target).unwrap().count(), 1);
+    fs::remove_file(target.join("precious")).unwrap();
+    // A server may be running: this very process has that number.
+    fs::write(target.join("postmaster.pid"), format!("{}\n", std::process::id())).unwrap();
+    let output = apply(&[target.to_str().unwrap()], &good());
+    assert_eq!(output.status.code(), Some(6));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("may be running"));
+}
+
+#[test]
+fn tablespaces_go_where_they_are_told() {
+    let spaces =
+        r#"{"oid":16384,"name":"fast","location":"/old/fast"},{"oid":16385,"name":"in","location":null}"#;
+    let mut body = body();
+    let at = body.iter().position(|member| member.name == "pg_wal/").unwrap();
+    let inside = [
+        directory("pg_tblspc/"),
+        directory("pg_tblspc/16384/"),
+        directory("pg_tblspc/16384/PG_15_202209061/"),
+        file("pg_tblspc/16384/PG_15_202209061/1", b"fast"),
+        directory("pg_tblspc/16385/"),
+        file("pg_tblspc/16385/2", b"in place"),
+    ];
+    body.splice(at..at, inside);
+    let stream = tar(&members(identity("full", spaces), body));
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    let output = apply(&[&path("data")], &stream);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/old/fast"));
+    assert!(!Path::new(&path("data")).exists());
+    fs::create_dir(path("under")).unwrap();
+    for (name, options, place) in [
+        ("a", ["--tablespace".to_owned(), format!("16384={}", path("p"))], path("p")),
+        ("b", ["--tablespace".to_owned(), format!("fast={}", path("q"))], path("q")),
+        ("c", ["--tablespaces-under".to_owned(), path("under")], path("under/16384")),
+    ] {
+        let output = apply(&[&options[0], &options[1], &path(name)], &stream);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let link = scratch.path().join(name).join("pg_tblspc/16384");
+        assert_eq!(fs::read_link(link).unwrap().to_str().unwrap(), place);
+        assert_eq!(fs::read(format!("{place}/PG_15_202209061/1")).unwrap(), b"fast");
+        assert_eq!(fs::read(scratch.path().join(name).join("pg_tblspc/16385/2")).unwrap(), b"in place");
+    }
+}
