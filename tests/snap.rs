@@ -110,7 +110,10 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         for directory in ["data", "restored"] {
-            let _ = self.command(&format!("pg_ctl -s -m immediate -D {directory} stop 2>/dev/null")).status();
+            let _not_stopped = self
+                .command(&format!("pg_ctl -s -m immediate -D {directory} stop 2>/dev/null"))
+                .status()
+                .is_err();
         }
     }
 }
@@ -119,8 +122,8 @@ struct Load(Child);
 
 impl Drop for Load {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _already_gone = self.0.kill().is_err();
+        let _not_reaped = self.0.wait().is_err();
     }
 }
 
