@@ -59,7 +59,7 @@ parse_config() { # FILE
   done <"$1"
 }
 
-pgv_keys=(PGV_ANNOTATIONS PGV_CHECKPOINT PGV_CLUSTER PGV_EXPIRE PGV_FULL_EVERY PGV_JOBS PGV_KEEP_DAILY PGV_KEEP_FULL
+pgv_keys=(PGV_CHECKPOINT PGV_CLUSTER PGV_EXPIRE PGV_FULL_EVERY PGV_JOBS PGV_KEEP_DAILY PGV_KEEP_FULL
   PGV_KEEP_HOURLY PGV_KEEP_LAST PGV_KEEP_MONTHLY PGV_KEEP_WEEKLY PGV_KEEP_WITHIN PGV_KEEP_YEARLY PGV_KEY_FILE
   PGV_KEY_NAME PGV_LEVEL PGV_PGDATA PGV_RATE PGV_REPO PGV_S3_CA_FILE PGV_S3_ENDPOINT_URL PGV_S3_PATH_STYLE
   PGV_S3_PROFILE PGV_S3_REGION PGV_STATE_DIR PGV_SYSTEM_ID PGV_WAL)
@@ -164,6 +164,10 @@ list_sets() {
 remove_sets() { # LABEL…
   local sets label doomed url kept
   sets=$(list_sets)
+  if [ "$(cut --delimiter=' ' --fields=2 <<<"$sets" | sort --unique | wc --lines)" -gt 1 ]; then
+    die 2 "$PGV_CLUSTER has backups of more than one system identifier" 'nothing was removed' \
+      "set PGV_SYSTEM_ID to one of: $(cut --delimiter=' ' --fields=2 <<<"$sets" | sort --unique | tr '\n' ' ')"
+  fi
   for label in "$@"; do
     [[ $label =~ ^[0-9]{8}-[0-9]{6}F(_[0-9]{8}-[0-9]{6}[DI])?$ ]] || die 2 "\"$label\" is not a backup's label"
     grep --quiet --fixed-strings " $label " <<<"$sets" || die 3 "there is no backup $label of $PGV_CLUSTER" 'nothing was removed'

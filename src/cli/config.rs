@@ -12,8 +12,7 @@ const SUFFIX: &str = ".conf";
 const SIZE_LIMIT: u64 = 1 << 20;
 
 /// Every `PGV_` key that a tool or script reads. `pgv.conf(5)` describes them.
-const KEYS: [&str; 23] = [
-    "PGV_ANNOTATIONS",
+const KEYS: [&str; 22] = [
     "PGV_CLUSTER",
     "PGV_EXPIRE",
     "PGV_FULL_EVERY",

@@ -138,6 +138,10 @@ lines_as_typed() {
   expect_status 1 bash -c 'set -eo pipefail; pgv-info --format label | pgv-expire demo -'
   expect_message 'every complete backup'
   expect_status 3 bash -c 'set -eo pipefail; echo 20200101-000000F | pgv-expire demo -'
+  echo '{}' | pgv pgv-env demo pgv-s3 --quiet put "$repo/demo/42/backup/20200101-000000F/claim.json"
+  expect_status 2 bash -c 'set -eo pipefail; pgv-info --format label | pgv-expire demo -'
+  expect_message 'more than one system identifier'
+  pgv pgv-env demo pgv-s3 rm "$repo/demo/42/backup/20200101-000000F/claim.json"
   [ "$(labels | wc --lines)" -eq 1 ] || fail "a refusal removed something"
 }
 
