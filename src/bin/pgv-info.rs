@@ -1,16 +1,17 @@
 //! `pgv-info`: what a repository holds, what to restore, what may go.
 
 use clap::{Parser, Subcommand, ValueEnum};
-use pgv::catalog::{BackupType, Label};
+use pgv::catalog::{BackupType, Label, layout};
 use pgv::cli::{self, Arguments, Common, StoreOptions, config};
 use pgv::error::{Error, IoContext, Result, Status};
 use pgv::info::{self, Choice, Query, RecordInput, Rules, Set, State};
-use pgv::pg::Lsn;
+use pgv::io::{Input, die_if_unread, read_full};
+use pgv::pg::{Lsn, wal};
 use pgv::report;
 use pgv::store::{Store, Url};
 use std::io::{IsTerminal, Write};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -39,7 +40,7 @@ struct Place {
     repo: Option<String>,
     /// Only the cluster with this system identifier
     #[arg(long, global = true, env = "PGV_SYSTEM_ID", value_name = "ID")]
-    system_id: Option<u64>,
+    system_id: Option<String>,
     /// The configuration, instead of /etc/pgv/CLUSTER.conf
     #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -56,12 +57,15 @@ struct List {
     #[arg(long = "type", value_name = "TYPE")]
     backup_type: Option<Type>,
     /// Default: table on a terminal, else tsv
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, group = "form")]
     format: Option<Format>,
     /// As --format json
-    #[arg(long, conflicts_with = "format")]
+    #[arg(long, group = "form")]
     json: bool,
-    /// Exit with 7 if the newest backup is older, such as 26h, or there is none
+    /// Print the same facts as Prometheus reads them
+    #[arg(long, group = "form")]
+    metrics: bool,
+    /// Exit with 7 if the newest backup of any listed cluster is older, such as 26h, or there is none
     #[arg(long, value_name = "DURATION", value_parser = cli::parse_duration)]
     max_age: Option<Duration>,
 }
@@ -106,29 +110,41 @@ enum Verb {
         #[arg(long, env = "PGV_KEY_NAME", value_name = "NAME")]
         key_name: Option<String>,
     },
+    /// Print what the header of a WAL segment says
+    Segment {
+        /// The segment, or - for stdin
+        file: PathBuf,
+        /// As one line of JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
+/// Without any of these the rules are PGV_KEEP_FULL and its relatives, from environment or configuration.
 #[derive(clap::Args)]
 struct Keep {
-    /// The newest fulls, each with all that is built on it
-    #[arg(long, env = "PGV_KEEP_FULL", value_name = "N")]
+    /// The newest fulls, each with all that is built on it (with --keep-diff: the fulls alone)
+    #[arg(long, value_name = "N")]
     keep_full: Option<usize>,
+    /// The newest fulls or differentials, each with the incrementals that follow it
+    #[arg(long, value_name = "N")]
+    keep_diff: Option<usize>,
     /// The newest backups of any type
-    #[arg(long, env = "PGV_KEEP_LAST", value_name = "N")]
+    #[arg(long, value_name = "N")]
     keep_last: Option<usize>,
-    /// The newest of each hour (day, week, month, year) of the last N that have one
-    #[arg(long, env = "PGV_KEEP_HOURLY", value_name = "N")]
+    /// The newest of each of the last N hours that have one; likewise days, weeks, months, years
+    #[arg(long, value_name = "N")]
     keep_hourly: Option<usize>,
-    #[arg(long, env = "PGV_KEEP_DAILY", value_name = "N")]
+    #[arg(long, value_name = "N")]
     keep_daily: Option<usize>,
-    #[arg(long, env = "PGV_KEEP_WEEKLY", value_name = "N")]
+    #[arg(long, value_name = "N")]
     keep_weekly: Option<usize>,
-    #[arg(long, env = "PGV_KEEP_MONTHLY", value_name = "N")]
+    #[arg(long, value_name = "N")]
     keep_monthly: Option<usize>,
-    #[arg(long, env = "PGV_KEEP_YEARLY", value_name = "N")]
+    #[arg(long, value_name = "N")]
     keep_yearly: Option<usize>,
     /// Everything younger than this, such as 14d
-    #[arg(long, env = "PGV_KEEP_WITHIN", value_name = "DURATION", value_parser = cli::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = cli::parse_duration)]
     keep_within: Option<Duration>,
 }
 
@@ -164,72 +180,95 @@ fn run(args: Args) -> Result<Status> {
         Some(Verb::Choose { cluster, .. } | Verb::Prune { cluster, .. } | Verb::Record { cluster, .. }) => {
             cluster.clone()
         }
+        Some(Verb::Segment { file, json }) => return print_segment(file, *json),
     };
-    let named = named.or_else(|| std::env::var("PGV_CLUSTER").ok().filter(|name| !name.is_empty()));
+    let named = named.or_else(|| variable("PGV_CLUSTER"));
+    let repository = args.place.repo.filter(|repository| !repository.is_empty());
+    let is_record = matches!(args.verb, Some(Verb::Record { .. }));
+    if args.place.config.is_some() || (repository.is_none() && !is_record) {
+        take_configuration(args.place.config.as_deref(), named.as_deref())?;
+    }
     if let Some(Verb::Record { facts, object, annotation, key_name, .. }) = args.verb {
         return print_record(named, &facts, &object, annotation, key_name);
     }
-    let Some(repository) = args.place.repo.filter(|repository| !repository.is_empty()) else {
-        return run_configured(args.place.config, named);
-    };
+    let repository = repository.ok_or_else(|| {
+        Error::usage("no repository")
+            .hint("give --repo URL, or a CLUSTER that has a configuration with PGV_REPO in /etc/pgv")
+    })?;
     let repository = Url::parse(&format!("{}/", repository.trim_end_matches('/')))?;
     let store = Store::open(&repository, &args.store)?;
-    let query = Query { repository, cluster: named, system_identifier: args.place.system_id };
+    let label = args.list.label.clone();
+    let query =
+        Query { repository, cluster: named, system_identifier: system_id(args.place.system_id)?, label };
     let sets = info::collect(&store, &query)?;
-    for set in &sets {
-        if let State::Damaged(why) = &set.state {
-            report::warn(format_args!("{}: {why}", set.url));
-        }
-    }
-    let damaged = sets.iter().any(|set| matches!(set.state, State::Damaged(_)));
+    let damaged = warn_of_damaged(&sets);
     let status = match args.verb {
         Some(Verb::Choose { time, lsn, label, .. }) => return print_choice(&sets, time, lsn, label),
-        Some(Verb::Prune { rules, .. }) => return print_prune(&sets, &rules),
-        _ => print_list(sets, &args.list)?,
+        Some(Verb::Prune { rules, .. }) => return print_prune(&sets, rules.into()),
+        _ => print_list(sets, &args.list, query.cluster.as_deref())?,
     };
     Ok(if damaged { Status::Findings } else { status })
 }
 
-/// The configuration is environment, AWS_* keys included, and only a new process gets that.
-fn run_configured(file: Option<PathBuf>, cluster: Option<String>) -> Result<Status> {
-    let missing = || {
-        Error::usage("no repository")
-            .hint("give --repo URL, or a CLUSTER that has a configuration in /etc/pgv")
-    };
-    let config = config::read(file.as_deref(), cluster.as_deref())?.ok_or_else(missing)?;
-    let set = |key: &str| std::env::var_os(key).is_some_and(|value| !value.is_empty());
-    let mut settings: Vec<_> = config.settings.into_iter().filter(|(key, _)| !set(key)).collect();
-    if !settings.iter().any(|(key, value)| key == "PGV_REPO" && !value.is_empty()) {
-        return Err(missing().context(format!("configuration of {}", config.cluster)));
-    }
-    if !set("PGV_CLUSTER") && !settings.iter().any(|(key, _)| key == "PGV_CLUSTER") {
-        settings.push(("PGV_CLUSTER".to_owned(), config.cluster));
+fn warn_of_damaged(sets: &[Set]) -> bool {
+    let damaged = sets.iter().filter_map(|set| match &set.state {
+        State::Damaged(why) => Some((&set.url, why)),
+        _ => None,
+    });
+    damaged.map(|(url, why)| report::warn(format_args!("{url}/record.json: {why}"))).count() > 0
+}
+
+/// The configuration is environment, AWS_* keys included, and only a new process gets that: this one
+/// begins anew with what the environment lacked. Comes back if it lacks nothing.
+fn take_configuration(file: Option<&Path>, cluster: Option<&str>) -> Result<()> {
+    let Some(config) = config::read(file, cluster)? else { return Ok(()) };
+    // Of two values of one key a command takes the last.
+    let own_name = ("PGV_CLUSTER".to_owned(), config.cluster);
+    let settings = std::iter::once(own_name).chain(config.settings);
+    let lacking: Vec<_> =
+        settings.filter(|(key, value)| !value.is_empty() && variable(key).is_none()).collect();
+    if lacking.is_empty() {
+        return Ok(());
     }
     let mut command = std::process::Command::new(std::env::current_exe().during("find pgv-info")?);
-    command.args(std::env::args_os().skip(1)).envs(settings);
+    command.args(std::env::args_os().skip(1)).envs(lacking);
     Err(Error::io("run pgv-info", command.exec()))
 }
 
-fn print_list(mut sets: Vec<Set>, list: &List) -> Result<Status> {
+/// An empty value means that nothing is set.
+fn variable(key: &str) -> Option<String> {
+    std::env::var_os(key).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
+}
+
+fn system_id(text: Option<String>) -> Result<Option<u64>> {
+    let parse = |text: String| {
+        layout::parse_system_id(&text)
+            .ok_or_else(|| Error::usage(format!("\"{}\" is not a system identifier", text.escape_default())))
+    };
+    text.filter(|text| !text.is_empty()).map(parse).transpose()
+}
+
+fn print_list(mut sets: Vec<Set>, list: &List, cluster: Option<&str>) -> Result<Status> {
+    let wanted =
+        |set: &Set| list.backup_type.is_none_or(|wanted| set.label.backup_type() == BackupType::from(wanted));
     let now = OffsetDateTime::now_utc();
-    let old = list.max_age.is_some_and(|age| info::is_too_old(&sets, age, now));
-    if let Some(label) = &list.label {
-        sets.retain(|set| set.label == *label);
-        if sets.is_empty() {
-            return Err(Error::not_found(format!("there is no backup {label}")));
-        }
-    }
-    if let Some(wanted) = list.backup_type {
-        sets.retain(|set| set.label.backup_type() == BackupType::from(wanted));
-    }
+    let old = list.max_age.map_or_else(Vec::new, |age| info::too_old(&sets, age, now, wanted));
+    sets.retain(wanted);
     let default = if std::io::stdout().is_terminal() { Format::Table } else { Format::Tsv };
     let format = if list.json { Format::Json } else { list.format.unwrap_or(default) };
-    let status = print(&info::show(&sets, format.into())?)?;
-    if old {
-        report::warn("the newest backup is too old, or there is none");
-        return Ok(Status::Findings);
+    if let Some(label) = &list.label {
+        let shows_all = matches!(format, Format::Table | Format::Json) && !sets.is_empty();
+        if !shows_all {
+            info::require(&sets, label)?;
+        }
     }
-    Ok(status)
+    let text = match list.metrics {
+        true => info::metrics(&sets, cluster),
+        false => info::show(&sets, format.into())?,
+    };
+    let status = print(&text)?;
+    old.iter().for_each(report::warn);
+    Ok(if old.is_empty() { status } else { Status::Findings })
 }
 
 fn print_choice(
@@ -248,17 +287,8 @@ fn print_choice(
     print(&chain.iter().fold(String::new(), |text, set| text + &set.url + "\n"))
 }
 
-fn print_prune(sets: &[Set], keep: &Keep) -> Result<Status> {
-    let rules = Rules {
-        full: keep.keep_full,
-        last: keep.keep_last,
-        hourly: keep.keep_hourly,
-        daily: keep.keep_daily,
-        weekly: keep.keep_weekly,
-        monthly: keep.keep_monthly,
-        yearly: keep.keep_yearly,
-        within: keep.keep_within,
-    };
+fn print_prune(sets: &[Set], given: Rules) -> Result<Status> {
+    let rules = if given == Rules::default() { rules_of_environment()? } else { given };
     let verdicts = info::prune(sets, &rules, OffsetDateTime::now_utc())?;
     let terminal = std::io::stdout().is_terminal();
     let line = |verdict: &info::Verdict<'_>| match (verdict.reasons.is_empty(), terminal) {
@@ -270,14 +300,63 @@ fn print_prune(sets: &[Set], keep: &Keep) -> Result<Status> {
     print(&verdicts.iter().map(line).collect::<String>())
 }
 
+/// The option is the variable's name in lower case.
+fn rules_of_environment() -> Result<Rules> {
+    let wrong = |key: &str, why: &str| Error::usage(format!("{key}: {why}"));
+    let count = |key: &str| {
+        variable(key).map(|text| text.parse().map_err(|_| wrong(key, "not a number"))).transpose()
+    };
+    let within = "PGV_KEEP_WITHIN";
+    let duration = |text: String| cli::parse_duration(&text).map_err(|why| wrong(within, &why));
+    Ok(Rules {
+        full: count("PGV_KEEP_FULL")?,
+        diff: count("PGV_KEEP_DIFF")?,
+        last: count("PGV_KEEP_LAST")?,
+        hourly: count("PGV_KEEP_HOURLY")?,
+        daily: count("PGV_KEEP_DAILY")?,
+        weekly: count("PGV_KEEP_WEEKLY")?,
+        monthly: count("PGV_KEEP_MONTHLY")?,
+        yearly: count("PGV_KEEP_YEARLY")?,
+        within: variable(within).map(duration).transpose()?,
+    })
+}
+
+impl From<Keep> for Rules {
+    fn from(keep: Keep) -> Self {
+        Rules {
+            full: keep.keep_full,
+            diff: keep.keep_diff,
+            last: keep.keep_last,
+            hourly: keep.keep_hourly,
+            daily: keep.keep_daily,
+            weekly: keep.keep_weekly,
+            monthly: keep.keep_monthly,
+            yearly: keep.keep_yearly,
+            within: keep.keep_within,
+        }
+    }
+}
+
+fn print_segment(file: &Path, json: bool) -> Result<Status> {
+    let mut input = Input::open(Some(file))?;
+    let name = input.name().to_owned();
+    let mut bytes = [0; wal::SEGMENT_HEADER_BYTES];
+    let length = read_full(&mut input, &mut bytes).during(format_args!("read {name}"))?;
+    if length < bytes.len() {
+        return Err(Error::damaged(format!("{name}: not a WAL segment: it has {length} bytes")));
+    }
+    let header = wal::SegmentHeader::parse(&bytes).map_err(|error| error.context(&name))?;
+    print(&info::segment(&header, json)?)
+}
+
 fn print_record(
     cluster: Option<String>,
-    facts: &std::path::Path,
+    facts: &Path,
     objects: &[(String, String)],
     annotations: Vec<(String, String)>,
     key_name: Option<String>,
 ) -> Result<Status> {
-    let read = |path: &std::path::Path| std::fs::read(path).during_path("read", path);
+    let read = |path: &Path| std::fs::read(path).during_path("read", path);
     let object = |(name, path): &(String, String)| Ok((name.clone(), read(path.as_ref())?));
     let input = RecordInput {
         cluster: cluster.ok_or_else(|| Error::usage("which cluster? give it, or set PGV_CLUSTER"))?,
@@ -291,7 +370,8 @@ fn print_record(
 
 fn print(text: &str) -> Result<Status> {
     let mut output = std::io::stdout().lock();
-    output.write_all(text.as_bytes()).and_then(|()| output.flush()).during("write stdout")?;
+    let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+    written.map_err(die_if_unread).during("write stdout")?;
     Ok(Status::Done)
 }
 

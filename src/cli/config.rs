@@ -1,7 +1,8 @@
 //! `/etc/pgv/CLUSTER.conf`: `KEY=value` lines, parsed and never evaluated, so that systemd, a shell and
 //! this program read the same from it.
 
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, Result};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -12,12 +13,13 @@ const SUFFIX: &str = ".conf";
 const SIZE_LIMIT: u64 = 1 << 20;
 
 /// Every `PGV_` key that a tool or script reads. `pgv.conf(5)` describes them.
-const KEYS: [&str; 22] = [
+const KEYS: [&str; 23] = [
     "PGV_CLUSTER",
     "PGV_EXPIRE",
     "PGV_FULL_EVERY",
     "PGV_JOBS",
     "PGV_KEEP_DAILY",
+    "PGV_KEEP_DIFF",
     "PGV_KEEP_FULL",
     "PGV_KEEP_HOURLY",
     "PGV_KEEP_LAST",
@@ -55,17 +57,36 @@ pub fn read(file: Option<&Path>, cluster: Option<&str>) -> Result<Option<Config>
     let path = match (file, cluster) {
         (Some(file), _) => Some(file.to_owned()),
         (None, Some(cluster)) => {
-            Some(directory.join(format!("{cluster}{SUFFIX}"))).filter(|path| path.exists())
+            let path = directory.join(format!("{cluster}{SUFFIX}"));
+            Some(path.clone()).filter(|_| !is_absent(path.symlink_metadata()))
         }
         (None, None) => only_one(&directory)?,
     };
     path.map(|path| read_file(&path)).transpose()
 }
 
+/// Only what is surely not there is absent: a directory that may not be searched is no empty one.
+fn is_absent<T>(tried: io::Result<T>) -> bool {
+    tried.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Whatever keeps a configuration from being read is a matter of configuration.
+fn unreadable(path: &Path, error: io::Error) -> Error {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => "run it as its owner: sudo -u postgres …",
+        _ => "see pgv.conf(5)",
+    };
+    Error::usage(Error::io(format_args!("read {}", path.display()), error).message()).hint(hint)
+}
+
 fn only_one(directory: &Path) -> Result<Option<PathBuf>> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return Ok(None) };
-    let is_one = |path: &PathBuf| path.to_string_lossy().ends_with(SUFFIX);
-    let mut found: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_one).collect();
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries.map_err(|error| unreadable(directory, error))?,
+    };
+    let names = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
+    let mut found = names.map_err(|error| unreadable(directory, error))?;
+    found.retain(|path| is_configuration(&file_name(path)));
     found.sort_unstable();
     match found.len() {
         0 | 1 => Ok(found.pop()),
@@ -77,13 +98,22 @@ fn only_one(directory: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// An editor's hidden file is none.
+fn is_configuration(name: &str) -> bool {
+    name.ends_with(SUFFIX) && !name.starts_with('.')
+}
+
 fn cluster_of(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = file_name(path);
     name.strip_suffix(SUFFIX).unwrap_or(&name).to_owned()
 }
 
 fn read_file(path: &Path) -> Result<Config> {
-    let metadata = std::fs::metadata(path).during_path("read", path)?;
+    let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, error))?;
     if metadata.permissions().mode() & 0o007 != 0 {
         return Err(Error::usage(format!("{} may hold secrets and everybody may read it", path.display()))
             .hint(format!("chmod 0600 {}", path.display())));
@@ -91,7 +121,7 @@ fn read_file(path: &Path) -> Result<Config> {
     if metadata.len() > SIZE_LIMIT {
         return Err(Error::usage(format!("{} is too large for a configuration", path.display())));
     }
-    let text = std::fs::read_to_string(path).during_path("read", path)?;
+    let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, error))?;
     let settings = parse(&text).map_err(|why| Error::usage(format!("{}: {why}", path.display())))?;
     Ok(Config { cluster: cluster_of(path), settings })
 }
@@ -99,7 +129,8 @@ fn read_file(path: &Path) -> Result<Config> {
 /// The error says which line, and never what is in it.
 fn parse(text: &str) -> std::result::Result<Vec<(String, String)>, String> {
     let mut settings: Vec<(String, String)> = Vec::new();
-    for (number, line) in text.lines().enumerate().map(|(index, line)| (index + 1, line)) {
+    // Not lines(): to systemd and a shell a carriage return is part of the value.
+    for (number, line) in text.split('\n').enumerate().map(|(index, line)| (index + 1, line)) {
         if line.trim().is_empty() || line.starts_with('#') {
             continue;
         }
@@ -172,6 +203,9 @@ mod tests {
             "export PGV_REPO=x",
             "PGV_REPO=a\nPGV_REPO=b",
             "PGV_REPO",
+            "PGV_REPO=x\r",
+            "pgv_repo=x",
+            "=x",
         ] {
             let why = parse(bad).unwrap_err();
             assert!(why.contains("line "), "{bad}: {why}");

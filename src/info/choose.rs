@@ -2,7 +2,7 @@
 
 use crate::catalog::Label;
 use crate::error::{Error, Result};
-use crate::info::Set;
+use crate::info::{Set, State};
 use crate::pg::Lsn;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -29,13 +29,14 @@ pub fn choose<'a>(sets: &'a [Set], choice: &Choice) -> Result<Vec<&'a Set>> {
             complete.find(|set| set.record().is_some_and(|record| record.backup.stop_lsn <= *lsn))
         }
     };
-    let mut link = chosen.ok_or_else(|| none(sets))?;
+    let mut link = chosen.ok_or_else(|| none(sets, choice))?;
     let mut chain = vec![link];
     // A chain has at most as many links as there are sets: a circle of parents ends here too.
     while let Some(parent) = link.record().and_then(|record| record.backup.parent.as_ref()) {
-        let found = sets.iter().find(|set| set.label == *parent && set.record().is_some());
-        link = found.filter(|_| chain.len() < sets.len()).ok_or_else(|| {
-            Error::not_found(format!("backup {} needs {parent}, which is not there", link.label))
+        let found = sets.iter().find(|set| set.label == *parent);
+        link = found.filter(|set| set.record().is_some() && chain.len() < sets.len()).ok_or_else(|| {
+            let why = found.map_or_else(|| "is not there".to_owned(), reason);
+            unusable(found, format!("backup {} needs {parent}, which {why}", link.label))
         })?;
         chain.push(link);
     }
@@ -45,7 +46,20 @@ pub fn choose<'a>(sets: &'a [Set], choice: &Choice) -> Result<Vec<&'a Set>> {
 
 /// The end of a complete backup.
 pub fn stopped_at(set: &Set) -> Option<OffsetDateTime> {
-    OffsetDateTime::parse(&set.record()?.backup.stopped_at, &Rfc3339).ok()
+    time_of(&set.record()?.backup.stopped_at)
+}
+
+/// A time in a record.
+pub fn time_of(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok()
+}
+
+/// Refuses `label` unless it is a complete backup in one of these sets.
+pub fn require(sets: &[Set], label: &Label) -> Result<()> {
+    match sets.iter().any(|set| set.label == *label && set.record().is_some()) {
+        true => Ok(()),
+        false => Err(none(sets, &Choice::Label(label.clone()))),
+    }
 }
 
 /// A choice among strangers would be a guess.
@@ -62,22 +76,51 @@ pub fn one_cluster(sets: &[Set]) -> Result<()> {
     }
 }
 
-fn none(sets: &[Set]) -> Error {
-    let error = Error::not_found("there is no such backup");
-    let complete: Vec<_> = sets.iter().filter(|set| set.record().is_some()).collect();
+/// Says what there is instead. Absence is not proved where the answer may be in a damaged record.
+fn none(sets: &[Set], choice: &Choice) -> Error {
+    if let Choice::Label(label) = choice
+        && let Some(set) = sets.iter().find(|set| set.label == *label)
+    {
+        return unusable(Some(set), format!("backup {label} {}", reason(set)));
+    }
+    let what = match choice {
+        Choice::Latest => "there is no backup".to_owned(),
+        Choice::Label(label) => format!("there is no backup {label}"),
+        Choice::Time(time) => format!("no backup was complete before {time}"),
+        Choice::Lsn(lsn) => format!("no backup is consistent at {lsn}"),
+    };
+    let is_label = matches!(choice, Choice::Label(_));
+    let damaged = sets.iter().find(|set| !is_label && matches!(set.state, State::Damaged(_)));
+    let error = unusable(damaged, what);
+    let complete: Vec<_> = sets.iter().filter_map(|set| set.record()).collect();
     match (complete.first(), complete.last()) {
-        (Some(first), Some(last)) => {
-            let end =
-                |set: &Set| set.record().map_or_else(String::new, |record| record.backup.stopped_at.clone());
-            error.hint(format!(
-                "there are {}, from {} (complete at {}) to {} (complete at {})",
-                complete.len(),
-                first.label,
-                end(first),
-                last.label,
-                end(last)
-            ))
-        }
+        (Some(first), Some(last)) => error.hint(format!(
+            "there are {}, from {} (complete at {}) to {} (complete at {})",
+            complete.len(),
+            first.backup.label,
+            first.backup.stopped_at,
+            last.backup.label,
+            last.backup.stopped_at
+        )),
         _ => error.hint("there is no complete backup at all"),
+    }
+}
+
+/// Damaged if `set` is, else not found.
+fn unusable(set: Option<&Set>, message: String) -> Error {
+    match set {
+        Some(Set { state: State::Damaged(_), url, .. }) => {
+            Error::damaged(message).hint(format!("look at {url}/record.json"))
+        }
+        _ => Error::not_found(message),
+    }
+}
+
+/// "is incomplete: …".
+fn reason(set: &Set) -> String {
+    match &set.state {
+        State::Complete(_) => "is part of a circle of parents".to_owned(),
+        State::Incomplete(why) => format!("is incomplete: {why}"),
+        State::Damaged(why) => format!("is damaged: {why}"),
     }
 }

@@ -2,13 +2,17 @@
 //! the records, so its cost follows the number of backups and nothing else.
 
 mod choose;
+mod metrics;
 mod prune;
 mod record;
+mod segment;
 mod sets;
 mod show;
 
-pub use choose::{Choice, choose};
+pub use choose::{Choice, choose, require};
+pub use metrics::metrics;
 pub use prune::{Rules, Verdict, prune};
 pub use record::{RecordInput, record};
+pub use segment::segment;
 pub use sets::{Query, Set, State, collect};
-pub use show::{Format, is_too_old, show};
+pub use show::{Format, show, too_old};

@@ -5,15 +5,20 @@ use crate::catalog::BackupType;
 use crate::error::{Error, Result};
 use crate::info::Set;
 use crate::info::choose::{one_cluster, stopped_at};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use time::OffsetDateTime;
 
+/// A backup that began a little later than yesterday's is not to fall out of its day.
+const GRACE: Duration = Duration::from_secs(3_600);
+
 /// Each rule keeps; together they keep what any of them keeps. In none of them is zero a number.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// The newest fulls, each with all that is built on it.
+    /// The newest fulls, each with all that is built on it; alone, if `diff` is given too.
     pub full: Option<usize>,
+    /// The newest fulls or differentials, each with the incrementals that follow it.
+    pub diff: Option<usize>,
     /// The newest backups of any type.
     pub last: Option<usize>,
     /// The newest backup of each of the last hours, days, … that have one.
@@ -22,7 +27,7 @@ pub struct Rules {
     pub weekly: Option<usize>,
     pub monthly: Option<usize>,
     pub yearly: Option<usize>,
-    /// Everything that is younger.
+    /// Everything that is younger, with [`GRACE`].
     pub within: Option<Duration>,
 }
 
@@ -43,7 +48,10 @@ pub fn prune<'a>(sets: &'a [Set], rules: &Rules, now: OffsetDateTime) -> Result<
         newest.reasons.push("newest".to_owned());
     }
     if let Some(count) = rules.full {
-        keep_fulls(&mut verdicts, count);
+        keep_fulls(&mut verdicts, count, rules.diff.is_some());
+    }
+    if let Some(count) = rules.diff {
+        keep_differentials(&mut verdicts, count);
     }
     if let Some(count) = rules.last {
         verdicts.iter_mut().rev().take(count).for_each(|verdict| verdict.reasons.push("last".to_owned()));
@@ -52,7 +60,8 @@ pub fn prune<'a>(sets: &'a [Set], rules: &Rules, now: OffsetDateTime) -> Result<
         keep_periods(&mut verdicts, count, name, period);
     }
     if let Some(within) = rules.within {
-        let young = |set: &Set| stopped_at(set).is_none_or(|stopped| now - stopped < within);
+        let young =
+            |set: &Set| stopped_at(set).is_none_or(|stopped| now - stopped < within.saturating_add(GRACE));
         verdicts
             .iter_mut()
             .filter(|verdict| young(verdict.set))
@@ -67,7 +76,9 @@ type Period = fn(OffsetDateTime) -> (i32, u32);
 
 impl Rules {
     fn check(&self) -> Result<()> {
-        let numbers = [self.full, self.last, self.hourly, self.daily, self.weekly, self.monthly, self.yearly];
+        let counts = [self.full, self.diff, self.last];
+        let periods = [self.hourly, self.daily, self.weekly, self.monthly, self.yearly];
+        let numbers = [&counts[..], &periods[..]].concat();
         if numbers.contains(&Some(0)) {
             return Err(Error::usage("a rule that keeps zero backups keeps none, and pgv keeps the newest")
                 .hint("leave the rule out, or keep 1"));
@@ -96,13 +107,38 @@ impl Rules {
     }
 }
 
-fn keep_fulls(verdicts: &mut [Verdict<'_>], count: usize) {
+fn keep_fulls(verdicts: &mut [Verdict<'_>], count: usize, alone: bool) {
     let fulls = verdicts.iter().rev().filter(|verdict| verdict.set.label.backup_type() == BackupType::Full);
-    let kept: Vec<String> = fulls.take(count).map(|verdict| verdict.set.label.to_string()).collect();
+    let kept: BTreeSet<String> = fulls.take(count).map(|verdict| verdict.set.label.to_string()).collect();
     for verdict in verdicts {
-        if kept.iter().any(|full| full == verdict.set.label.full_part()) {
+        let name = if alone { verdict.set.label.as_str() } else { verdict.set.label.full_part() };
+        if kept.contains(name) {
             verdict.reasons.push("full".to_owned());
         }
+    }
+}
+
+/// Oldest first, so that a parent's head is known before its children ask for it.
+fn keep_differentials(verdicts: &mut [Verdict<'_>], count: usize) {
+    let mut heads: BTreeMap<String, String> = BTreeMap::new();
+    let labels = verdicts.iter().rev().map(|verdict| &verdict.set.label);
+    let newest: BTreeSet<String> = labels
+        .filter(|label| label.backup_type() != BackupType::Incr)
+        .take(count)
+        .map(ToString::to_string)
+        .collect();
+    for verdict in verdicts {
+        let label = &verdict.set.label;
+        let parent = verdict.set.record().and_then(|record| record.backup.parent.as_ref());
+        let head = match label.backup_type() {
+            BackupType::Incr => parent.and_then(|parent| heads.get(parent.as_str())).cloned(),
+            _ => Some(label.to_string()),
+        };
+        let head = head.unwrap_or_else(|| label.full_part().to_owned());
+        if newest.contains(&head) {
+            verdict.reasons.push("diff".to_owned());
+        }
+        heads.insert(label.to_string(), head);
     }
 }
 

@@ -29,7 +29,19 @@ pub fn record(input: RecordInput) -> Result<String> {
         return Err(Error::usage(format!("\"{}\" is not a cluster's name", input.cluster.escape_default())));
     }
     let facts = Facts::parse(&input.facts)?;
-    let objects = input.objects.into_iter().map(|(name, json)| object(name, &json)).collect::<Result<_>>()?;
+    let backup = &facts.backup;
+    let set = format!(
+        "/{}/{}/{}/",
+        input.cluster,
+        backup.system_identifier,
+        layout::backup_directory(&backup.label)
+    );
+    let object = |(name, json): (String, Vec<u8>)| object(&set, name, &json);
+    let objects: Vec<ObjectEntry> = input.objects.into_iter().map(object).collect::<Result<_>>()?;
+    if !objects.iter().any(|object| object.name == layout::DATA) {
+        return Err(Error::usage(format!("a backup without {} holds nothing", layout::DATA))
+            .hint(format!("give --object {}=FILE", layout::DATA)));
+    }
     let record = Record {
         format: RECORD_FORMAT.to_owned(),
         backup: facts.backup,
@@ -41,11 +53,13 @@ pub fn record(input: RecordInput) -> Result<String> {
     serde_json::to_string(&record).map_err(|e| Error::failed(format!("encode the record: {e}")))
 }
 
-fn object(name: String, json: &[u8]) -> Result<ObjectEntry> {
+/// The object must be where a reader of the record will look for it.
+fn object(set: &str, name: String, json: &[u8]) -> Result<ObjectEntry> {
     let put: Put = serde_json::from_slice(json)
         .map_err(|e| Error::damaged(format!("what put printed for {name}: {e}")))?;
-    match put.url.ends_with(&format!("/{name}")) {
+    match put.url.ends_with(&format!("{set}{name}")) {
         true => Ok(ObjectEntry { name, bytes: put.bytes, sha256: put.sha256 }),
-        false => Err(Error::usage(format!("{name} was stored as {}", put.url))),
+        false => Err(Error::usage(format!("{name} was stored as {}", put.url.escape_default()))
+            .hint(format!("this backup's place is REPO{set}{name}"))),
     }
 }

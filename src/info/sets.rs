@@ -2,12 +2,16 @@
 //! object that the record names, with its size; everything else is an incomplete set.
 
 use crate::catalog::{Label, Record, layout};
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext, Kind, Result};
+use crate::info::choose::time_of;
 use crate::store::{Store, Url};
 use std::collections::BTreeMap;
+use std::thread;
 
 /// Bytes of a record; a real one has some thousand.
 const RECORD_LIMIT: u64 = 4 << 20;
+/// Records that are read at once: on S3 each costs a round trip.
+const READERS: usize = 8;
 
 /// Which part of a repository.
 pub struct Query {
@@ -15,6 +19,8 @@ pub struct Query {
     pub repository: Url,
     pub cluster: Option<String>,
     pub system_identifier: Option<u64>,
+    /// Of other backups no record is read.
+    pub label: Option<Label>,
 }
 
 pub struct Set {
@@ -36,6 +42,9 @@ pub enum State {
     Damaged(String),
 }
 
+/// Bytes of each object of a set, by name.
+type Objects = BTreeMap<String, u64>;
+
 impl Set {
     pub fn record(&self) -> Option<&Record> {
         match &self.state {
@@ -45,7 +54,8 @@ impl Set {
     }
 }
 
-/// All sets that fit, by cluster, system identifier and time. Memory: one record for each backup.
+/// All sets that fit, by cluster, system identifier and time. Memory: one record for each backup, some
+/// two thousand bytes.
 pub fn collect(store: &Store, query: &Query) -> Result<Vec<Set>> {
     let mut sets = Vec::new();
     let clusters = match &query.cluster {
@@ -53,14 +63,20 @@ pub fn collect(store: &Store, query: &Query) -> Result<Vec<Set>> {
             return Err(Error::usage(format!("\"{}\" is not a cluster's name", cluster.escape_default())));
         }
         Some(cluster) => vec![cluster.clone()],
-        None => directories(store, &query.repository)?,
+        // Such as lost+found, where nobody may look.
+        None => {
+            let mut names = directories(store, &query.repository)?;
+            names.retain(|name| layout::is_cluster_name(name));
+            names
+        }
     };
     for cluster in clusters {
         let directory = query.repository.join(&format!("{cluster}/"));
         for name in directories(store, &directory)? {
             let Some(system_identifier) = layout::parse_system_id(&name) else { continue };
             if query.system_identifier.is_none_or(|wanted| wanted == system_identifier) {
-                let mut found = collect_one(store, &directory, &cluster, system_identifier)?;
+                let mut found =
+                    collect_one(store, &directory, &cluster, system_identifier, query.label.as_ref())?;
                 found.sort_by(|a, b| a.label.time_part().cmp(b.label.time_part()));
                 sets.append(&mut found);
             }
@@ -85,31 +101,57 @@ fn below(url: &Url, directory: &Url) -> String {
     text.strip_prefix(&directory.to_string()).unwrap_or(&text).to_owned()
 }
 
-fn collect_one(store: &Store, cluster_url: &Url, cluster: &str, system_identifier: u64) -> Result<Vec<Set>> {
+fn collect_one(
+    store: &Store,
+    cluster_url: &Url,
+    cluster: &str,
+    system_identifier: u64,
+    only: Option<&Label>,
+) -> Result<Vec<Set>> {
     let directory = cluster_url.join(&format!("{system_identifier}/backup/"));
-    let mut objects: BTreeMap<Label, BTreeMap<String, u64>> = BTreeMap::new();
+    let mut objects: BTreeMap<Label, Objects> = BTreeMap::new();
     store.list(&directory, true, &mut |entry| {
         let path = below(&entry.url, &directory);
         // What is no label is not ours.
-        let parts = path.split_once('/').and_then(|(label, name)| Some((label.parse::<Label>().ok()?, name)));
-        if let Some((label, name)) = parts {
+        if let Some((label, name)) = path.split_once('/')
+            && let Ok(label) = label.parse::<Label>()
+            && only.is_none_or(|only| *only == label)
+        {
             objects.entry(label).or_default().insert(name.to_owned(), entry.bytes);
         }
         Ok(())
     })?;
-    let set = |(label, objects): (Label, BTreeMap<String, u64>)| {
+    let listed: Vec<_> = objects.into_iter().collect();
+    let set = |(label, objects): &(Label, Objects)| {
         let url = directory.join(label.as_str());
-        let state = state(store, &url, &label, system_identifier, &objects)?;
         Ok(Set {
             cluster: cluster.to_owned(),
             system_identifier,
-            url: url.to_string(),
+            label: label.clone(),
             stored_bytes: objects.values().sum(),
-            label,
-            state,
+            state: state(store, &url, label, system_identifier, objects)?,
+            url: url.to_string(),
         })
     };
-    objects.into_iter().map(set).collect()
+    in_shares(&listed, set)
+}
+
+/// What `one` makes of each, in order, by [`READERS`] threads.
+fn in_shares<T: Sync, U: Send>(all: &[T], one: impl Fn(&T) -> Result<U> + Sync) -> Result<Vec<U>> {
+    let one = &one;
+    let share = all.len().div_ceil(READERS).max(1);
+    thread::scope(|scope| {
+        let begin = |part| {
+            let work = move || <[T]>::iter(part).map(one).collect::<Result<Vec<U>>>();
+            thread::Builder::new().spawn_scoped(scope, work).during("start a reader of records")
+        };
+        let workers = all.chunks(share).map(begin).collect::<Result<Vec<_>>>()?;
+        let mut done = Vec::with_capacity(all.len());
+        for worker in workers {
+            done.extend(worker.join().map_err(|_| Error::failed("a reader of records stopped"))??);
+        }
+        Ok(done)
+    })
 }
 
 fn state(
@@ -117,37 +159,66 @@ fn state(
     url: &Url,
     label: &Label,
     system_identifier: u64,
-    objects: &BTreeMap<String, u64>,
+    objects: &Objects,
 ) -> Result<State> {
     if !objects.contains_key(layout::RECORD) {
         let why = "no record: the backup is still running, or it was interrupted";
         return Ok(State::Incomplete(why.to_owned()));
     }
     let json = match store.read(&url.join(layout::RECORD), RECORD_LIMIT) {
+        Ok(json) => json,
         // Removed since the listing: being expired.
-        Err(error) if error.kind == crate::error::Kind::NotFound => {
+        Err(error) if error.kind == Kind::NotFound => {
             return Ok(State::Incomplete("its record was just removed".to_owned()));
         }
-        json => json?,
-    };
-    let record = match Record::parse(&json) {
-        Ok(record) => record,
-        Err(error) => return Ok(State::Damaged(error.message().to_owned())),
-    };
-    if record.backup.label != *label || record.backup.system_identifier != system_identifier {
-        return Ok(State::Damaged("its record belongs to another backup".to_owned()));
-    }
-    for object in &record.objects {
-        match objects.get(&object.name) {
-            None => return Ok(State::Incomplete(format!("{} is missing", object.name))),
-            Some(bytes) if *bytes != object.bytes => {
-                return Ok(State::Incomplete(format!(
-                    "{} has {bytes} bytes instead of {}",
-                    object.name, object.bytes
-                )));
-            }
-            Some(_) => {}
+        // One record that cannot be read hides no other.
+        Err(error) if matches!(error.kind, Kind::Failed | Kind::Damaged) => {
+            return Ok(State::Damaged(one_line(error.message())));
         }
+        Err(error) => return Err(error),
+    };
+    Ok(match Record::parse(&json) {
+        Err(error) => State::Damaged(one_line(error.message())),
+        Ok(record) => match contradiction(&record, label, system_identifier) {
+            Some(why) => State::Damaged(why),
+            None => match missing(&record, objects) {
+                Some(why) => State::Incomplete(one_line(&why)),
+                None => State::Complete(Box::new(record)),
+            },
+        },
+    })
+}
+
+/// Why this record cannot be the one of this set.
+fn contradiction(record: &Record, label: &Label, system_identifier: u64) -> Option<String> {
+    let backup = &record.backup;
+    if backup.label != *label || backup.system_identifier != system_identifier {
+        return Some("its record belongs to another backup".to_owned());
     }
-    Ok(State::Complete(Box::new(record)))
+    if backup.backup_type != label.backup_type() {
+        return Some(format!("its record says that it is {}", backup.backup_type.name()));
+    }
+    if !record.objects.iter().any(|object| object.name == layout::DATA) {
+        return Some(format!("its record names no {}", layout::DATA));
+    }
+    [&backup.started_at, &backup.stopped_at]
+        .into_iter()
+        .find(|time| time_of(time).is_none())
+        .map(|time| format!("its record has the time \"{}\"", one_line(time)))
+}
+
+/// What the record names and the listing does not show.
+fn missing(record: &Record, objects: &Objects) -> Option<String> {
+    record.objects.iter().find_map(|object| match objects.get(&object.name) {
+        None => Some(format!("{} is missing", object.name)),
+        Some(bytes) if *bytes != object.bytes => {
+            Some(format!("{} has {bytes} bytes instead of {}", object.name, object.bytes))
+        }
+        Some(_) => None,
+    })
+}
+
+/// A record is not sealed: nothing in it may break a line, or command a terminal.
+pub fn one_line(text: &str) -> String {
+    text.replace(char::is_control, "?")
 }

@@ -1,7 +1,9 @@
 //! The same backups for people (a table) and for programs (labels, URLs, tab-separated values, JSON).
 
+use crate::catalog::BackupFacts;
 use crate::error::{Error, Result};
-use crate::info::choose::stopped_at;
+use crate::info::choose::{stopped_at, time_of};
+use crate::info::sets::one_line;
 use crate::info::{Set, State};
 use std::fmt::Write;
 use std::time::Duration;
@@ -36,10 +38,33 @@ pub fn show(sets: &[Set], format: Format) -> Result<String> {
     }
 }
 
-/// Whether the newest complete backup is older than `age`, or there is none.
-pub fn is_too_old(sets: &[Set], age: Duration, now: OffsetDateTime) -> bool {
-    let newest = sets.iter().filter_map(stopped_at).max();
-    newest.is_none_or(|newest| now - newest > age)
+/// What is wrong with the age of the backups that are `wanted`: a line for each cluster whose newest
+/// complete one is older than `age`, or that has none.
+pub fn too_old(
+    sets: &[Set],
+    age: Duration,
+    now: OffsetDateTime,
+    wanted: impl Fn(&Set) -> bool,
+) -> Vec<String> {
+    let complaint = |cluster: &[Set]| {
+        let complete = cluster.iter().filter(|set| wanted(set));
+        let newest =
+            complete.filter_map(|set| Some((stopped_at(set)?, set))).max_by_key(|(stopped, _)| *stopped);
+        match (newest, cluster.first()) {
+            (None, first) => Some(format!("{}: there is no backup", first.map_or("", |set| &set.cluster))),
+            (Some((stopped, set)), _) if now - stopped > age => Some(format!(
+                "{}: the newest backup, {}, is {} old",
+                set.cluster,
+                set.label,
+                duration(now - stopped)
+            )),
+            _ => None,
+        }
+    };
+    match sets {
+        [] => vec!["there is no backup".to_owned()],
+        _ => sets.chunk_by(|a, b| a.cluster == b.cluster).filter_map(complaint).collect(),
+    }
 }
 
 fn lines(sets: &[Set], line: impl Fn(&Set) -> Option<String>) -> String {
@@ -67,8 +92,7 @@ fn tsv(set: &Set) -> Option<String> {
         backup.parent.as_ref().map_or_else(String::new, ToString::to_string),
         set.url.clone(),
     ];
-    // A record is not sealed: nothing in it may break the line.
-    Some(fields.map(|field| field.replace(['\t', '\n'], " ")).join("\t"))
+    Some(fields.map(|field| one_line(&field)).join("\t"))
 }
 
 fn json(set: &Set) -> Result<String> {
@@ -85,35 +109,44 @@ fn json(set: &Set) -> Result<String> {
     serde_json::to_string(&value).map_err(|e| Error::failed(format!("encode {}: {e}", set.label)))
 }
 
+const HEADER: [&str; 10] = [
+    "BACKUP",
+    "TYPE",
+    "COMPLETE AT (UTC)",
+    "TOOK",
+    "DATABASE",
+    "STORED",
+    "RATIO",
+    "VERSION",
+    "FINDINGS",
+    "WAL",
+];
+
 fn table(sets: &[Set]) -> String {
-    let mut rows = vec![
-        ["BACKUP", "TYPE", "COMPLETE AT (UTC)", "DATABASE", "STORED", "VERSION", "FINDINGS"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
-    let mut text = String::new();
-    let mut last = None;
-    for set in sets {
-        let this = (set.cluster.clone(), set.system_identifier);
-        if last.as_ref() != Some(&this) {
-            rows.push(vec![format!("{} {}", this.0, this.1)]);
-            last = Some(this);
-        }
-        rows.push(row(set));
-    }
-    if last.is_none() {
+    if sets.is_empty() {
         return "no backups\n".to_owned();
     }
+    let mut rows = vec![HEADER.map(str::to_owned).to_vec()];
+    for cluster in
+        sets.chunk_by(|a, b| (&a.cluster, a.system_identifier) == (&b.cluster, b.system_identifier))
+    {
+        rows.extend(cluster.first().map(|set| vec![format!("{} {}", set.cluster, set.system_identifier)]));
+        rows.extend(cluster.iter().map(row));
+    }
+    // A row that is not whole ends with a sentence, which must not widen a column.
     let width = |column: usize| {
-        let cells = rows.iter().filter(|row| row.len() > 1).filter_map(|row| row.get(column));
+        let cells = rows.iter().filter_map(|row| row.get(column).filter(|_| column + 1 < row.len()));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
+    let widths: Vec<_> = (0..HEADER.len()).map(width).collect();
+    let mut text = String::new();
     for row in &rows {
-        let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
+        let cells = row.iter().zip(&widths);
+        let line = cells.fold(String::new(), |mut line, (cell, width)| {
             // Writing to a String does not fail.
-            let _infallible = write!(line, "{cell:<width$}  ", width = width(column)).is_ok();
-        }
+            let _infallible = write!(line, "{cell:<width$}  ").is_ok();
+            line
+        });
         text.push_str(line.trim_end());
         text.push('\n');
     }
@@ -123,29 +156,59 @@ fn table(sets: &[Set]) -> String {
 fn row(set: &Set) -> Vec<String> {
     let label = set.label.to_string();
     let kind = set.label.backup_type().name().to_owned();
-    let Some(record) = set.record() else {
-        let why = match &set.state {
-            State::Damaged(why) => format!("damaged: {why}"),
-            State::Incomplete(why) => format!("incomplete: {why}"),
-            State::Complete(_) => String::new(),
-        };
-        return vec![label, kind, String::new(), String::new(), size(set.stored_bytes), String::new(), why];
+    let stored = size(set.stored_bytes);
+    let backup = match &set.state {
+        State::Complete(record) => &record.backup,
+        State::Incomplete(why) => return vec![label, kind, format!("incomplete, {stored}: {why}")],
+        State::Damaged(why) => return vec![label, kind, format!("damaged, {stored}: {why}")],
     };
-    let backup = &record.backup;
-    let findings = match (backup.findings.bad_pages, backup.findings.links) {
-        (0, 0) => "none".to_owned(),
-        (pages, links) => format!("{pages} bad pages, {links} links left out"),
-    };
-    let stopped = backup.stopped_at.replace('T', " ").replace('Z', "");
-    vec![
+    let cells = [
         label,
         kind,
-        stopped,
+        backup.stopped_at.replace('T', " ").replace('Z', ""),
+        took(backup).map_or_else(String::new, duration),
         size(backup.database_bytes),
-        size(set.stored_bytes),
+        stored,
+        format!("{:.1}", backup.database_bytes as f64 / set.stored_bytes.max(1) as f64),
         backup.pg_version.clone(),
-        findings,
-    ]
+        findings(backup),
+        wal(backup),
+    ];
+    cells.map(|cell| one_line(&cell)).to_vec()
+}
+
+/// From its start to its end.
+pub fn took(backup: &BackupFacts) -> Option<time::Duration> {
+    Some(time_of(&backup.stopped_at)? - time_of(&backup.started_at)?)
+}
+
+fn findings(backup: &BackupFacts) -> String {
+    match (backup.findings.bad_pages, backup.findings.links) {
+        (0, 0) => "none".to_owned(),
+        (0, links) => format!("{links} links left out"),
+        (pages, 0) => format!("{pages} bad pages"),
+        (pages, links) => format!("{pages} bad pages, {links} links left out"),
+    }
+}
+
+/// The segments that the backup needs; their first eight digits are the timeline.
+fn wal(backup: &BackupFacts) -> String {
+    match backup.wal_first == backup.wal_last {
+        true => backup.wal_first.clone(),
+        false => format!("{} to {}", backup.wal_first, backup.wal_last),
+    }
+}
+
+/// "1h07min".
+fn duration(length: time::Duration) -> String {
+    let seconds = length.whole_seconds().max(0);
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}min{:02}s", seconds % 60),
+        (0, _, _) => format!("{hours}h{minutes:02}min"),
+        _ => format!("{days}d{hours:02}h"),
+    }
 }
 
 /// "1.4 GiB".

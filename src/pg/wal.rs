@@ -1,6 +1,68 @@
-//! WAL file names (xlog_internal.h).
+//! WAL file names and the header of a segment (xlog_internal.h).
 
+use crate::error::{Error, Result};
 use crate::pg::Lsn;
+
+/// Bytes of `XLogLongPageHeaderData`, with which every segment begins.
+pub const SEGMENT_HEADER_BYTES: usize = 40;
+/// `XLP_LONG_HEADER`.
+const LONG_HEADER: u16 = 0x0002;
+/// `XLOG_PAGE_MAGIC` and the major version that writes it.
+const MAGICS: [(u16, u32); 6] =
+    [(0xD106, 13), (0xD10D, 14), (0xD110, 15), (0xD113, 16), (0xD116, 17), (0xD118, 18)];
+
+/// What the first page of a segment says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// PostgreSQL's major version.
+    pub major: u32,
+    pub timeline: u32,
+    /// Of the segment's first byte.
+    pub address: Lsn,
+    pub system_identifier: u64,
+    /// wal_segment_size.
+    pub segment_bytes: u32,
+    /// XLOG_BLCKSZ.
+    pub block_bytes: u32,
+}
+
+impl SegmentHeader {
+    /// Reads `XLogLongPageHeaderData`, little-endian, and refuses as damaged what is none.
+    pub fn parse(bytes: &[u8; SEGMENT_HEADER_BYTES]) -> Result<Self> {
+        let bad = |why: &str| Error::damaged(format!("not the start of a WAL segment: {why}"));
+        let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+        let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
+        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+        let magic = u16_at(0);
+        let Some((_, major)) = MAGICS.iter().find(|(known, _)| *known == magic) else {
+            return Err(bad(&format!("magic {magic:04X} is of no PostgreSQL from 13 to 18")));
+        };
+        if u16_at(2) & LONG_HEADER == 0 {
+            return Err(bad("its first page has a short header"));
+        }
+        let header = SegmentHeader {
+            major: *major,
+            timeline: u32_at(4),
+            address: Lsn(u64_at(8)),
+            system_identifier: u64_at(24),
+            segment_bytes: u32_at(32),
+            block_bytes: u32_at(36),
+        };
+        let size = header.segment_bytes;
+        if !size.is_power_of_two() || !(1 << 20..=1 << 30).contains(&size) {
+            return Err(bad(&format!("{size} bytes is no size of a segment")));
+        }
+        if !header.address.0.is_multiple_of(u64::from(size)) {
+            return Err(bad(&format!("no segment of {size} bytes begins at {}", header.address)));
+        }
+        Ok(header)
+    }
+
+    /// The name that this segment has.
+    pub fn name(&self) -> String {
+        segment_name(self.timeline, self.address, u64::from(self.segment_bytes))
+    }
+}
 
 /// The name of the segment that holds `lsn`: timeline, then segment number in two halves
 /// (`XLogFileName`). `segment_bytes`: wal_segment_size, a power of two from 1 MiB to 1 GiB.
@@ -53,6 +115,36 @@ mod tests {
         assert_eq!(segment_name(1, Lsn(0x2000028), MIB16), "000000010000000000000002");
         assert_eq!(segment_name(2, Lsn(0x1_0000_0000), MIB16), "000000020000000100000000");
         assert_eq!(segment_name(1, Lsn(0x1_4000_0000), 1 << 30), "000000010000000100000001");
+    }
+
+    /// The first bytes of the second segment of a new cluster, as PostgreSQL 15.18 wrote them.
+    const HEADER: [u8; SEGMENT_HEADER_BYTES] = [
+        0x10, 0xd1, 0x07, 0, 1, 0, 0, 0, 0, 0, 0x80, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0xca, 0x17, 0x8c,
+        0xc4, 0x8a, 0x5b, 0x04, 0x6b, 0, 0, 0x40, 0, 0, 0x20, 0, 0,
+    ];
+
+    #[test]
+    fn a_header_tells_whose_segment_it_is() {
+        let header = SegmentHeader::parse(&HEADER).unwrap();
+        let expected = SegmentHeader {
+            major: 15,
+            timeline: 1,
+            address: Lsn(0x80_0000),
+            system_identifier: 0x6b04_5b8a_c48c_17ca,
+            segment_bytes: 4 << 20,
+            block_bytes: 8192,
+        };
+        assert_eq!(header, expected);
+        assert_eq!(header.name(), "000000010000000000000002");
+    }
+
+    #[test]
+    fn what_is_no_header() {
+        for (at, byte) in [(0, 0), (2, 5), (9, 1), (34, 0x41), (34, 0), (35, 0x80)] {
+            let mut bytes = HEADER;
+            bytes[at] = byte;
+            assert!(SegmentHeader::parse(&bytes).is_err(), "byte {at}");
+        }
     }
 
     #[test]

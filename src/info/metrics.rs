@@ -1,0 +1,109 @@
+//! The same facts in Prometheus' text format, for the textfile collector of node_exporter.
+
+use crate::catalog::BackupType;
+use crate::info::choose::stopped_at;
+use crate::info::show::took;
+use crate::info::{Set, State};
+use std::fmt::Write;
+
+const TYPES: [BackupType; 3] = [BackupType::Full, BackupType::Diff, BackupType::Incr];
+
+/// The sets of one cluster and system identifier.
+struct Group<'a> {
+    /// `cluster="15-main",system_identifier="…"`. Neither can hold what would need a backslash.
+    labels: String,
+    sets: &'a [Set],
+}
+
+/// Every sample has cluster and system identifier. A `cluster` that was asked for and has nothing
+/// stored says so with a zero, so that an alert need not wait for a series that never comes.
+pub fn metrics(sets: &[Set], cluster: Option<&str>) -> String {
+    let chunks = sets.chunk_by(|a, b| (&a.cluster, a.system_identifier) == (&b.cluster, b.system_identifier));
+    let mut groups: Vec<Group<'_>> = chunks.filter_map(group).collect();
+    if let (Some(cluster), []) = (cluster, groups.as_slice()) {
+        groups.push(Group { labels: format!("cluster=\"{cluster}\",system_identifier=\"\""), sets });
+    }
+    let mut text = String::new();
+    of_groups(&mut text, &groups);
+    of_newest(&mut text, &groups);
+    text
+}
+
+fn group(sets: &[Set]) -> Option<Group<'_>> {
+    let first = sets.first()?;
+    let labels = format!("cluster=\"{}\",system_identifier=\"{}\"", first.cluster, first.system_identifier);
+    Some(Group { labels, sets })
+}
+
+fn of_groups(text: &mut String, groups: &[Group<'_>]) {
+    let count =
+        |group: &Group<'_>, of: fn(&Set) -> bool| group.sets.iter().filter(|set| of(set)).count() as u64;
+    family(text, "pgv_incomplete_sets", "Sets that are no backups: running, interrupted or expiring.");
+    for group in groups {
+        let value = count(group, |set| matches!(set.state, State::Incomplete(_)));
+        sample(text, "pgv_incomplete_sets", &group.labels, value);
+    }
+    family(text, "pgv_damaged_records", "Backups whose record cannot be used.");
+    for group in groups {
+        let value = count(group, |set| matches!(set.state, State::Damaged(_)));
+        sample(text, "pgv_damaged_records", &group.labels, value);
+    }
+    family(text, "pgv_stored_bytes", "Bytes of all sets.");
+    for group in groups {
+        sample(text, "pgv_stored_bytes", &group.labels, group.sets.iter().map(|set| set.stored_bytes).sum());
+    }
+    family(text, "pgv_backups", "Complete backups.");
+    for group in groups {
+        for kind in TYPES {
+            let is_one = |set: &&Set| set.record().is_some() && set.label.backup_type() == kind;
+            let value = group.sets.iter().filter(is_one).count() as u64;
+            sample(text, "pgv_backups", &with_type(group, kind), value);
+        }
+    }
+}
+
+/// What is told of the newest complete backup of each type.
+type Newest = (&'static str, &'static str, fn(&Set) -> Option<u64>);
+
+const NEWEST: [Newest; 5] = [
+    ("pgv_newest_backup_timestamp_seconds", "When the newest backup was complete.", |set| {
+        u64::try_from(stopped_at(set)?.unix_timestamp()).ok()
+    }),
+    ("pgv_newest_backup_duration_seconds", "How long the newest backup took.", |set| {
+        u64::try_from(took(&set.record()?.backup)?.whole_seconds()).ok()
+    }),
+    ("pgv_newest_backup_database_bytes", "Bytes of the cluster in the newest backup.", |set| {
+        Some(set.record()?.backup.database_bytes)
+    }),
+    ("pgv_newest_backup_stored_bytes", "Bytes that the newest backup takes.", |set| Some(set.stored_bytes)),
+    ("pgv_newest_backup_bad_pages", "Pages with a wrong checksum in the newest backup.", |set| {
+        Some(set.record()?.backup.findings.bad_pages)
+    }),
+];
+
+fn of_newest(text: &mut String, groups: &[Group<'_>]) {
+    for (name, help, value) in NEWEST {
+        family(text, name, help);
+        for group in groups {
+            for kind in TYPES {
+                let is_one = |set: &&Set| set.record().is_some() && set.label.backup_type() == kind;
+                if let Some(value) = group.sets.iter().rev().find(is_one).and_then(value) {
+                    sample(text, name, &with_type(group, kind), value);
+                }
+            }
+        }
+    }
+}
+
+fn with_type(group: &Group<'_>, kind: BackupType) -> String {
+    format!("{},type=\"{}\"", group.labels, kind.name())
+}
+
+fn family(text: &mut String, name: &str, help: &str) {
+    // Writing to a String does not fail.
+    let _infallible = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n").is_ok();
+}
+
+fn sample(text: &mut String, name: &str, labels: &str, value: u64) {
+    let _infallible = writeln!(text, "{name}{{{labels}}} {value}").is_ok();
+}
