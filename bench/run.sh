@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # make bench: the same cluster (about 2 GB: pgbench scale 50 and 4 million rows of text and jsonb) backed
 # up and restored by cat, tar | zstd | openssl, pg_basebackup | zstd | openssl, pgBackRest, and pgv, one
-# after the other, so that the figures of one run compare. Machines are noisy: read ratios, not seconds.
+# after the other, so that the figures of one run compare; then the sealing alone, and the memory of each
+# stage. Machines are noisy: read ratios, not seconds.
 # shellcheck disable=SC2016  # $1 in bash -c '…' is for that shell
 set -euo pipefail
 shopt -s inherit_errexit
@@ -71,15 +72,42 @@ backup_pgbackrest() { pgbackrest_ --type=full --no-archive-check backup; }
 
 backup_pgv() {
   as_postgres env PATH="$scratch/bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
-    rm --force "$1"
-    pgv-s3 put "file://$1" -- pgv-crypt -e -- pgv-snap --manifest "$2/m" --facts "$2/f" "$2/data"' \
+    rm --force "$1" "$1.manifest"
+    pgv-s3 put "file://$1" -- pgv-crypt -e -- pgv-snap --manifest "$2/m" --facts "$2/f" "$2/data"
+    pgv-s3 put "file://$1.manifest" -- pgv-crypt -e <"$2/m"' bash "$scratch/pgv.out" "$scratch"
+}
+
+# Resident KiB at most, of each stage and what it started.
+memory() {
+  as_postgres env PATH="$scratch/bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
+    rm --recursive --force "$1" "$2/restored"
+    t=(/usr/bin/time --append "--output=$2/memory" "--format=%M %C")
+    "${t[@]}" pgv-s3 put "file://$1" -- "${t[@]}" pgv-crypt -e -- "${t[@]}" pgv-snap --manifest "$2/m" "$2/data"
+    "${t[@]}" pgv-s3 get "file://$1" | "${t[@]}" pgv-crypt -d | "${t[@]}" pgv-apply "$2/restored"' \
     bash "$scratch/pgv.out" "$scratch"
+  echo
+  echo "resident KiB at most, of each stage with what it started:"
+  awk '{ print $1, $2, $3 }' "$scratch/memory"
 }
 
 restore_pgv() {
   as_postgres env PATH="$scratch/bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
     rm --recursive --force "$2/restored"
     pgv-s3 get "file://$1" | pgv-crypt -d | pgv-apply "$2/restored"' bash "$scratch/pgv.out" "$scratch"
+}
+
+seal_pgv() { bash -c '"$1/bin/pgv-crypt" -e -k "$1/key" <"$1/plain.tar" >"$1/sealed.pgv"' bash "$scratch"; }
+
+open_pgv() { bash -c '"$1/bin/pgv-crypt" -d -k "$1/key" <"$1/sealed.pgv" >/dev/null' bash "$scratch"; }
+
+seal_openssl() {
+  bash -c 'set -euo pipefail; zstd -3 -T2 --quiet --stdout <"$1/plain.tar" |
+    openssl enc -aes-256-cbc -pbkdf2 -pass "file:$1/key" >"$1/sealed.openssl"' bash "$scratch"
+}
+
+open_openssl() {
+  bash -c 'set -euo pipefail; openssl enc -d -aes-256-cbc -pbkdf2 -pass "file:$1/key" -in "$1/sealed.openssl" |
+    zstd --decompress --quiet >/dev/null' bash "$scratch"
 }
 
 restore_pgbackrest() {
@@ -125,16 +153,17 @@ summary() {
   echo "median of $rounds, in seconds, and the ratio to pgv:"
   LC_ALL=C sort --key=1,1 --key=2,2n "$scratch/times" | awk '{ v[$1] = v[$1] " " $2; n[$1]++ }
     END { for (k in v) { split(v[k], t, " "); m[k] = t[int((n[k] + 1) / 2)] }
-      for (k in m) { base = (k ~ /^restore/) ? m["restore-pgv"] : m["backup-pgv"]; printf "%-22s %7.2f  %5.2f\n", k, m[k], m[k] / base } }' | sort
+      for (k in m) { base = k; sub(/-.*/, "-pgv", base); base = m[base]; printf "%-22s %7.2f  %5.2f\n", k, m[k], m[k] / base } }' | sort
   echo
   echo "stored bytes:"
-  du --bytes "$scratch/tar.out" "$scratch/basebackup.out" "$scratch/pgv.out" | sed "s#$scratch/##"
+  du --bytes "$scratch/tar.out" "$scratch/basebackup.out" "$scratch/pgv.out" "$scratch/pgv.out.manifest" | sed "s#$scratch/##"
   du --bytes --summarize "$scratch/pgbackrest/backup" | sed "s#$scratch/##"
 }
 
 main() {
   require pgbackrest pgbackrest
   require zstd zstd
+  require /usr/bin/time time
   [ -x "$pg_bin/postgres" ] || { echo "bench: PostgreSQL 15 is missing: apt-get install postgresql-15" >&2; exit 2; }
   [ "$(id -u)" -eq 0 ] || { echo "bench: run as root, it starts a server as user postgres" >&2; exit 2; }
   scratch=$(mktemp --directory /var/tmp/pgv-bench.XXXXXX)
@@ -151,6 +180,8 @@ main() {
   du --summarize --human-readable "$scratch/data"
   configure_pgbackrest
   backup_cat
+  backup_pgv
+  "$scratch/bin/pgv-crypt" -d -k "$scratch/key" <"$scratch/pgv.out" >"$scratch/plain.tar"
   local round
   for round in $(seq "$rounds"); do
     echo "round $round"
@@ -162,8 +193,13 @@ main() {
     measure restore-tar restore_tar
     measure restore-pgbackrest restore_pgbackrest
     measure restore-pgv restore_pgv
+    measure seal-openssl seal_openssl
+    measure seal-pgv seal_pgv
+    measure open-openssl open_openssl
+    measure open-pgv open_pgv
   done
   summary
+  memory
 }
 
 main

@@ -10,7 +10,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-const RECORD: usize = 2 << 20;
+const RECORD: usize = 4 << 20;
 
 fn vectors() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors")
@@ -361,6 +361,8 @@ fn peak_kib(key: &Key, mib: usize) -> u64 {
 fn memory_does_not_grow_with_the_stream() {
     let key = Key::new("k");
     let (small, large) = (peak_kib(&key, 200), peak_kib(&key, 4096));
-    assert!(large < small + 8 * 1024, "{small} KiB for 200 MiB, {large} KiB for 4 GiB");
-    assert!(large < 64 * 1024, "{large} KiB");
+    // How many of the seven records that may exist ever did is chance.
+    let record = 8500;
+    assert!(large < small + 4 * record, "{small} KiB for 200 MiB, {large} KiB for 4 GiB");
+    assert!(large < 8 * record, "{large} KiB");
 }

@@ -17,6 +17,8 @@ use std::path::PathBuf;
 
 /// One piece of a file, in bytes.
 const PIECE: usize = 1 << 20;
+/// A file goes to disk in steps of this many bytes.
+const WRITE_BACK: u64 = 8 << 20;
 /// `pgv/stream.json`: a few lines, and one for each tablespace.
 const IDENTITY_LIMIT: u64 = 1 << 20;
 const IDENTITY: &[u8] = b"pgv/stream.json";
@@ -154,6 +156,12 @@ impl<R: Read> Layer<R> {
             }
             left -= length as u64;
             progress.add(length as u64);
+            let written = member.size - left;
+            if let Some(file) = &file
+                && (written.is_multiple_of(WRITE_BACK) || (left == 0 && written >= PIECE as u64))
+            {
+                write_back(file);
+            }
         }
         self.list(member, crc)
     }
@@ -202,6 +210,15 @@ impl<R: Read> Layer<R> {
             return Err(Error::damaged("global/pg_control is not the one of this backup"));
         }
         Ok(control.bytes().to_vec())
+    }
+}
+
+/// Begins to write what the kernel holds of this file, and lets it forget what is on disk already: the
+/// sync at the end finds little left to do, and a restore larger than memory does not fill memory. It is
+/// advice: whether all was written, `syncfs` tells.
+fn write_back(file: &File) {
+    if let Err(error) = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed) {
+        report::verbose(format_args!("no early write-back: {error}"));
     }
 }
 

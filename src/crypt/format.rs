@@ -13,8 +13,9 @@ pub const BLOCK_BYTES: usize = 16;
 pub const HEADER_BYTES: usize = 96;
 pub const TAG_BYTES: usize = 32;
 pub const DIGEST_BYTES: usize = 32;
-/// Larger chunks gain less than 0.3 % at level 3; smaller ones lose more.
-pub const CHUNK_BYTES: usize = 2 << 20;
+/// Every chunk is compressed for itself. On a database of 1.9 GB at level 3, against one frame for all
+/// of it: 1 MiB +3.4 %, 2 MiB +1.1 %, 4 MiB +0.3 %, 8 MiB nothing, at twice the memory of the one before.
+pub const CHUNK_BYTES: usize = 4 << 20;
 /// The padding of block-aligned data (RFC 5652, 6.3).
 pub const PADDING: [u8; BLOCK_BYTES] = [BLOCK_BYTES as u8; BLOCK_BYTES];
 

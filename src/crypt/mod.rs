@@ -5,7 +5,7 @@
 //! because that is what `openssl enc` opens everywhere, so the tags that CBC lacks are ours: an
 //! HMAC-SHA256 over each record's fixed-size header, which holds the SHA-256 of the record's body.
 //!
-//! Memory: about 4.2 MiB for each of the `2 jobs + 3` records that may exist at once, whatever the
+//! Memory: about 8.3 MiB for each of the `2 jobs + 3` records that may exist at once, whatever the
 //! length of the stream.
 
 mod format;

@@ -64,6 +64,17 @@ AWS_SECRET_ACCESS_KEY=$AWS_SECRET_ACCESS_KEY"
   unset PGV_S3_ENDPOINT_URL AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
 }
 
+# Of the processes whose command line matches, those of this test: its scratch is in their environment.
+kill_ours() { # PATTERN
+  local pid found=1
+  for pid in $(pgrep --full "$1"); do
+    if grep --quiet --null-data --line-regexp --fixed-strings "PGV_CONFIG_DIR=$scratch/etc" "/proc/$pid/environ" 2>/dev/null; then
+      kill -KILL "$pid" 2>/dev/null && found=0
+    fi
+  done
+  return "$found"
+}
+
 killed_stages() {
   local stage before
   before=$(labels)
@@ -71,14 +82,14 @@ killed_stages() {
     as_postgres env PGV_RATE=4MiB/s pgv-backup demo --wait 1min >"$scratch/killed.log" 2>&1 &
     local backup=$!
     sleep 2
-    pkill -KILL --full "^$stage .*--label|^$stage --encrypt -- pgv-snap|^$stage put --json" || fail "no $stage to kill: $(cat "$scratch/killed.log")"
+    kill_ours "^$stage .*--label|^$stage --encrypt -- pgv-snap|^$stage put --json" || fail "no $stage to kill: $(cat "$scratch/killed.log")"
     ! wait "$backup" || fail "a backup whose $stage was killed succeeded"
     [ "$(labels)" = "$before" ] || fail "a backup whose $stage was killed is listed"
   done
   # The script itself, with everything: what it left goes with the next run.
   as_postgres env PGV_RATE=4MiB/s pgv-backup demo --wait 1min >"$scratch/killed.log" 2>&1 &
   sleep 2
-  pkill -KILL --full 'pgv-backup demo|^pgv-(snap|crypt|s3) ' || fail "nothing to kill"
+  kill_ours 'pgv-backup demo|^pgv-(snap|crypt|s3) ' || fail "nothing to kill"
   wait || true
   [ "$(labels)" = "$before" ] || fail "a killed backup is listed"
   pgv pgv-info demo --format json | grep --quiet '"state":"incomplete"' || fail "the killed backup left nothing to sweep"
