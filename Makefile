@@ -1,5 +1,5 @@
 # One profile for everything: zstd and the ciphers are useless unoptimised, and one build serves all.
-.PHONY: all check test test-tools demo bench install
+.PHONY: all check test test-tools demo bench install deb
 
 TEST_TOOLS := target/test-tools
 
@@ -41,3 +41,8 @@ install: all
 	install -m 0644 scripts/pgv-common.sh $(DESTDIR)$(PREFIX)/lib/pgv/
 	for page in man/*.[1-8]; do \
 	  install -D -m 0644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; done
+
+# target/debian/pgv_VERSION_ARCH.deb
+deb: all
+	@command -v cargo-deb >/dev/null || { echo "cargo-deb is missing: cargo install --locked cargo-deb" >&2; exit 2; }
+	cargo deb --no-build --locked
