@@ -175,7 +175,7 @@ fn another_backup_is_refused_before_anything_is_written() {
     assert_eq!(output.status.code(), Some(5));
     assert!(!target.exists());
     let blocks = tar(&members(identity("blocks", ""), body()));
-    assert_eq!(apply(&[target.to_str().unwrap()], &blocks).status.code(), Some(1));
+    assert_eq!(apply(&[target.to_str().unwrap()], &blocks).status.code(), Some(6));
     assert!(!target.exists());
 }
 

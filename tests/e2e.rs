@@ -63,6 +63,36 @@ fn postgresql_18() {
 }
 
 #[test]
+fn increments_on_13() {
+    run("increments.sh", "13");
+}
+
+#[test]
+fn increments_on_14() {
+    run("increments.sh", "14");
+}
+
+#[test]
+fn increments_on_15() {
+    run("increments.sh", "15");
+}
+
+#[test]
+fn increments_on_16() {
+    run("increments.sh", "16");
+}
+
+#[test]
+fn increments_on_17() {
+    run("increments.sh", "17");
+}
+
+#[test]
+fn increments_on_18() {
+    run("increments.sh", "18");
+}
+
+#[test]
 fn scripts_on_a_directory() {
     run("scripts.sh", "file");
 }

@@ -10,12 +10,16 @@ use std::io::{self, Read};
 use tar::{EntryType, Header};
 
 const BLOCK: usize = 512;
+/// GNUTYPE_DUMPDIR.
+const DUMP_DIRECTORY: u8 = b'D';
 /// `PATH_MAX`.
 const NAME_LIMIT: u64 = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Directory,
+    /// With its names as content, as an increment of files has it.
+    DumpDirectory,
     File,
 }
 
@@ -83,6 +87,7 @@ impl<R: Read> Archive<R> {
         let kind = match header.entry_type() {
             EntryType::Directory => Kind::Directory,
             EntryType::Regular => Kind::File,
+            other if other.as_byte() == DUMP_DIRECTORY => Kind::DumpDirectory,
             other => return Err(bad(&format!("type {other:?}, neither a file nor a directory"))),
         };
         let number = |value: io::Result<u64>| value.ok().and_then(|value| u32::try_from(value).ok());
@@ -190,10 +195,10 @@ fn checksum(block: &[u8; BLOCK]) -> u32 {
 
 /// Relative, no empty part, no `.` or `..`; a directory's slash taken off.
 fn checked_path(mut path: Vec<u8>, kind: Kind) -> Option<Vec<u8>> {
-    if kind == Kind::Directory && path.last() == Some(&b'/') {
+    if kind != Kind::File && path.last() == Some(&b'/') {
         path.pop();
     }
     let good = |part: &[u8]| !part.is_empty() && part != b"." && part != b".." && !part.contains(&0);
-    let root = path == b"." && kind == Kind::Directory;
+    let root = path == b"." && kind != Kind::File;
     (root || path.split(|byte| *byte == b'/').all(good)).then_some(path)
 }

@@ -28,28 +28,44 @@ impl Seen {
     }
 
     /// Refuses the first difference. The manifest lists one file more, its last, which comes after it
-    /// in the stream: that entry is returned.
-    pub fn compare(self, manifest: impl BufRead) -> Result<Entry> {
+    /// in the stream: that entry is returned. `unsent`: whether a file that was not in the stream is
+    /// what the manifest says.
+    pub fn compare(
+        self,
+        manifest: impl BufRead,
+        unsent: &mut dyn FnMut(&Entry) -> Result<bool>,
+    ) -> Result<Entry> {
         let mut file =
             self.spool.into_inner().map_err(|e| Error::io("write a temporary file", e.into_error()))?;
         let end = file.stream_position().during("read a temporary file")?;
         file.rewind().during("read a temporary file")?;
         let mut spool = BufReader::new(file.take(end));
         let mut manifest = Reader::new(manifest)?;
-        while let Some(seen) = next_seen(&mut spool)? {
-            let listed = manifest.next_file()?;
-            if listed.as_ref() != Some(&seen) {
-                return Err(difference(&seen, listed.as_ref()));
+        let mut seen = next_seen(&mut spool)?;
+        let mut listed = manifest.next_file()?.ok_or_else(no_control)?;
+        while let Some(following) = manifest.next_file()? {
+            match &seen {
+                Some(same) if *same == listed => seen = next_seen(&mut spool)?,
+                Some(other) if other.path == listed.path => return Err(difference(other, &listed)),
+                _ if unsent(&listed)? => {}
+                Some(other) => return Err(difference(other, &listed)),
+                None => {
+                    let why = "listed in backup_manifest, not in the stream";
+                    return Err(Error::damaged(format!("{}: {why}", name(&listed))));
+                }
             }
+            listed = following;
         }
-        let last = manifest.next_file()?.ok_or_else(|| Error::damaged("backup_manifest: no pg_control"))?;
-        match manifest.next_file()? {
-            None => manifest.finish().map(|()| last),
-            Some(_) => {
-                Err(Error::damaged(format!("{}: listed in backup_manifest, not in the stream", name(&last))))
-            }
+        match seen {
+            None => manifest.finish().map(|()| listed),
+            Some(seen) if seen == listed => Err(no_control()),
+            Some(seen) => Err(Error::damaged(format!("{}: not listed in backup_manifest", name(&seen)))),
         }
     }
+}
+
+fn no_control() -> Error {
+    Error::damaged("backup_manifest: no pg_control")
 }
 
 fn next_seen(spool: &mut impl BufRead) -> Result<Option<Entry>> {
@@ -66,16 +82,13 @@ fn next_seen(spool: &mut impl BufRead) -> Result<Option<Entry>> {
     Ok(Some(Entry { path, size: u64::from_le_bytes(size), crc32c: u32::from_le_bytes(crc) }))
 }
 
-fn difference(seen: &Entry, listed: Option<&Entry>) -> Error {
-    Error::damaged(match listed {
-        Some(listed) if listed.path == seen.path && listed.size != seen.size => {
+fn difference(seen: &Entry, listed: &Entry) -> Error {
+    Error::damaged(match listed.path == seen.path {
+        true if listed.size != seen.size => {
             format!("{}: {} bytes, backup_manifest says {}", name(seen), seen.size, listed.size)
         }
-        Some(listed) if listed.path == seen.path => {
-            format!("{}: its checksum is not the one in backup_manifest", name(seen))
-        }
-        Some(listed) => format!("the stream has {} where backup_manifest lists {}", name(seen), name(listed)),
-        None => format!("{}: not listed in backup_manifest", name(seen)),
+        true => format!("{}: its checksum is not the one in backup_manifest", name(seen)),
+        false => format!("the stream has {} where backup_manifest lists {}", name(seen), name(listed)),
     })
 }
 
@@ -100,7 +113,7 @@ mod tests {
         let manifest = writer.finish(None).unwrap();
         let mut spool = Seen::new().unwrap();
         seen.iter().for_each(|entry| spool.add(entry).unwrap());
-        spool.compare(&manifest[..])
+        spool.compare(&manifest[..], &mut |_| Ok(false))
     }
 
     #[test]
@@ -112,7 +125,7 @@ mod tests {
             (vec![entry("a", 1, 9)], vec![a.clone(), last.clone()], "a: its checksum"),
             (vec![b.clone()], vec![a.clone(), b.clone(), last.clone()], "where backup_manifest lists a"),
             (vec![a.clone()], vec![a.clone(), b.clone(), last.clone()], "b: listed"),
-            (vec![a.clone(), b.clone()], vec![a.clone()], "b: not listed"),
+            (vec![a.clone(), b.clone()], vec![a.clone(), last.clone()], "b: not listed"),
             (vec![a.clone()], vec![a.clone()], "no pg_control"),
         ];
         for (seen, listed, message) in cases {

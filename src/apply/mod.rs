@@ -4,7 +4,10 @@
 
 mod archive;
 mod check;
+mod merge;
+mod parent;
 mod places;
+mod prune;
 mod run;
 mod target;
 

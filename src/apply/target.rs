@@ -1,10 +1,12 @@
 //! The directory that a stream is laid into.
 //!
-//! It is empty at the start, and everything in it is made here, by `mkdir` and exclusive creation: no
-//! name of the stream can lead out of it, and none can come twice. While it is unfinished it holds
-//! `pgv/applying` and no `global/pg_control`, so no server starts in it, and a later run may begin anew.
+//! A full's is empty at the start, and everything in it is made here, by `mkdir` and exclusive creation:
+//! no name of the stream can lead out of it, and none can come twice. An increment's is what its parent
+//! left. While it is unfinished it holds `pgv/applying` or `pgv/held`, and no `global/pg_control`, so no
+//! server starts in it, and a later run may begin anew.
 
 use crate::apply::archive::Member;
+use crate::apply::parent::{APPLYING, HELD};
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::io::{AtomicFile, sync_directory};
 use crate::pg::control;
@@ -15,9 +17,6 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, fchown, lchown, symlink};
 use std::path::{Path, PathBuf};
-
-/// Marks an unfinished directory.
-const APPLYING: &str = "pgv/applying";
 
 /// Who the restored files belong to.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +46,8 @@ pub struct Target {
     owner: Owner,
     /// Where each tablespace goes.
     places: BTreeMap<u32, PathBuf>,
+    /// Whether things are there already.
+    existing: bool,
     /// One open directory of each place. They are opened before the first write, so that `syncfs`
     /// tells of every write that failed since.
     open: Vec<File>,
@@ -54,18 +55,25 @@ pub struct Target {
 
 impl Target {
     /// Refuses a directory that holds anything, unless it is what an interrupted run left: that is
-    /// cleared. `top`: the stream's first member.
-    pub fn create(root: &Path, owner: Owner, places: BTreeMap<u32, PathBuf>, top: &Member) -> Result<Self> {
+    /// cleared. `top`: the stream's first member. `ours`: of the places to which the directory links
+    /// those that are meant for it.
+    pub fn create(
+        root: &Path,
+        owner: Owner,
+        places: BTreeMap<u32, PathBuf>,
+        ours: &[PathBuf],
+        top: &Member,
+    ) -> Result<Self> {
         refuse_running_server(root)?;
-        let unfinished = root.join(APPLYING).exists() && !root.join(control::PATH).exists();
-        let linked = if unfinished { linked_places(root, &places)? } else { Vec::new() };
+        let unfinished = is_unfinished(root);
+        let linked = if unfinished { ours } else { &[] };
         let all = || places.values().filter(|place| !linked.contains(place));
         if !unfinished {
             refuse_content(root)?;
         }
         all().try_for_each(|place| refuse_content(place))?;
 
-        let mut target = Target { root: root.to_owned(), owner, places, open: Vec::new() };
+        let mut target = Target { root: root.to_owned(), owner, places, existing: false, open: Vec::new() };
         if unfinished {
             linked.iter().try_for_each(|place| clear(place))?;
             clear(root)?;
@@ -78,13 +86,57 @@ impl Target {
         Ok(target)
     }
 
+    /// Takes a directory that holds a backup or, for `--delta`, a cluster, and makes it unable to start.
+    /// `known`: the tablespaces that are linked to already.
+    pub fn reopen(
+        root: &Path,
+        owner: Owner,
+        places: BTreeMap<u32, PathBuf>,
+        known: &BTreeMap<u32, PathBuf>,
+        top: &Member,
+    ) -> Result<Self> {
+        refuse_running_server(root)?;
+        let fresh: Vec<PathBuf> = places
+            .iter()
+            .filter(|(oid, _)| !known.contains_key(oid))
+            .map(|(_, place)| place.clone())
+            .collect();
+        fresh.iter().try_for_each(|place| refuse_content(place))?;
+        let mut target = Target { root: root.to_owned(), owner, places, existing: true, open: Vec::new() };
+        target.implied_directories(&root.join(APPLYING), top)?;
+        disable(root)?;
+        for place in std::iter::once(root).chain(known.values().map(PathBuf::as_path)) {
+            target.open.push(File::open(place).during_path("open", place)?);
+        }
+        fresh.iter().try_for_each(|place| target.make_place(place, top))?;
+        empty(&root.join("pg_wal"), "")?;
+        empty(&root.join("pgv"), "applying")?;
+        Ok(target)
+    }
+
+    /// A relation file that the parent left.
+    pub fn present_file(&self, path: &[u8]) -> Result<File> {
+        let path = self.path(path);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).open(&path).during_path("open", &path)
+    }
+
+    /// Whether things were there before.
+    pub fn is_reopened(&self) -> bool {
+        self.existing
+    }
+
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// A directory that must not be there yet; a tablespace becomes a link to its place.
+    /// A directory that must not be there yet, or may be if things are; a tablespace becomes a link to
+    /// its place.
     pub fn directory(&self, member: &Member) -> Result<()> {
         let path = self.path(&member.path);
+        if self.existing && path.is_dir() {
+            return Ok(());
+        }
         if let Some(place) = tablespace(&member.path).and_then(|oid| self.places.get(&oid)) {
             symlink(place, &path).during_path("link", &path)?;
             let (uid, gid) = self.owner.of(member);
@@ -94,15 +146,29 @@ impl Target {
         self.own_directory(&path, member)
     }
 
-    /// A file that must not be there yet.
+    /// A file that must not be there yet, or is emptied.
     pub fn file(&self, member: &Member) -> Result<File> {
+        let file = self.kept_file(member)?;
+        if self.existing {
+            file.set_len(0).during_path("empty", &self.path(&member.path))?;
+        }
+        Ok(file)
+    }
+
+    /// The same with what it holds, for reading as well.
+    pub fn kept_file(&self, member: &Member) -> Result<File> {
         let path = self.path(&member.path);
         if member.path.starts_with(b"pgv/") {
             self.implied_directories(&path, member)?;
         }
+        if self.existing {
+            remove_other(&path)?;
+        }
         let file = OpenOptions::new()
+            .read(true)
             .write(true)
-            .create_new(true)
+            .create(self.existing)
+            .create_new(!self.existing)
             .mode(0o600)
             .open(&path)
             .map_err(|error| creation("file", &path, error))?;
@@ -110,10 +176,17 @@ impl Target {
         Ok(file)
     }
 
-    /// Syncs everything, then gives `global/pg_control` its name: from then on a server can start.
-    pub fn finish(self, member: &Member, content: &[u8]) -> Result<()> {
+    /// Syncs everything, then gives `global/pg_control` its name: from then on a server can start. `hold`:
+    /// it does not, and the directory waits for the next link of its chain.
+    pub fn finish(self, member: &Member, content: &[u8], hold: bool) -> Result<()> {
         for directory in &self.open {
             rustix::fs::syncfs(directory).map_err(io::Error::from).during_path("sync", &self.root)?;
+        }
+        let applying = self.root.join(APPLYING);
+        if hold {
+            let held = self.root.join(HELD);
+            fs::rename(&applying, &held).during_path("rename", &applying)?;
+            return sync_directory(&self.root.join("pgv"));
         }
         let path = self.path(&member.path);
         let mut file = AtomicFile::create(&path, 0o600)?;
@@ -128,8 +201,7 @@ impl Target {
                 return Err(error);
             }
         }
-        let mark = self.root.join(APPLYING);
-        fs::remove_file(&mark).during_path("remove", &mark)?;
+        fs::remove_file(&applying).during_path("remove", &applying)?;
         sync_directory(&self.root.join("pgv"))
     }
 
@@ -236,12 +308,48 @@ fn refuse_content(place: &Path) -> Result<()> {
     }
 }
 
-/// Of the places for this run those to which the unfinished directory's own links point.
-fn linked_places(root: &Path, places: &BTreeMap<u32, PathBuf>) -> Result<Vec<PathBuf>> {
-    let is_linked = |oid: &u32, place: &Path| {
-        fs::read_link(root.join("pg_tblspc").join(oid.to_string())).is_ok_and(|link| link == place)
-    };
-    Ok(places.iter().filter(|(oid, place)| is_linked(oid, place)).map(|(_, place)| place.clone()).collect())
+fn is_unfinished(root: &Path) -> bool {
+    let marked = root.join(APPLYING).exists() || root.join(HELD).exists();
+    marked && !root.join(control::PATH).exists()
+}
+
+/// Takes `global/pg_control` away and sets the mark, in one step.
+fn disable(root: &Path) -> Result<()> {
+    let held = root.join(HELD);
+    let applying = root.join(APPLYING);
+    let from = if held.exists() { held } else { root.join(control::PATH) };
+    match fs::rename(&from, &applying) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && applying.exists() => {}
+        renamed => renamed.during_path("take away", &from)?,
+    }
+    sync_directory(&root.join("pgv"))?;
+    sync_directory(&root.join("global"))
+}
+
+/// Makes room for a file: what has its name and is none goes.
+fn remove_other(path: &Path) -> Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path).during_path("remove", path),
+        Ok(_) => fs::remove_file(path).during_path("remove", path),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Removes everything in a directory but one name.
+fn empty(directory: &Path, but: &str) -> Result<()> {
+    for entry in fs::read_dir(directory).during_path("read", directory)? {
+        let entry = entry.during_path("read", directory)?;
+        let path = entry.path();
+        if entry.file_name() == but {
+            continue;
+        }
+        match entry.file_type().during_path("stat", &path)?.is_dir() {
+            true => fs::remove_dir_all(&path).during_path("remove", &path)?,
+            false => fs::remove_file(&path).during_path("remove", &path)?,
+        }
+    }
+    Ok(())
 }
 
 /// Removes what is in a directory, links themselves and not what they point to; the mark last, so that

@@ -10,7 +10,7 @@ use pgv::io::Input;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Lay a backup stream on stdin into a fresh directory, checking every byte
+/// Lay a backup stream on stdin into a directory, checking every byte
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -28,10 +28,16 @@ struct Args {
     /// Where the other tablespaces go, each in a directory named by its OID
     #[arg(long, value_name = "DIR", conflicts_with = "check_only")]
     tablespaces_under: Option<PathBuf>,
+    /// More of the chain follows: nothing can be started before its end
+    #[arg(long, conflicts_with = "check_only")]
+    hold: bool,
+    /// DIR holds a data directory of the same cluster: a full is laid over it, and what is the same is not written
+    #[arg(long, conflicts_with = "check_only")]
+    delta: bool,
     /// Check the stream against its own manifest and write nothing
     #[arg(long, conflicts_with = "directory", required_unless_present = "directory")]
     check_only: bool,
-    /// The new data directory; it is created, or empty
+    /// The new data directory, created or empty; for an increment, what its parent was laid into
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
 }
@@ -54,6 +60,8 @@ fn run(args: Args) -> Result<Status> {
         tablespaces: args.tablespace,
         tablespaces_under: args.tablespaces_under,
         directory: args.directory,
+        hold: args.hold,
+        delta: args.delta,
     };
     apply::run(&options, Input::open(None)?)
 }

@@ -21,6 +21,12 @@ struct Args {
     /// Back up a cluster that was shut down cleanly
     #[arg(long, requires = "pgdata")]
     offline: bool,
+    /// Only what changed since these manifests: all of the chain to build on, oldest first
+    #[arg(long, value_name = "MANIFEST")]
+    since: Vec<PathBuf>,
+    /// With --since: changed files as a whole, which tar -x -G can lay over the parent
+    #[arg(long, requires = "since")]
+    files: bool,
     /// Write the pgv manifest, which increments need, to FILE
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
@@ -76,6 +82,8 @@ fn run(args: Args) -> Result<Status> {
         progress: args.common.progress_wanted(),
         conninfo: args.dbname,
         offline: args.offline,
+        since: args.since,
+        files: args.files,
         manifest: args.manifest,
         facts: args.facts,
         label: args.label,
@@ -95,6 +103,7 @@ fn run(args: Args) -> Result<Status> {
             "system_identifier": estimate.system_identifier.to_string(),
             "data_directory": estimate.data_directory,
             "pg_version": estimate.pg_version,
+            "refusal": estimate.refusal,
         })
         .to_string(),
     };

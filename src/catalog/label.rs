@@ -50,6 +50,12 @@ impl Label {
         Ok(Label(format!("{}F", format_time(time)?)))
     }
 
+    /// The label of a backup begun at `time` that builds, directly or not, on the full of `parent`.
+    pub fn increment(parent: &Label, backup_type: BackupType, time: OffsetDateTime) -> Result<Self, Error> {
+        let text = format!("{}_{}{}", parent.full_part(), format_time(time)?, backup_type.letter());
+        text.parse().map_err(|why| Error::usage(format!("{why}: the clock went back")))
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -10,7 +10,7 @@ pub use label::{BackupType, Label};
 pub use record::{
     BackupFacts, Blocks, FACTS_FORMAT, Facts, Files, Findings, ObjectEntry, RECORD_FORMAT, Record, Tablespace,
 };
-pub use stream::{Mode, STREAM_FORMAT, StreamIdentity, StreamTablespace};
+pub use stream::{Mode, STREAM_FORMAT, StreamIdentity, StreamTablespace, UNSTACK_PATH};
 
 /// Serialises what JSON readers would round: 64-bit identifiers travel as decimal strings.
 pub mod decimal_string {

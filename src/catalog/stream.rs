@@ -6,6 +6,8 @@ use crate::error::{Error, Result};
 use crate::pg::Lsn;
 use serde::{Deserialize, Serialize};
 
+/// What merges increments without pgv, in their streams on 13 to 16.
+pub const UNSTACK_PATH: &str = "pgv/unstack";
 pub const STREAM_FORMAT: &str = "pgv-stream/1";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

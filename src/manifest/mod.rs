@@ -5,6 +5,12 @@
 //! bytes where a directory compares as its name and a slash, so memory does not grow with the number
 //! of files. `pgv-format(5)` describes it.
 
+mod chain;
+mod reader;
+
+pub use chain::{Base, Chain, MAX_LINKS};
+pub use reader::Reader;
+
 use crate::catalog::{Label, Mode, decimal_string};
 use crate::error::{Error, IoContext, Result};
 use crate::pg::Lsn;
@@ -82,6 +88,17 @@ pub struct FileLine {
     pub hashes: Option<String>,
 }
 
+impl FileLine {
+    /// `None` if the line has no path, or two.
+    pub fn path_bytes(&self) -> Option<Vec<u8>> {
+        match (&self.path, &self.path_hex) {
+            (Some(path), None) => Some(path.as_bytes().to_vec()),
+            (None, Some(text)) => from_hex(text),
+            _ => None,
+        }
+    }
+}
+
 /// The last line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tail {
@@ -96,6 +113,12 @@ pub fn new_hash_key() -> Result<[u8; 32]> {
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(|e| Error::failed(format!("read random bytes: {e}")))?;
     Ok(key)
+}
+
+/// Refuses what is not 32 bytes in base64 as damaged.
+pub fn decode_hash_key(text: &str) -> Result<[u8; 32]> {
+    let key = STANDARD.decode(text).ok().and_then(|key| key.try_into().ok());
+    key.ok_or_else(|| Error::damaged("manifest: no hash_key of 32 bytes"))
 }
 
 pub fn encode_hash_key(key: &[u8; 32]) -> String {
@@ -130,8 +153,7 @@ impl FileHasher {
                 self.whole.update(data);
             }
             Some(block) => data.chunks(block).for_each(|piece| {
-                let hash = blake3::keyed_hash(&self.key, piece);
-                self.hashes.extend_from_slice(&hash.as_bytes()[..HASH_BYTES]);
+                self.hashes.extend_from_slice(&hash(&self.key, piece));
             }),
         }
     }
@@ -191,6 +213,24 @@ pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// Two digits a byte.
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes().as_chunks::<2>();
+    let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    digits.1.is_empty().then(|| digits.0.iter().map(byte).collect())?
+}
+
+/// The first [`HASH_BYTES`] of keyed BLAKE3.
+pub fn hash(key: &[u8; 32], data: &[u8]) -> [u8; HASH_BYTES] {
+    let mut hash = [0; HASH_BYTES];
+    hash.copy_from_slice(&blake3::keyed_hash(key, data).as_bytes()[..HASH_BYTES]);
+    hash
+}
+
+pub fn encode_hashes(hashes: &[u8]) -> String {
+    STANDARD.encode(hashes)
 }
 
 #[cfg(test)]

@@ -5,6 +5,9 @@ use crate::pg::Lsn;
 
 /// The path below the data directory.
 pub const PATH: &str = "backup_label";
+/// Where the label of an increment waits for its merging on servers that would start one unmerged (13
+/// to 16).
+pub const HIDDEN_PATH: &str = "pgv/backup_label";
 
 /// The two facts of a label that decide where recovery begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +32,28 @@ impl BackupLabel {
     }
 }
 
+/// A label as an increment's, which names the start of its parent (`build_backup_content`): PostgreSQL 17
+/// and later do not start from it.
+pub fn incremental(label: &str, parent: Lsn, parent_timeline: u32) -> String {
+    format!("{label}INCREMENTAL FROM LSN: {parent}\nINCREMENTAL FROM TLI: {parent_timeline}\n")
+}
+
+/// A label without the lines that name a parent, as `pg_combinebackup` leaves it.
+pub fn merged(label: &str) -> String {
+    label.split_inclusive('\n').filter(|line| !line.starts_with("INCREMENTAL FROM ")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parent_is_named_and_forgotten() {
+        let label = "START WAL LOCATION: 0/2000028 (file 000000010000000000000002)\nSTART TIMELINE: 3\n";
+        let increment = incremental(label, Lsn(0x1_0000_0028), 2);
+        assert!(increment.ends_with("\nINCREMENTAL FROM LSN: 1/28\nINCREMENTAL FROM TLI: 2\n"));
+        assert_eq!(merged(&increment), label);
+    }
 
     #[test]
     fn reads_what_the_server_writes() {

@@ -4,9 +4,11 @@
 pub mod backup_label;
 pub mod backup_manifest;
 pub mod control;
+pub mod incremental;
 mod lsn;
 pub mod page;
 pub mod relation;
+pub mod timeline;
 pub mod wal;
 
 pub use lsn::Lsn;

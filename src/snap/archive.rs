@@ -8,6 +8,8 @@ use std::io::Write;
 use tar::{EntryType, Header};
 
 const BLOCK: usize = 512;
+/// GNUTYPE_DUMPDIR.
+const DUMP_DIRECTORY: u8 = b'D';
 /// The length of a header's name field.
 const NAME_FIELD: usize = 100;
 
@@ -45,6 +47,31 @@ impl<W: Write> Archive<W> {
     pub fn directory(&mut self, name: &[u8], attributes: Attributes) -> Result<()> {
         let name = [name, b"/"].concat();
         self.header(&name, EntryType::Directory, 0, attributes)
+    }
+
+    /// A directory as GNU tar writes it for its own increments: with the names that it has, so that
+    /// `tar -x -G` removes all others. `children`: names, and whether they are directories.
+    pub fn dump_directory(
+        &mut self,
+        name: &[u8],
+        children: &[(Vec<u8>, bool)],
+        attributes: Attributes,
+    ) -> Result<()> {
+        let mut children: Vec<_> = children.iter().collect();
+        // GNU tar looks names up as strcmp orders them: in another order it removes what is alive.
+        children.sort();
+        let mut list = Vec::new();
+        for (name, is_directory) in children {
+            list.push(if *is_directory { b'D' } else { b'Y' });
+            list.extend_from_slice(name);
+            list.push(0);
+        }
+        list.push(0);
+        let name = [name, b"/"].concat();
+        self.header(&name, EntryType::new(DUMP_DIRECTORY), list.len() as u64, attributes)?;
+        self.missing = list.len() as u64;
+        self.padding = padding(self.missing);
+        self.data(&list)
     }
 
     /// Exactly `size` bytes must follow through [`Archive::data`].

@@ -1,13 +1,16 @@
-//! Copies files into the stream: read once, pages checked, written, then hashed beside.
+//! Copies files into the stream: read once, pages checked, written, then hashed beside. Of an increment
+//! only what changed.
 
-use crate::catalog::{Blocks, Findings};
+use crate::catalog::{Blocks, Files, Findings, Mode};
 use crate::error::{Error, IoContext, Result};
 use crate::io::{Output, read_full};
-use crate::pg::{Lsn, page};
+use crate::manifest::{self, FileLine, Kind};
+use crate::pg::{Lsn, incremental, page};
 use crate::report::{self, Progress};
 use crate::snap::archive::{Archive, Attributes};
-use crate::snap::ledger::{BUFFER, Ledger, Listed, Start};
+use crate::snap::ledger::{BUFFER, Entry, Ledger, Listed, Member, Start};
 use crate::snap::session::Session;
+use crate::snap::since::{Changes, Decision, Piece, Since, read_at};
 use std::fs::{File, Metadata};
 use std::io::{self, BufWriter};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -40,8 +43,19 @@ pub struct Copier {
     pub progress: Progress,
     pub findings: Findings,
     pub blocks: Blocks,
-    pub files: u64,
+    pub files: Files,
     pub bytes: u64,
+    /// What an increment builds on.
+    pub since: Option<Since>,
+}
+
+/// Which manifests list what pgv makes up.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Lists {
+    None,
+    All,
+    /// What is of no use any more once an increment is merged.
+    Sent,
 }
 
 /// Which list a file is for.
@@ -54,6 +68,11 @@ pub enum Listing {
 }
 
 impl Copier {
+    /// Whether this is an increment of whole files.
+    pub fn is_files(&self) -> bool {
+        self.since.as_ref().is_some_and(|since| since.mode == Mode::Files)
+    }
+
     /// Copies the file at `source` as `name`. False: it is gone, which is no error.
     pub fn file(&mut self, source: &Path, name: &[u8], listing: Listing) -> Result<bool> {
         let began = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
@@ -62,29 +81,172 @@ impl Copier {
             file => file.during_path("open", source)?,
         };
         let metadata = file.metadata().during_path("stat", source)?;
-        self.archive.begin_file(name, metadata.len(), attributes(&metadata))?;
-        if !matches!(listing, Listing::Unlisted) {
-            self.ledger.begin(start(name, &metadata, listing, i64::try_from(began).unwrap_or(0)))?;
-        }
-        self.contents(&file, source, metadata.len(), listing)?;
-        if !matches!(listing, Listing::Unlisted) {
-            self.ledger.end()?;
+        let start = start(name, &metadata, listing, i64::try_from(began).unwrap_or(0));
+        let attributes = attributes(&metadata);
+        match (self.decide(&file, source, &start)?, listing) {
+            (Decision::Same { crc32c }, _) => self.same(&start, crc32c, attributes)?,
+            (Decision::Blocks(changes), Listing::Data(Some(segment))) => {
+                self.changed(&file, source, &start, segment, &changes, attributes)?;
+            }
+            _ => self.whole(&file, source, start, listing, attributes)?,
         }
         Ok(true)
     }
 
-    /// A member made up in memory, listed in backup_manifest if `listed`.
-    pub fn small(&mut self, name: &str, data: &[u8], listed: bool, attributes: Attributes) -> Result<()> {
-        self.archive.begin_file(name.as_bytes(), data.len() as u64, attributes)?;
-        self.archive.data(data)?;
-        if listed {
-            let mtime = (attributes.mtime, 0);
-            let path = name.as_bytes().to_vec();
-            self.ledger.begin(Start { path, size: data.len() as u64, mtime, listed: None })?;
-            self.ledger.small(data.to_vec())?;
-            self.ledger.end()?;
+    fn decide(&mut self, file: &File, source: &Path, start: &Start) -> Result<Decision> {
+        let Copier { since, pace, session, blocks, rules, .. } = self;
+        match (since, &start.listed) {
+            (Some(since), Some(listed)) => since.decide(file, source, start, &mut |bytes| {
+                blocks.read += if listed.relation { bytes.div_ceil(rules.page_size as u64) } else { 0 };
+                pace.wait(bytes, session.as_mut())
+            }),
+            _ => Ok(Decision::Whole),
+        }
+    }
+
+    fn whole(
+        &mut self,
+        file: &File,
+        source: &Path,
+        start: Start,
+        listing: Listing,
+        attributes: Attributes,
+    ) -> Result<()> {
+        let size = start.size;
+        self.archive.begin_file(&start.path, size, attributes)?;
+        if matches!(listing, Listing::Unlisted) {
+            return self.contents(file, source, size, listing);
+        }
+        self.ledger.begin(start)?;
+        self.contents(file, source, size, listing)?;
+        self.files.whole += 1;
+        self.count(size);
+        self.ledger.end()
+    }
+
+    fn count(&mut self, size: u64) {
+        self.files.total += 1;
+        self.bytes += size;
+    }
+
+    /// An increment's file as its parent has it: in blocks an empty list of them, in files nothing.
+    fn same(&mut self, start: &Start, crc32c: u32, attributes: Attributes) -> Result<()> {
+        let result = Member { path: start.path.clone(), size: start.size, mtime: start.mtime.0, crc32c };
+        let sent = match &self.since {
+            Some(since) if since.mode == Mode::Blocks => {
+                let header = since.header(&Changes { pieces: Vec::new() }, start.size);
+                let data = header.encode(self.rules.page_size as u32);
+                let path = incremental::incremental_path(&start.path);
+                self.archive.begin_file(&path, data.len() as u64, attributes)?;
+                self.archive.data(&data)?;
+                let crc32c = crc32c::crc32c(&data);
+                Member { path, size: data.len() as u64, mtime: start.mtime.0, crc32c }
+            }
+            _ => result.clone(),
+        };
+        self.files.same += 1;
+        self.count(start.size);
+        self.progress.add(start.size);
+        let line = start.line(Kind::Same, crc32c);
+        self.ledger.enter(Entry { sent: Some(sent), result: Some(result), line })
+    }
+
+    /// The changed blocks of a relation file, read again: what is listed and hashed is what is sent.
+    fn changed(
+        &mut self,
+        file: &File,
+        source: &Path,
+        start: &Start,
+        segment: u32,
+        changes: &Changes,
+        attributes: Attributes,
+    ) -> Result<()> {
+        let Some(since) = self.since.take() else { return Err(Error::failed("no parent to build on")) };
+        let header = since.header(changes, start.size);
+        let head = header.encode(self.rules.page_size as u32);
+        let path = incremental::incremental_path(&start.path);
+        let size = head.len() as u64 + header.blocks.len() as u64 * self.rules.page_size as u64;
+        self.archive.begin_file(&path, size, attributes)?;
+        self.archive.data(&head)?;
+        let mut sums = Sums { sent: crc32c::crc32c(&head), result: 0, hashes: Vec::new(), bad: 0 };
+        for piece in &changes.pieces {
+            match *piece {
+                Piece::Kept { crc32c, bytes } => {
+                    sums.result = crc32c::crc32c_combine(sums.result, crc32c, bytes as usize);
+                }
+                Piece::Changed { first, count } => {
+                    let range = since.range(first, count, start.size);
+                    self.piece(&since, file, source, segment, range, &mut sums)?;
+                }
+            }
+        }
+        self.since = Some(since);
+        self.report_bad(source, sums.bad);
+        self.files.blocks += 1;
+        self.count(start.size);
+        self.progress.add(start.size);
+        let line = start.line(Kind::Blocks, sums.result).map(|line| FileLine {
+            blocks: Some(changes.blocks()),
+            hashes: Some(manifest::encode_hashes(&sums.hashes)),
+            ..line
+        });
+        let mtime = start.mtime.0;
+        self.ledger.enter(Entry {
+            sent: Some(Member { path, size, mtime, crc32c: sums.sent }),
+            result: Some(Member { path: start.path.clone(), size: start.size, mtime, crc32c: sums.result }),
+            line,
+        })
+    }
+
+    fn piece(
+        &mut self,
+        since: &Since,
+        file: &File,
+        source: &Path,
+        segment: u32,
+        (mut at, end): (u64, u64),
+        sums: &mut Sums,
+    ) -> Result<()> {
+        let mut buffer = vec![0; usize::try_from(end - at).map_or(BUFFER, |size| size.min(BUFFER))];
+        while at < end {
+            let length = usize::try_from(end - at).map_or(BUFFER, |rest| rest.min(BUFFER));
+            let data = &mut buffer[..length];
+            read_at(file, data, at).during_path("read", source)?;
+            sums.bad += self.check_pages(file, source, segment, at, data, sums.bad)?;
+            self.archive.data(data)?;
+            sums.sent = crc32c::crc32c_append(sums.sent, data);
+            sums.result = crc32c::crc32c_append(sums.result, data);
+            since.hash(data, &mut sums.hashes);
+            at += length as u64;
+            self.pace.wait(length as u64, self.session.as_mut())?;
         }
         Ok(())
+    }
+
+    fn report_bad(&mut self, source: &Path, bad: u64) {
+        if bad > NAMED_PAGES {
+            report::warn(format_args!("{}: {bad} bad pages in all", source.display()));
+        }
+        self.findings.bad_pages += bad;
+    }
+
+    /// A member made up in memory.
+    pub fn small(&mut self, name: &str, data: &[u8], lists: Lists, attributes: Attributes) -> Result<()> {
+        self.archive.begin_file(name.as_bytes(), data.len() as u64, attributes)?;
+        self.archive.data(data)?;
+        let member = made_up(name, data, attributes);
+        match lists {
+            Lists::None => Ok(()),
+            Lists::All => {
+                self.ledger.enter(Entry { sent: Some(member.clone()), result: Some(member), line: None })
+            }
+            Lists::Sent => self.ledger.enter(Entry { sent: Some(member), result: None, line: None }),
+        }
+    }
+
+    /// A file that only the merged increment has.
+    pub fn in_result(&mut self, name: &str, data: &[u8], attributes: Attributes) -> Result<()> {
+        self.ledger.enter(Entry { sent: None, result: Some(made_up(name, data, attributes)), line: None })
     }
 
     /// Sends exactly `size` bytes: what grew since belongs to WAL, what shrank is made up of zeros
@@ -99,6 +261,7 @@ impl Copier {
             let got = read_full(&mut reader, &mut buffer[..len]).during_path("read", source)?;
             buffer[got..len].fill(0);
             if let Listing::Data(Some(segment)) = listing {
+                self.blocks.read += len.div_ceil(self.rules.page_size) as u64;
                 bad += self.check_pages(file, source, segment, at, &mut buffer[..len], bad)?;
             }
             self.archive.data(&buffer[..len])?;
@@ -110,14 +273,7 @@ impl Copier {
             self.progress.add(len as u64);
             self.pace.wait(len as u64, self.session.as_mut())?;
         }
-        if bad > NAMED_PAGES {
-            report::warn(format_args!("{}: {bad} bad pages in all", source.display()));
-        }
-        self.findings.bad_pages += bad;
-        if matches!(listing, Listing::Data(_)) {
-            self.files += 1;
-            self.bytes += size;
-        }
+        self.report_bad(source, bad);
         Ok(())
     }
 
@@ -133,7 +289,6 @@ impl Copier {
     ) -> Result<u64> {
         let size = self.rules.page_size;
         let pages = data.len().div_ceil(size) as u64;
-        self.blocks.read += pages;
         self.blocks.sent += pages;
         if !self.rules.checked {
             return Ok(0);
@@ -172,6 +327,23 @@ impl Copier {
         }
         let lsn = page::lsn(page);
         Ok(!page::is_new(page) && lsn >= self.rules.start_lsn && lsn <= session.newest_lsn()?)
+    }
+}
+
+/// What is gathered while the blocks of one file are sent.
+struct Sums {
+    sent: u32,
+    result: u32,
+    hashes: Vec<u8>,
+    bad: u64,
+}
+
+fn made_up(name: &str, data: &[u8], attributes: Attributes) -> Member {
+    Member {
+        path: name.as_bytes().to_vec(),
+        size: data.len() as u64,
+        mtime: attributes.mtime,
+        crc32c: crc32c::crc32c(data),
     }
 }
 

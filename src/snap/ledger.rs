@@ -35,10 +35,29 @@ pub struct Listed {
     pub relation: bool,
 }
 
+/// A file that needs no hashing here any more.
+pub struct Entry {
+    /// For `backup_manifest`.
+    pub sent: Option<Member>,
+    /// For the result's, if it has one of its own.
+    pub result: Option<Member>,
+    /// For the pgv manifest.
+    pub line: Option<FileLine>,
+}
+
+#[derive(Clone)]
+pub struct Member {
+    pub path: Vec<u8>,
+    pub size: u64,
+    /// Seconds since 1970.
+    pub mtime: i64,
+    pub crc32c: u32,
+}
+
 enum Message {
     Start(Start),
     Data(Vec<u8>, usize),
-    Small(Vec<u8>),
+    Entry(Box<Entry>),
     Unused(Vec<u8>),
     End,
 }
@@ -50,9 +69,13 @@ pub struct Hashing<W> {
     pub block: usize,
 }
 
-/// The thread's results: both manifests, still without their ends.
+pub type Spooled = backup_manifest::Writer<BufWriter<File>>;
+
+/// The thread's results: all manifests, still without their ends.
 pub struct Books<W> {
-    pub backup_manifest: backup_manifest::Writer<BufWriter<File>>,
+    pub backup_manifest: Spooled,
+    /// Of an increment in blocks: what it makes of its parent.
+    pub result: Option<Spooled>,
     pub hashing: Option<Hashing<W>>,
 }
 
@@ -108,8 +131,8 @@ impl<W: Write + Send + 'static> Ledger<W> {
         self.send(Message::Unused(buffer))
     }
 
-    pub fn small(&self, data: Vec<u8>) -> Result<()> {
-        self.send(Message::Small(data))
+    pub fn enter(&self, entry: Entry) -> Result<()> {
+        self.send(Message::Entry(Box::new(entry)))
     }
 
     pub fn end(&self) -> Result<()> {
@@ -156,10 +179,10 @@ fn keep<W: Write>(
             Message::Unused(buffer) => {
                 let _unwanted = free.send(buffer).is_err();
             }
-            Message::Small(data) => add(&mut current, &data),
+            Message::Entry(entry) => enter(&mut books, *entry)?,
             Message::End => {
                 if let Some(done) = current.take() {
-                    enter(&mut books, done)?;
+                    enter(&mut books, whole(done))?;
                 }
             }
         }
@@ -186,33 +209,56 @@ fn add(current: &mut Option<Current>, data: &[u8]) {
     }
 }
 
-fn enter<W: Write>(books: &mut Books<W>, done: Current) -> Result<()> {
+fn whole(done: Current) -> Entry {
     let Current { start, crc32c, hasher } = done;
-    books.backup_manifest.file(&start.path, start.size, start.mtime.0, crc32c)?;
-    let (Some(listed), Some(hashing), Some(hasher)) = (start.listed, &mut books.hashing, hasher) else {
-        return Ok(());
-    };
-    let (path, path_hex) = match String::from_utf8(start.path) {
-        Ok(path) => (Some(path), None),
-        Err(error) => (None, Some(manifest::hex(error.as_bytes()))),
-    };
-    hashing.writer.file(&FileLine {
-        path,
-        path_hex,
-        size: start.size,
-        mtime: timestamp(start.mtime),
-        ctime: timestamp(listed.ctime),
-        dev: listed.dev,
-        ino: listed.ino,
-        mode: listed.mode,
-        racy: listed.racy,
-        kind: manifest::Kind::Whole,
-        crc32c: manifest::hex(&crc32c.to_le_bytes()),
-        blocks: None,
-        hashes: Some(hasher.finish()),
-    })
+    let line = hasher.and_then(|hasher| {
+        let line = start.line(manifest::Kind::Whole, crc32c)?;
+        Some(FileLine { hashes: Some(hasher.finish()), ..line })
+    });
+    let member = Member { path: start.path, size: start.size, mtime: start.mtime.0, crc32c };
+    Entry { sent: Some(member.clone()), result: Some(member), line }
 }
 
-fn timestamp((seconds, nanoseconds): (i64, i64)) -> String {
+fn enter<W: Write>(books: &mut Books<W>, entry: Entry) -> Result<()> {
+    if let Some(Member { path, size, mtime, crc32c }) = entry.sent {
+        books.backup_manifest.file(&path, size, mtime, crc32c)?;
+    }
+    if let (Some(Member { path, size, mtime, crc32c }), Some(result)) = (entry.result, &mut books.result) {
+        result.file(&path, size, mtime, crc32c)?;
+    }
+    match (entry.line, &mut books.hashing) {
+        (Some(line), Some(hashing)) => hashing.writer.file(&line),
+        _ => Ok(()),
+    }
+}
+
+impl Start {
+    /// What the pgv manifest says of it, without hashes.
+    pub fn line(&self, kind: manifest::Kind, crc32c: u32) -> Option<FileLine> {
+        let listed = self.listed.as_ref()?;
+        let (path, path_hex) = match std::str::from_utf8(&self.path) {
+            Ok(path) => (Some(path.to_owned()), None),
+            Err(_) => (None, Some(manifest::hex(&self.path))),
+        };
+        Some(FileLine {
+            path,
+            path_hex,
+            size: self.size,
+            mtime: timestamp(self.mtime),
+            ctime: timestamp(listed.ctime),
+            dev: listed.dev,
+            ino: listed.ino,
+            mode: listed.mode,
+            racy: listed.racy,
+            kind,
+            crc32c: manifest::hex(&crc32c.to_le_bytes()),
+            blocks: None,
+            hashes: None,
+        })
+    }
+}
+
+/// As the pgv manifest writes times.
+pub fn timestamp((seconds, nanoseconds): (i64, i64)) -> String {
     format!("{seconds}.{nanoseconds:09}")
 }

@@ -4,12 +4,18 @@
 //! all else succeeded, so that nothing cut short can be taken for a backup, or started.
 
 mod archive;
+mod base;
+mod config;
 mod connect;
 mod copy;
 mod ledger;
 mod run;
 mod session;
+mod since;
+mod source;
 mod tablespaces;
 mod tree;
+mod wal;
 
-pub use run::{Estimate, Options, estimate, run};
+pub use run::{Options, run};
+pub use source::{Estimate, estimate};

@@ -2,31 +2,44 @@
 
 use crate::catalog::{
     BackupFacts, BackupType, Blocks, Facts, Files, Findings, Label, Mode, STREAM_FORMAT, StreamIdentity,
+    UNSTACK_PATH,
 };
 use crate::error::{Error, IoContext, Result, Status};
 use crate::io::{Output, temporary_file};
 use crate::manifest;
 use crate::pg::backup_label::{self, BackupLabel};
 use crate::pg::control::{self, Control};
-use crate::pg::{Lsn, backup_manifest, wal};
+use crate::pg::{Lsn, backup_manifest};
 use crate::report::{self, Progress};
 use crate::snap::archive::{Archive, Attributes};
-use crate::snap::copy::{Copier, Listing, Pace, PageRules, attributes, missing};
-use crate::snap::ledger::{BUFFER, Books, Hashing, Ledger};
-use crate::snap::session::{Session, Stopped};
-use crate::snap::tablespaces;
-use crate::snap::tree::{Entry, Tree};
-use std::collections::BTreeMap;
+use crate::snap::copy::{Copier, Listing, Lists, Pace, PageRules, attributes};
+use crate::snap::ledger::{BUFFER, Books, Hashing, Ledger, Spooled};
+use crate::snap::session::Stopped;
+use crate::snap::since::Since;
+use crate::snap::source::{self, Source, last_control, measure, root_attributes};
+use crate::snap::tree::{Entry, Name};
+use crate::snap::wal::{Segments, copy_wal};
+use crate::snap::{base, config, tablespaces};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+/// What merges increments on those servers, without pgv.
+const UNSTACK: &[u8] = include_bytes!("../../scripts/pgv-unstack");
+/// From here on servers know increments in blocks, and refuse to start one.
+const SEVENTEEN: u32 = 17;
+
 /// The command line.
 pub struct Options {
     pub conninfo: Option<String>,
     pub offline: bool,
+    /// The manifests of the chain to build on, oldest first; none for a full.
+    pub since: Vec<PathBuf>,
+    /// Whole files instead of blocks.
+    pub files: bool,
     /// Where the pgv manifest goes, if anywhere.
     pub manifest: Option<PathBuf>,
     /// Where the facts go, if anywhere.
@@ -42,85 +55,46 @@ pub struct Options {
     pub progress: bool,
 }
 
-/// What is to be backed up, before it is.
-struct Source {
-    root: PathBuf,
-    session: Option<Session>,
-    control: Control,
-    major: u32,
-    pg_version: String,
-    checksums: bool,
-    tree: Tree,
-}
-
-/// What a backup would be of.
-pub struct Estimate {
-    /// Of files, WAL left out.
-    pub bytes: u64,
-    pub system_identifier: u64,
-    pub data_directory: PathBuf,
-    pub pg_version: String,
-}
-
-/// Looks, and starts nothing.
-pub fn estimate(options: &Options) -> Result<Estimate> {
-    let source = open(options)?;
-    Ok(Estimate {
-        bytes: measure(&source.tree)?,
-        system_identifier: source.control.system_identifier(),
-        data_directory: source.root,
-        pg_version: source.pg_version,
-    })
-}
-
 /// Makes the backup: tar on stdout.
 pub fn run(options: &Options) -> Result<Status> {
-    let mut source = open(options)?;
-    let label = match &options.label {
-        Some(label) if label.backup_type() == BackupType::Full => label.clone(),
-        Some(label) => return Err(Error::usage(format!("{label} is not the label of a full backup"))),
-        None => Label::full(OffsetDateTime::now_utc())?,
+    let mut source = source::open(options)?;
+    let (since, label) = match base::open(options, &mut source)? {
+        Some((since, label)) => (Some(since), label),
+        None => (None, full_label(options)?),
     };
     let total = measure(&source.tree)?;
     let started_at = now()?;
     let host = host_name();
-    let config = configuration(&mut source)?;
-    let identity = begin(options, &mut source, &label)?;
-    let mut copier = open_stream(options, &mut source, &identity, total)?;
+    let config = config::find(&mut source)?;
+    let identity = begin(options, &mut source, &label, since.as_ref())?;
+    let mut copier = open_stream(options, &mut source, &identity, since, total)?;
 
-    copier.archive.directory(b".", Attributes { mode: 0o700, ..root_attributes(&source.root)? })?;
     let made_up = Attributes { mode: 0o600, ..root_attributes(&source.root)? };
-    let mut json =
-        serde_json::to_vec(&identity).map_err(|e| Error::failed(format!("encode stream.json: {e}")))?;
-    json.push(b'\n');
-    copier.small("pgv/stream.json", &json, true, made_up)?;
+    copy_identity(&source, &mut copier, &identity, &config, made_up)?;
     let spaces = copy_tree(&source, &mut copier)?;
     let control = last_control(&source, copier.session.is_some())?;
     let stopped = stop(&mut copier, &identity)?;
     let stop_lsn = stopped.as_ref().map_or(control.checkpoint(), |stopped| stopped.lsn);
-    let segments = Segments {
-        timeline: identity.timeline,
-        names: wal::segment_names(
-            identity.timeline,
-            identity.start_lsn,
-            stop_lsn,
-            control.wal_segment_bytes(),
-        ),
-    };
+    let segments = Segments::between(&identity, stop_lsn, control.wal_segment_bytes());
     copy_wal(&source.root, &mut copier, &segments, options.include_wal, made_up)?;
-    copy_configuration(&mut copier, &config, stopped.as_ref(), made_up)?;
+    if let Some(map) = stopped.as_ref().map(|stopped| &stopped.tablespace_map).filter(|map| !map.is_empty()) {
+        copier.small("pgv/tablespace_map", map.as_bytes(), Lists::All, made_up)?;
+    }
+    config::copy(&mut copier, &config, made_up)?;
+    copier.small("recovery.signal", b"", Lists::All, made_up)?;
     if let Some(stopped) = &stopped {
-        copier.small(backup_label::PATH, stopped.label.as_bytes(), true, made_up)?;
+        copy_label(&mut copier, &identity, source.major, &stopped.label, made_up)?;
     }
     let range = stopped.as_ref().map(|stopped| (identity.timeline, identity.start_lsn, stopped.lsn));
-    let control = if stopped.is_some() { control.guarded() } else { control };
+    let guarded = stopped.is_some() || identity.mode == Mode::Blocks;
+    let control = if guarded { control.guarded() } else { control };
     let finished = finish(copier, &control, range, made_up)?;
 
     let facts = Facts::new(BackupFacts {
+        backup_type: label.backup_type(),
         label,
-        backup_type: BackupType::Full,
-        mode: None,
-        parent: None,
+        mode: identity.parent.as_ref().map(|_| identity.mode),
+        parent: identity.parent,
         system_identifier: identity.system_identifier,
         pg_version: identity.pg_version,
         host,
@@ -135,7 +109,7 @@ pub fn run(options: &Options) -> Result<Status> {
         tablespaces: tablespaces::with_bytes(&identity.tablespaces, spaces),
         database_bytes: finished.bytes,
         stream_bytes: finished.stream_bytes,
-        files: Files { total: finished.files, whole: finished.files, ..Files::default() },
+        files: finished.files,
         blocks: finished.blocks,
         findings: finished.findings,
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -149,69 +123,23 @@ pub fn run(options: &Options) -> Result<Status> {
     }
 }
 
-fn open(options: &Options) -> Result<Source> {
-    let mut session = match options.offline {
-        true => None,
-        false => Some(Session::open(options.conninfo.as_deref())?),
-    };
-    let root = match (&options.data_directory, &mut session) {
-        (Some(root), _) => root.clone(),
-        (None, Some(session)) => session.path_setting("data_directory")?,
-        (None, None) => return Err(Error::usage("--offline needs PGDATA")),
-    };
-    let control = Control::read(&root)?;
-    control.check_layout()?;
-    if !BUFFER.is_multiple_of(control.page_size() as usize) {
-        return Err(Error::damaged("impossible page size in pg_control"));
+fn full_label(options: &Options) -> Result<Label> {
+    match &options.label {
+        Some(label) if label.backup_type() == BackupType::Full => Ok(label.clone()),
+        Some(label) => {
+            Err(Error::usage(format!("{label} is not the label of a full backup")).hint("--since is missing"))
+        }
+        None => Label::full(OffsetDateTime::now_utc()),
     }
-    let (major, pg_version, checksums) = match &mut session {
-        Some(session) => {
-            if session.system_identifier()? != control.system_identifier() {
-                return Err(Error::usage(format!(
-                    "{} is not the data directory of the server that answers",
-                    root.display()
-                ))
-                .hint("their system identifiers differ"));
-            }
-            (session.major(), session.version_text()?, session.data_checksums()?)
-        }
-        None => {
-            check_shut_down(&root, &control)?;
-            let path = root.join("PG_VERSION");
-            let text = std::fs::read_to_string(&path).during_path("read", &path)?.trim().to_owned();
-            let major =
-                text.parse().map_err(|_| Error::damaged(format!("{} is no version", path.display())))?;
-            (major, text, control.has_page_checksums())
-        }
-    };
-    let tree = Tree::new(&root, major, control.catalog_version());
-    Ok(Source { root, session, control, major, pg_version, checksums, tree })
-}
-
-fn check_shut_down(root: &Path, control: &Control) -> Result<()> {
-    let running = root.join("postmaster.pid").exists();
-    match !running && control.state() == control::STATE_SHUT_DOWN {
-        true => Ok(()),
-        false => Err(Error::failed(format!("{} was not shut down cleanly, or is running", root.display()))
-            .hint("leave out --offline while the server runs; else start it and stop it once")),
-    }
-}
-
-/// Bytes of everything that will be copied from the data directory.
-fn measure(tree: &Tree) -> Result<u64> {
-    let mut total = 0;
-    tree.walk(&mut |entry| {
-        if let Entry::File { path, .. } = entry {
-            // Gone meanwhile: it will not be copied either.
-            total += std::fs::metadata(tree.absolute(path)).map_or(0, |metadata| metadata.len());
-        }
-        Ok(())
-    })?;
-    Ok(total)
 }
 
 /// Starts the backup; from here on the server keeps what it needs.
-fn begin(options: &Options, source: &mut Source, label: &Label) -> Result<StreamIdentity> {
+fn begin(
+    options: &Options,
+    source: &mut Source,
+    label: &Label,
+    since: Option<&Since>,
+) -> Result<StreamIdentity> {
     let (start_lsn, timeline) = match &mut source.session {
         None => (source.control.redo(), source.control.timeline()),
         Some(session) => {
@@ -222,13 +150,17 @@ fn begin(options: &Options, source: &mut Source, label: &Label) -> Result<Stream
             (start, session.timeline()?)
         }
     };
+    let parent = since.map(Since::head);
+    if parent.is_some_and(|parent| parent.timeline == timeline && parent.start_lsn > start_lsn) {
+        return Err(Error::failed("the parent begins after this backup").hint("make a full backup"));
+    }
     Ok(StreamIdentity {
         format: STREAM_FORMAT.to_owned(),
         label: label.clone(),
-        mode: Mode::Full,
-        parent: None,
-        parent_start_lsn: None,
-        parent_timeline: None,
+        mode: since.map_or(Mode::Full, |since| since.mode),
+        parent: parent.map(|parent| parent.label.clone()),
+        parent_start_lsn: parent.map(|parent| parent.start_lsn),
+        parent_timeline: parent.map(|parent| parent.timeline),
         system_identifier: source.control.system_identifier(),
         pg_version: source.pg_version.clone(),
         timeline,
@@ -243,11 +175,21 @@ fn open_stream(
     options: &Options,
     source: &mut Source,
     identity: &StreamIdentity,
+    since: Option<Since>,
     total: u64,
 ) -> Result<Copier> {
-    let spool = BufWriter::new(temporary_file()?);
-    let backup_manifest = backup_manifest::Writer::new(spool, source.major, identity.system_identifier)?;
-    let hashing = options.manifest.as_deref().map(|path| open_manifest(path, identity, total)).transpose()?;
+    let spooled = || -> Result<Spooled> {
+        let spool = BufWriter::new(temporary_file()?);
+        backup_manifest::Writer::new(spool, source.major, identity.system_identifier)
+    };
+    let books = Books {
+        backup_manifest: spooled()?,
+        result: (identity.mode == Mode::Blocks).then(spooled).transpose()?,
+        hashing: match &options.manifest {
+            Some(path) => Some(open_manifest(path, identity, since.as_ref(), total)?),
+            None => None,
+        },
+    };
     let output = Output::create(None)?;
     if let Output::Stdout(file) = &output {
         // Fewer switches between the stages of a pipe; stdout may be no pipe at all.
@@ -255,7 +197,7 @@ fn open_stream(
     }
     Ok(Copier {
         archive: Archive::new(BufWriter::with_capacity(BUFFER / 4, output)),
-        ledger: Ledger::start(Books { backup_manifest, hashing }),
+        ledger: Ledger::start(books),
         session: source.session.take(),
         rules: PageRules {
             page_size: identity.page_size as usize,
@@ -267,19 +209,27 @@ fn open_stream(
         progress: Progress::new("pgv-snap", Some(total), options.progress)?,
         findings: Findings::default(),
         blocks: Blocks::default(),
-        files: 0,
+        files: Files::default(),
         bytes: 0,
+        since,
     })
 }
 
-fn open_manifest(path: &Path, identity: &StreamIdentity, total: u64) -> Result<Hashing<Output>> {
-    let key = manifest::new_hash_key()?;
-    let hash_pages = manifest::hash_pages_for(total, identity.page_size);
+fn open_manifest(
+    path: &Path,
+    identity: &StreamIdentity,
+    since: Option<&Since>,
+    total: u64,
+) -> Result<Hashing<Output>> {
+    let (hash_pages, key) = match since.map(Since::head) {
+        Some(parent) => (parent.hash_pages, manifest::decode_hash_key(&parent.hash_key)?),
+        None => (manifest::hash_pages_for(total, identity.page_size), manifest::new_hash_key()?),
+    };
     let head = manifest::Head {
         format: manifest::FORMAT.to_owned(),
         label: identity.label.clone(),
-        parent: None,
-        parent_sha256: None,
+        parent: identity.parent.clone(),
+        parent_sha256: since.map(Since::parent_sha256),
         mode: identity.mode,
         system_identifier: identity.system_identifier,
         pg_version: identity.pg_version.clone(),
@@ -293,6 +243,55 @@ fn open_manifest(path: &Path, identity: &StreamIdentity, total: u64) -> Result<H
     };
     let writer = manifest::Writer::new(Output::create(Some(path))?, &head)?;
     Ok(Hashing { writer, key, block: (hash_pages * identity.page_size) as usize })
+}
+
+/// The root, and who the stream is. An increment of files removes the old label with the first, and so
+/// cannot be started before its end.
+fn copy_identity(
+    source: &Source,
+    copier: &mut Copier,
+    identity: &StreamIdentity,
+    config: &[(PathBuf, String)],
+    made_up: Attributes,
+) -> Result<()> {
+    let root = Attributes { mode: 0o700, ..made_up };
+    match copier.is_files() {
+        false => copier.archive.directory(b".", root)?,
+        true => {
+            let mut names = children(&source.tree.names(b"")?);
+            names.extend([(b"pgv".to_vec(), true), (b"recovery.signal".to_vec(), false)]);
+            copier.archive.dump_directory(b".", &names, root)?;
+        }
+    }
+    let mut json =
+        serde_json::to_vec(identity).map_err(|e| Error::failed(format!("encode stream.json: {e}")))?;
+    json.push(b'\n');
+    copier.small("pgv/stream.json", &json, Lists::All, made_up)?;
+    if copier.is_files() {
+        let made = config.iter().map(|(_, name)| &name[..]).chain(["pgv/stream.json", "pgv/tablespace_map"]);
+        for (directory, names) in directories(made) {
+            copier.archive.dump_directory(directory.as_bytes(), &names, root)?;
+        }
+    }
+    Ok(())
+}
+
+fn children(names: &[Name]) -> Vec<(Vec<u8>, bool)> {
+    let kept = names.iter().filter(|name| !name.is_link());
+    kept.map(|name| (name.bytes().to_vec(), name.is_directory())).collect()
+}
+
+/// The directories of these files, and what each of them holds.
+fn directories<'a>(files: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, Vec<(Vec<u8>, bool)>> {
+    let mut all: BTreeMap<&str, BTreeSet<(Vec<u8>, bool)>> = BTreeMap::new();
+    for file in files {
+        let (mut path, mut is_directory) = (file, false);
+        while let Some((directory, name)) = path.rsplit_once('/') {
+            all.entry(directory).or_default().insert((name.as_bytes().to_vec(), is_directory));
+            (path, is_directory) = (directory, true);
+        }
+    }
+    all.into_iter().map(|(directory, names)| (directory, names.into_iter().collect())).collect()
 }
 
 /// Returns the bytes of each tablespace.
@@ -315,7 +314,7 @@ fn copy_tree(source: &Source, copier: &mut Copier) -> Result<BTreeMap<u32, u64>>
             }
             Ok(())
         }
-        Entry::Directory(path) => copy_directory(source, copier, path, &mut spaces),
+        Entry::Directory { path, children } => copy_directory(source, copier, path, children, &mut spaces),
     })?;
     Ok(spaces)
 }
@@ -324,6 +323,7 @@ fn copy_directory(
     source: &Source,
     copier: &mut Copier,
     path: &[u8],
+    names: &[Name],
     spaces: &mut BTreeMap<u32, u64>,
 ) -> Result<()> {
     let absolute = source.tree.absolute(path);
@@ -331,30 +331,28 @@ fn copy_directory(
         report::verbose(format_args!("gone meanwhile: {}", absolute.display()));
         return Ok(());
     };
-    copier.archive.directory(path, attributes(&metadata))?;
     if let Some(oid) = tablespaces::oid_of(path) {
         spaces.entry(oid).or_insert(0);
     }
+    let attributes = attributes(&metadata);
+    match (copier.is_files(), path) {
+        // Its names are known at the end.
+        (true, b"pg_wal") => return Ok(()),
+        (true, _) => {
+            let mut names = children(names);
+            // It comes back at the end: no server starts without it.
+            names.retain(|(name, _)| path != b"global" || name != b"pg_control");
+            copier.archive.dump_directory(path, &names, attributes)?;
+        }
+        (false, _) => copier.archive.directory(path, attributes)?,
+    }
     if path == b"pg_wal" {
-        copier.archive.directory(b"pg_wal/archive_status", attributes(&metadata))?;
-        if source.major >= 17 {
-            copier.archive.directory(b"pg_wal/summaries", attributes(&metadata))?;
+        copier.archive.directory(b"pg_wal/archive_status", attributes)?;
+        if source.major >= SEVENTEEN {
+            copier.archive.directory(b"pg_wal/summaries", attributes)?;
         }
     }
     Ok(())
-}
-
-/// Read after all data: on a standby it tells how far the copied pages reach. A stopped server's must
-/// not have changed.
-fn last_control(source: &Source, online: bool) -> Result<Control> {
-    let control = Control::read(&source.root)?;
-    if !online {
-        check_shut_down(&source.root, &control)?;
-        if control != source.control {
-            return Err(Error::failed("the server was started during an offline backup"));
-        }
-    }
-    Ok(control)
 }
 
 fn stop(copier: &mut Copier, identity: &StreamIdentity) -> Result<Option<Stopped>> {
@@ -368,113 +366,61 @@ fn stop(copier: &mut Copier, identity: &StreamIdentity) -> Result<Option<Stopped
     Ok(Some(stopped))
 }
 
-struct Segments {
-    timeline: u32,
-    names: Vec<String>,
-}
-
-/// The segments between start and stop, every timeline's history, and marks that keep the restored
-/// server from archiving them again.
-fn copy_wal(
-    root: &Path,
+/// Of an increment in blocks the label names its parent, for servers that know increments; from others
+/// it is hidden.
+fn copy_label(
     copier: &mut Copier,
-    segments: &Segments,
-    include: bool,
+    identity: &StreamIdentity,
+    major: u32,
+    label: &str,
     made_up: Attributes,
 ) -> Result<()> {
-    let directory = root.join("pg_wal");
-    let mut names = histories(&directory)?;
-    if include {
-        names.extend(segments.names.iter().cloned());
+    if identity.mode != Mode::Blocks {
+        return copier.small(backup_label::PATH, label.as_bytes(), Lists::All, made_up);
     }
-    for name in &names {
-        let path = directory.join(name);
-        if !copier.file(&path, format!("pg_wal/{name}").as_bytes(), Listing::Unlisted)? {
-            return Err(missing(&path).context(format_args!("WAL of timeline {}", segments.timeline)).hint(
-                "the server removed or renamed it too early; try again, or --wal none with an archive",
-            ));
-        }
+    if major < SEVENTEEN {
+        copier.small(UNSTACK_PATH, UNSTACK, Lists::Sent, Attributes { mode: 0o700, ..made_up })?;
+        copier.small(backup_label::HIDDEN_PATH, label.as_bytes(), Lists::Sent, made_up)?;
+    } else {
+        let parent = identity.parent_start_lsn.zip(identity.parent_timeline);
+        let (lsn, timeline) = parent.ok_or_else(|| Error::failed("an increment without a parent"))?;
+        let label = backup_label::incremental(label, lsn, timeline);
+        copier.small(backup_label::PATH, label.as_bytes(), Lists::Sent, made_up)?;
     }
-    for name in &names {
-        copier.small(&format!("pg_wal/archive_status/{name}.done"), b"", false, made_up)?;
-    }
-    Ok(())
-}
-
-fn histories(directory: &Path) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(directory).during_path("read", directory)? {
-        let name = entry.during_path("read", directory)?.file_name().to_string_lossy().into_owned();
-        if wal::is_wal_file_name(&name) && name.ends_with(".history") {
-            names.push(name);
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
-/// Files of the configuration that lie outside the data directory, with their names in the stream.
-fn configuration(source: &mut Source) -> Result<Vec<(PathBuf, String)>> {
-    let Some(session) = &mut source.session else { return Ok(Vec::new()) };
-    let main = session.path_setting("config_file")?;
-    let directory = main.parent().unwrap_or(Path::new("/")).to_owned();
-    let mut paths = vec![main, session.path_setting("hba_file")?, session.path_setting("ident_file")?];
-    paths.extend(["environment", "start.conf", "pg_ctl.conf"].map(|name| directory.join(name)));
-    if let Ok(entries) = std::fs::read_dir(directory.join("conf.d")) {
-        paths.extend(entries.filter_map(|entry| Some(entry.ok()?.path())));
-    }
-    paths.retain(|path| path.is_file() && !path.starts_with(&source.root));
-    paths.sort_unstable();
-    paths.dedup();
-    let member = |path: &Path| match path.strip_prefix(&directory) {
-        Ok(relative) => format!("pgv/config/{}", relative.display()),
-        Err(_) => format!("pgv/config/abs{}", path.display()),
-    };
-    Ok(paths.iter().map(|path| (path.clone(), member(path))).collect())
-}
-
-fn copy_configuration(
-    copier: &mut Copier,
-    config: &[(PathBuf, String)],
-    stopped: Option<&Stopped>,
-    made_up: Attributes,
-) -> Result<()> {
-    if let Some(map) = stopped.map(|stopped| &stopped.tablespace_map).filter(|map| !map.is_empty()) {
-        copier.small("pgv/tablespace_map", map.as_bytes(), true, made_up)?;
-    }
-    for (path, name) in config {
-        match std::fs::read(path) {
-            Ok(data) => copier.small(name, &data, true, made_up)?,
-            Err(error) => report::warn(format_args!("left out: {}", Error::io(path.display(), error))),
-        }
-    }
-    copier.small("recovery.signal", b"", true, made_up)
+    copier.in_result(backup_label::PATH, label.as_bytes(), made_up)
 }
 
 /// What is known once the stream is complete.
 struct Finished {
     bytes: u64,
     stream_bytes: u64,
-    files: u64,
+    files: Files,
     blocks: Blocks,
     findings: Findings,
 }
 
-/// The manifest, pg_control, the end marker; then the pgv manifest gets its name.
+/// The manifests, pg_control, the end marker; then the pgv manifest gets its name.
 fn finish(
     copier: Copier,
     control: &Control,
     range: Option<(u32, Lsn, Lsn)>,
     made_up: Attributes,
 ) -> Result<Finished> {
-    let Copier { mut archive, ledger, progress, findings, blocks, files, bytes, .. } = copier;
+    let Copier { mut archive, ledger, progress, findings, blocks, mut files, bytes, since, .. } = copier;
     let mut books = ledger.finish()?;
+    if let Some(since) = since {
+        files.removed = since.finish()?;
+    }
     let crc = crc32c::crc32c(control.bytes());
     let size = control.bytes().len() as u64;
+    if let Some(mut result) = books.result {
+        result.file(control::PATH.as_bytes(), size, made_up.mtime, crc)?;
+        let sum = copy_spool(&mut archive, backup_manifest::RESULT_PATH, result, range, made_up)?;
+        let path = backup_manifest::RESULT_PATH.as_bytes();
+        books.backup_manifest.file(path, sum.size, made_up.mtime, sum.crc32c)?;
+    }
     books.backup_manifest.file(control::PATH.as_bytes(), size, made_up.mtime, crc)?;
-    let spool = books.backup_manifest.finish(range)?.into_inner();
-    let spool = spool.map_err(|e| Error::io("write backup_manifest", e.into_error()))?;
-    copy_spool(&mut archive, spool, made_up)?;
+    copy_spool(&mut archive, backup_manifest::PATH, books.backup_manifest, range, made_up)?;
     archive.begin_file(control::PATH.as_bytes(), size, made_up)?;
     archive.data(control.bytes())?;
     let end_marker = 1024;
@@ -489,15 +435,32 @@ fn finish(
     Ok(Finished { bytes, stream_bytes, files, blocks, findings })
 }
 
-fn copy_spool(archive: &mut Archive<BufWriter<Output>>, mut spool: File, made_up: Attributes) -> Result<()> {
+struct Sum {
+    size: u64,
+    crc32c: u32,
+}
+
+fn copy_spool(
+    archive: &mut Archive<BufWriter<Output>>,
+    name: &str,
+    manifest: Spooled,
+    range: Option<(u32, Lsn, Lsn)>,
+    made_up: Attributes,
+) -> Result<Sum> {
+    let spool = manifest.finish(range)?.into_inner();
+    let mut spool: File = spool.map_err(|e| Error::io("write backup_manifest", e.into_error()))?;
     let size = spool.stream_position().during("read backup_manifest")?;
     spool.rewind().during("read backup_manifest")?;
-    archive.begin_file(backup_manifest::PATH.as_bytes(), size, made_up)?;
+    archive.begin_file(name.as_bytes(), size, made_up)?;
     let mut buffer = vec![0; BUFFER];
+    let mut sum = Sum { size, crc32c: 0 };
     loop {
         match spool.read(&mut buffer).during("read backup_manifest")? {
-            0 => return Ok(()),
-            len => archive.data(&buffer[..len])?,
+            0 => return Ok(sum),
+            len => {
+                sum.crc32c = crc32c::crc32c_append(sum.crc32c, &buffer[..len]);
+                archive.data(&buffer[..len])?;
+            }
         }
     }
 }
@@ -508,12 +471,6 @@ fn write_facts(path: &Path, facts: &Facts) -> Result<()> {
     let mut output = Output::create(Some(path))?;
     output.write_all(&json).during_path("write", path)?;
     output.finish()
-}
-
-/// What pgv makes up belongs to the owner of the data directory.
-fn root_attributes(root: &Path) -> Result<Attributes> {
-    let metadata = std::fs::metadata(root).during_path("stat", root)?;
-    Ok(Attributes { mtime: OffsetDateTime::now_utc().unix_timestamp(), ..attributes(&metadata) })
 }
 
 fn host_name() -> String {

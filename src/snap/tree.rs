@@ -23,7 +23,10 @@ pub struct Tree {
 
 /// A path below the data directory, without a slash at its end.
 pub enum Entry<'a> {
-    Directory(&'a [u8]),
+    Directory {
+        path: &'a [u8],
+        children: &'a [Name],
+    },
     File {
         path: &'a [u8],
         relation: Option<u32>,
@@ -32,10 +35,25 @@ pub enum Entry<'a> {
     Link(&'a [u8]),
 }
 
-struct Name {
+pub struct Name {
     /// The bytes that decide the order.
     key: Vec<u8>,
     kind: NameKind,
+}
+
+impl Name {
+    pub fn bytes(&self) -> &[u8] {
+        self.key.strip_suffix(b"/").unwrap_or(&self.key)
+    }
+
+    pub fn is_directory(&self) -> bool {
+        self.kind == NameKind::Directory
+    }
+
+    /// Links are no part of a backup.
+    pub fn is_link(&self) -> bool {
+        self.kind == NameKind::Link
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,13 +74,18 @@ impl Tree {
 
     /// Calls `visit` for everything below the root; `global/pg_control` is left to the caller.
     pub fn walk(&self, visit: &mut dyn FnMut(Entry<'_>) -> Result<()>) -> Result<()> {
-        self.walk_directory(b"", visit)
+        self.walk_directory(b"", &self.names(b"")?, visit)
     }
 
-    fn walk_directory(&self, directory: &[u8], visit: &mut dyn FnMut(Entry<'_>) -> Result<()>) -> Result<()> {
+    fn walk_directory(
+        &self,
+        directory: &[u8],
+        names: &[Name],
+        visit: &mut dyn FnMut(Entry<'_>) -> Result<()>,
+    ) -> Result<()> {
         let relations = std::str::from_utf8(directory).is_ok_and(is_relation_directory);
-        for name in self.names(directory)? {
-            let bare = name.key.strip_suffix(b"/").unwrap_or(&name.key);
+        for name in names {
+            let bare = name.bytes();
             let path = match directory {
                 b"" => bare.to_vec(),
                 _ => [directory, b"/", bare].concat(),
@@ -76,10 +99,9 @@ impl Tree {
                     visit(Entry::File { path: &path, relation })?;
                 }
                 NameKind::Directory => {
-                    visit(Entry::Directory(&path))?;
-                    if !is_emptied(&path) {
-                        self.walk_directory(&path, visit)?;
-                    }
+                    let children = if is_emptied(&path) { Vec::new() } else { self.names(&path)? };
+                    visit(Entry::Directory { path: &path, children: &children })?;
+                    self.walk_directory(&path, &children, visit)?;
                 }
             }
         }
@@ -88,7 +110,7 @@ impl Tree {
 
     /// What of a directory is kept, sorted. A directory that vanished meanwhile is empty: its
     /// database was dropped, and WAL says so.
-    fn names(&self, directory: &[u8]) -> Result<Vec<Name>> {
+    pub fn names(&self, directory: &[u8]) -> Result<Vec<Name>> {
         let path = self.absolute(directory);
         let entries = match std::fs::read_dir(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !directory.is_empty() => {

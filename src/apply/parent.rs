@@ -1,0 +1,127 @@
+//! What an increment is laid over: the directory must be what its parent left, and nobody may have
+//! started it since. All of it is looked at before anything is changed.
+
+use crate::catalog::StreamIdentity;
+use crate::error::{Error, IoContext, Kind, Result};
+use crate::pg::backup_manifest::{self, Entry, Reader};
+use crate::pg::control::{self, Control};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, BufReader};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Lies in a directory that waits for the next link of its chain, instead of `global/pg_control`.
+pub const HELD: &str = "pgv/held";
+/// Lies in a directory that is being changed.
+pub const APPLYING: &str = "pgv/applying";
+pub const IDENTITY: &str = "pgv/stream.json";
+
+/// Refuses, as existing with other content, what is not the increment's parent, complete and unchanged.
+pub fn check(root: &Path, increment: &StreamIdentity) -> Result<()> {
+    let wrong = |why: String| {
+        Error::new(Kind::Exists, format!("{}: {why}", root.display()))
+            .hint("nothing was written; restore the chain from its full backup into a new directory")
+    };
+    let json = match fs::read(root.join(IDENTITY)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(wrong("no backup lies there that an increment could be laid over".to_owned()));
+        }
+        json => json.during_path("read", &root.join(IDENTITY))?,
+    };
+    if root.join(APPLYING).exists() {
+        return Err(wrong("an earlier run was interrupted there".to_owned()));
+    }
+    let there = StreamIdentity::parse(&json)?;
+    let builds_on = (&increment.parent, increment.parent_start_lsn, increment.parent_timeline);
+    if builds_on != (&Some(there.label.clone()), Some(there.start_lsn), Some(there.timeline))
+        || increment.system_identifier != there.system_identifier
+        || (increment.page_size, increment.segment_pages) != (there.page_size, there.segment_pages)
+    {
+        let parent = increment.parent.as_ref().map_or_else(String::new, ToString::to_string);
+        return Err(wrong(format!("backup {} lies there, not {parent}", there.label)));
+    }
+    check_files(root).map_err(|error| wrong(error.message().to_owned()))
+}
+
+/// Refuses what is no data directory of the stream's cluster.
+pub fn check_cluster(root: &Path, stream: &StreamIdentity) -> Result<()> {
+    let wrong = |why: &str| {
+        Error::new(Kind::Exists, format!("{}: {why}", root.display())).hint("nothing was written")
+    };
+    let there = match fs::read(root.join(IDENTITY)) {
+        Ok(json) if !root.join(control::PATH).exists() => StreamIdentity::parse(&json)?.system_identifier,
+        _ => Control::read(root).map_err(|error| wrong(error.message()))?.system_identifier(),
+    };
+    match there == stream.system_identifier {
+        true => Ok(()),
+        false => Err(wrong("it is the data directory of another cluster")),
+    }
+}
+
+/// Every file that the directory's own manifest lists is there with its size, and `global/pg_control`
+/// is the one of the backup: a server that was started has changed it.
+fn check_files(root: &Path) -> Result<()> {
+    let held = root.join(HELD).exists();
+    let mut manifest = open(&root.join(backup_manifest::PATH))?;
+    while let Some(listed) = manifest.next_file()? {
+        let path = root.join(OsStr::from_bytes(&listed.path));
+        if listed.path == control::PATH.as_bytes() {
+            check_control(root, &listed, held)?;
+            continue;
+        }
+        let size = fs::symlink_metadata(&path).map(|metadata| metadata.len());
+        if size.as_ref().ok() != Some(&listed.size) {
+            let there = size.map_or_else(|error| error.to_string(), |size| format!("{size} bytes"));
+            return Err(Error::damaged(format!("{}: {there}, and not as it was restored", path.display())));
+        }
+    }
+    manifest.finish()
+}
+
+fn check_control(root: &Path, listed: &Entry, held: bool) -> Result<()> {
+    if held {
+        return match root.join(control::PATH).exists() {
+            true => Err(Error::damaged("global/pg_control is there before the end of the chain")),
+            false => Ok(()),
+        };
+    }
+    let control = Control::read(root)?;
+    match crc32c::crc32c(control.bytes()) == listed.crc32c {
+        true => Ok(()),
+        false => Err(Error::damaged("a server was started there since the restore")),
+    }
+}
+
+fn open(path: &Path) -> Result<Reader<BufReader<File>>> {
+    let file = File::open(path).during_path("open", path)?;
+    Reader::new(BufReader::with_capacity(64 << 10, file))
+}
+
+/// A `backup_manifest` whose files are asked for in its order.
+pub struct Cursor {
+    manifest: Reader<BufReader<File>>,
+    next: Option<Entry>,
+}
+
+impl Cursor {
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut manifest = open(path)?;
+        let next = manifest.next_file()?;
+        Ok(Cursor { manifest, next })
+    }
+
+    pub fn find(&mut self, path: &[u8]) -> Result<Option<Entry>> {
+        while self.next.as_ref().is_some_and(|next| !is_data(&next.path) || *next.path < *path) {
+            self.next = self.manifest.next_file()?;
+        }
+        Ok(self.next.clone().filter(|next| next.path == path))
+    }
+}
+
+/// Whether a file of a manifest is the cluster's own, which come in the order of their paths, and none
+/// that the backup made up.
+pub fn is_data(path: &[u8]) -> bool {
+    const MADE_UP: [&[u8]; 3] = [b"recovery.signal", b"backup_label", control::PATH.as_bytes()];
+    !path.starts_with(b"pgv/") && !MADE_UP.contains(&path)
+}

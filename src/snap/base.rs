@@ -1,0 +1,94 @@
+//! What an increment builds on, and the reasons why there can be none.
+
+use crate::catalog::{BackupType, Label, Mode};
+use crate::error::{Error, IoContext, Result};
+use crate::manifest::{Chain, Head};
+use crate::pg::timeline;
+use crate::report;
+use crate::snap::run::Options;
+use crate::snap::since::Since;
+use crate::snap::source::Source;
+use std::io;
+use time::OffsetDateTime;
+
+/// The parent's manifests, and the label of what will build on them; `None` for a full.
+pub fn open(options: &Options, source: &mut Source) -> Result<Option<(Since, Label)>> {
+    if options.since.is_empty() {
+        return Ok(None);
+    }
+    let chain = Chain::open(&options.since)?;
+    let head = chain.head();
+    if let Some(why) = unfit(head, source)? {
+        return Err(Error::failed(format!("no increment since {} is possible: {why}", head.label))
+            .hint("make a full backup"));
+    }
+    let now = OffsetDateTime::now_utc();
+    let label = match &options.label {
+        Some(label) => label.clone(),
+        None => Label::increment(&head.label, BackupType::Incr, now)?,
+    };
+    check_label(&label, head, options.since.len())?;
+    let times = Label::full(now)?.time_part() >= head.label.time_part();
+    if !times {
+        report::warn("the clock went back since the parent: every file is read");
+    }
+    let mode = if options.files { Mode::Files } else { Mode::Blocks };
+    Ok(Some((Since::new(chain, mode, times)?, label)))
+}
+
+/// Why there can be no increment since the manifests that were given.
+pub fn refusal(options: &Options, source: &mut Source) -> Result<Option<String>> {
+    if options.since.is_empty() {
+        return Ok(None);
+    }
+    unfit(Chain::open(&options.since)?.head(), source)
+}
+
+fn check_label(label: &Label, head: &Head, links: usize) -> Result<()> {
+    let wrong = |why: &str| Err(Error::usage(format!("label {label}: {why}")));
+    match label.backup_type() {
+        BackupType::Full => wrong("an increment's ends with D or I"),
+        BackupType::Diff if links > 1 => wrong("a differential builds on its full alone"),
+        _ if label.full_part() != head.label.full_part() => {
+            wrong(&format!("it does not begin with its full's, {}", head.label.full_part()))
+        }
+        _ if label.time_part() <= head.label.time_part() => wrong("its parent is not older"),
+        _ => Ok(()),
+    }
+}
+
+/// The parent must be of this cluster, of the same layout, and in its past.
+fn unfit(head: &Head, source: &mut Source) -> Result<Option<String>> {
+    let control = &source.control;
+    let now = match &mut source.session {
+        Some(session) => session.timeline()?,
+        None => control.timeline(),
+    };
+    let major = head.pg_version.split('.').next().unwrap_or_default();
+    let layout = (head.page_size, head.segment_pages);
+    if head.system_identifier != control.system_identifier() {
+        return Ok(Some("it is of another cluster".to_owned()));
+    }
+    if major != source.major.to_string() {
+        return Ok(Some(format!("it is of PostgreSQL {major}")));
+    }
+    if layout != (control.page_size(), control.segment_pages()) {
+        return Ok(Some("its pages or segments have another size".to_owned()));
+    }
+    let in_past = match head.timeline == now {
+        true => head.start_lsn <= control.checkpoint(),
+        false => timeline::is_in_history(&history(source, now)?, head.timeline, head.start_lsn),
+    };
+    let why =
+        format!("its start, {} on timeline {}, is not in this server's past", head.start_lsn, head.timeline);
+    Ok((!in_past).then_some(why))
+}
+
+/// Empty if there is none.
+fn history(source: &Source, timeline: u32) -> Result<String> {
+    let path = source.root.join("pg_wal").join(timeline::history_name(timeline));
+    match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        text => text.during_path("read", &path),
+    }
+}
