@@ -148,14 +148,19 @@ make_tmp() {
   trap 'rm --recursive --force "$tmp"' EXIT
 }
 
-# What is needed of a backup's sets, one line each: state, system identifier, label, URL.
+# What is needed of a backup's sets, one line each: state, system identifier, label, URL, parent, mode; "-"
+# for what there is not.
 list_sets() {
-  local line
-  local pattern='"label":"([^"]*)".*"state":"([a-z]*)".*"system_identifier":"([0-9]*)","url":"([^"]*)"'
+  local line parent mode
+  local pattern='"label":"([^"]*)".*"state":"([a-z]*)".*"system_identifier":"([0-9]*)".*"url":"([^"]*)"'
   pgv-info "$PGV_CLUSTER" --repo "$PGV_REPO" --format json >"$tmp/sets" || [ $? -eq 7 ] || return 1
   while IFS= read -r line; do
     [[ $line =~ $pattern ]] || die 1 'pgv-info printed what this script does not understand'
-    echo "${BASH_REMATCH[2]} ${BASH_REMATCH[3]} ${BASH_REMATCH[1]} ${BASH_REMATCH[4]}"
+    line="${BASH_REMATCH[2]} ${BASH_REMATCH[3]} ${BASH_REMATCH[1]} ${BASH_REMATCH[4]}|$line"
+    parent=- mode=-
+    [[ $line =~ \"parent\":\"([^\"]*)\" ]] && parent=${BASH_REMATCH[1]}
+    [[ $line =~ \"mode\":\"([a-z]*)\" ]] && mode=${BASH_REMATCH[1]}
+    echo "${line%%|*} $parent $mode"
   done <"$tmp/sets"
 }
 
@@ -172,9 +177,11 @@ remove_sets() { # LABEL…
     [[ $label =~ ^[0-9]{8}-[0-9]{6}F(_[0-9]{8}-[0-9]{6}[DI])?$ ]] || die 2 "\"$label\" is not a backup's label"
     grep --quiet --fixed-strings " $label " <<<"$sets" || die 3 "there is no backup $label of $PGV_CLUSTER" 'nothing was removed'
   done
-  doomed=$(for label in "$@"; do
-    awk -v label="$label" '$3 == label || index($3, label "_") == 1 { print $3, $4 }' <<<"$sets"
-  done | sort --unique --reverse)
+  # Sets come oldest first, so a parent's fate is known before its children's. What an interrupted run
+  # left tells its full only.
+  doomed=$(awk -v given="$*" 'BEGIN { split(given, labels, " "); for (i in labels) doomed[labels[i]] }
+    { full = $3; sub(/_.*/, "", full) }
+    $3 in doomed || $5 in doomed || (full in doomed) { doomed[$3]; print $3, $4 }' <<<"$sets" | tac)
   kept=$(awk 'NR == FNR { doomed[$1]; next } $1 == "complete" && !($3 in doomed)' <(echo "$doomed") <(echo "$sets") | wc --lines)
   if [ "$kept" -eq 0 ] && grep --quiet ^complete <<<"$sets"; then
     die 1 "that would remove every complete backup of $PGV_CLUSTER" 'nothing was removed; make a new backup first, or remove them with pgv-s3 rm'

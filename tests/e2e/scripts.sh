@@ -79,7 +79,7 @@ killed_stages() {
   local stage before
   before=$(labels)
   for stage in pgv-snap pgv-crypt pgv-s3; do
-    as_postgres env PGV_RATE=4MiB/s pgv-backup demo --wait 1min >"$scratch/killed.log" 2>&1 &
+    as_postgres env PGV_RATE=4MiB/s pgv-backup demo --type full --wait 1min >"$scratch/killed.log" 2>&1 &
     local backup=$!
     sleep 2
     kill_ours "^$stage .*--label|^$stage --encrypt -- pgv-snap|^$stage put --json" || fail "no $stage to kill: $(cat "$scratch/killed.log")"
@@ -87,14 +87,14 @@ killed_stages() {
     [ "$(labels)" = "$before" ] || fail "a backup whose $stage was killed is listed"
   done
   # The script itself, with everything: what it left goes with the next run.
-  as_postgres env PGV_RATE=4MiB/s pgv-backup demo --wait 1min >"$scratch/killed.log" 2>&1 &
+  as_postgres env PGV_RATE=4MiB/s pgv-backup demo --type full --wait 1min >"$scratch/killed.log" 2>&1 &
   sleep 2
   kill_ours 'pgv-backup demo|^pgv-(snap|crypt|s3) ' || fail "nothing to kill"
   wait || true
   [ "$(labels)" = "$before" ] || fail "a killed backup is listed"
   pgv pgv-info demo --format json | grep --quiet '"state":"incomplete"' || fail "the killed backup left nothing to sweep"
   sleep 1
-  expect_status 0 pgv-backup demo --wait 1min
+  expect_status 0 pgv-backup demo --type full --wait 1min
   expect_message 'removing what an interrupted run left'
   ! pgv pgv-info demo --format json | grep --quiet '"state":"incomplete"' || fail "leftovers stay"
 }
@@ -156,6 +156,50 @@ lines_as_typed() {
   [ "$(labels | wc --lines)" -eq 1 ] || fail "a refusal removed something"
 }
 
+mark() { # the newest label, and a fact of its record
+  pgv pgv-info demo --format json | tail --lines=1
+}
+
+increments() {
+  local full before
+  local -x PGHOST=$scratch
+  full=$(labels)
+  sql "update marks set id = id where id <= 100"
+  sleep 1
+  expect_status 0 pgv-backup demo
+  [[ $(labels | tail --lines=1) == "$full"_*I ]] || fail "auto made no increment: $(labels)"
+  sleep 1
+  # The state directory's manifests are lost: the repository's serve.
+  rm "$scratch"/state/manifest/*
+  expect_status 0 pgv-backup demo --type incr
+  [[ $(mark) == *"\"parent\":\"$(labels | sed --quiet 2p)\""* ]] || fail "not built on the newest: $(mark)"
+  sleep 1
+  expect_status 0 pgv-backup demo --type diff
+  [[ $(mark) == *"\"parent\":\"$full\""* ]] || fail "a differential on something else: $(mark)"
+  sleep 1
+  expect_status 0 pgv-backup demo --type incr --files
+  [[ $(mark) == *'"mode":"files"'* ]] || fail "no increment of files: $(mark)"
+  # What is built on a backup goes with it, and nothing else.
+  before=$(labels | wc --lines)
+  labels | sed --quiet 2p >"$scratch/doomed"
+  expect_status 0 bash -c 'pgv-expire demo - <"$1"' bash "$scratch/doomed"
+  [ "$(labels | wc --lines)" -eq $((before - 2)) ] || fail "of $before are left: $(labels)"
+  # A damaged manifest is no reason to have no backup.
+  as_postgres sh -c 'for m in "$1"/state/manifest/*; do echo x >>"$m"; done' sh "$scratch"
+  sleep 1
+  expect_status 0 pgv-backup demo --type incr
+  expect_message 'making a full backup: its manifests are not usable'
+  labels | tail --lines=1 | pgv pgv-expire demo - >/dev/null
+  rm "$scratch"/state/manifest/*
+  sleep 1
+  sql "insert into marks select 1 from generate_series(1, 1000); insert into spaced select 1 from generate_series(1, 1000)"
+  marks=$(sql 'select sum(id) from marks')
+  expect_status 0 pgv-backup demo --type incr
+  [[ $(labels | tail --lines=1) == *I ]] || fail "no increment: $(cat "$scratch/err")"
+  expect_status 0 pgv-restore demo "$scratch/new" --plan --tablespaces-under "$scratch/spaces"
+  grep --quiet '^chain *2' "$scratch/out" || fail "the plan: $(cat "$scratch/out")"
+}
+
 main() {
   begin
   cp "$root"/scripts/pgv-* "$scratch/bin/"
@@ -171,7 +215,7 @@ main() {
   marks=$(sql 'select sum(id) from marks')
   configure
 
-  expect_status 0 pgv-backup demo --wait 1min
+  expect_status 0 pgv-backup demo --type full --wait 1min
   [ "$(labels | wc --lines)" -eq 1 ] || fail "not one backup"
   expect_status 0 pgv-info --max-age 1h
   expect_status 7 env PGV_KEEP_FULL=2 pgv-info --max-age 0s
@@ -183,13 +227,15 @@ main() {
   killed_stages
   [ "$(labels | wc --lines)" -eq 2 ] || fail "PGV_KEEP_FULL=2, and there are: $(labels)"
   sleep 1
-  expect_status 0 pgv-backup demo --wait 1min
+  expect_status 0 pgv-backup demo --type full --wait 1min
   [ "$(labels | wc --lines)" -eq 2 ] || fail "PGV_KEEP_FULL=2 keeps $(labels | wc --lines)"
   lines_as_typed
+  increments
 
   stop_cluster "$bin" "$source"
   restore_and_check "$scratch/new" --tablespaces-under "$scratch/spaces"
   restore_and_check "$scratch/full" --replace --tablespace "fast=$scratch/spaces2"
+  restore_and_check "$scratch/full" --delta
   [ -d "$(echo "$scratch"/full.before-*)/x" ] || fail "--replace lost the old directory"
   echo "scripts on $kind: backup, refusals, kills, expiry, restore"
 }
