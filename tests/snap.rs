@@ -1,131 +1,13 @@
-//! pgv-snap against a real PostgreSQL 15 (Debian's packages `postgresql-15` and `libarchive-tools`).
-//!
-//! A server never runs as root, so as root everything goes through `runuser -u postgres`.
+//! pgv-snap against a real PostgreSQL 15.
 
 #![allow(clippy::unwrap_used)] // a failing step of a test may stop it
 
+mod common;
+
+use common::Cluster;
 use std::fs::File;
-use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
-
-const BIN: &str = "/usr/lib/postgresql/15/bin";
-
-/// A running server in a scratch directory, with a pgbench database.
-struct Cluster {
-    scratch: tempfile::TempDir,
-}
-
-impl Cluster {
-    fn start() -> Self {
-        assert!(Path::new(BIN).join("initdb").exists(), "these tests need PostgreSQL 15 in {BIN}");
-        let scratch = tempfile::tempdir().unwrap();
-        let path = scratch.path();
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0o777)).unwrap();
-        std::fs::copy(env!("CARGO_BIN_EXE_pgv-snap"), path.join("pgv-snap")).unwrap();
-        let cluster = Cluster { scratch };
-        cluster.ok("initdb -k -A trust -U postgres -D data");
-        cluster.start_in("data");
-        cluster.ok("pgbench -q -i -s 2 postgres");
-        cluster
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.scratch.path().join(name)
-    }
-
-    fn command(&self, shell: &str) -> Command {
-        let mut command = match rustix::process::geteuid().is_root() {
-            true => {
-                let mut command = Command::new("runuser");
-                command.args(["-u", "postgres", "--"]);
-                command
-            }
-            false => Command::new("env"),
-        };
-        command.args(["bash", "-o", "pipefail", "-c", shell]);
-        command.current_dir(self.scratch.path());
-        command.env("PATH", format!("{BIN}:{}:/usr/bin:/bin:/usr/sbin", self.scratch.path().display()));
-        command.env("PGHOST", self.scratch.path()).env("PGUSER", "postgres");
-        command.env_remove("PGPORT").env_remove("PGDATABASE").stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, shell: &str) -> Output {
-        self.command(shell).output().unwrap()
-    }
-
-    fn ok(&self, shell: &str) -> String {
-        let output = self.run(shell);
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{shell}: {:?}\n{stderr}", output.status);
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn sql(&self, sql: &str) -> String {
-        self.ok(&format!("psql -XAtqc \"{sql}\" postgres")).trim().to_owned()
-    }
-
-    fn start_in(&self, directory: &str) {
-        let socket = self.scratch.path().display();
-        self.ok(&format!(
-            "pg_ctl -w -s -D {directory} -l {directory}.log \
-             -o \"-c listen_addresses='' -c unix_socket_directories='{socket}' -c fsync=off\" start"
-        ));
-    }
-
-    fn stop(&self, directory: &str) {
-        self.ok(&format!("pg_ctl -w -s -m fast -D {directory} stop"));
-    }
-
-    fn load(&self) -> Load {
-        let child =
-            self.command("exec pgbench -n -c 2 -T 60 postgres").stdout(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(300));
-        Load(child)
-    }
-
-    fn facts(&self) -> serde_json::Value {
-        serde_json::from_slice(&std::fs::read(self.path("facts")).unwrap()).unwrap()
-    }
-
-    /// Unpacks `stream`, checks it with PostgreSQL's own tool, and starts it from its own WAL.
-    fn restore(&self, verify: &str) {
-        self.ok(&format!("mkdir -m 700 restored && tar -x -f stream -C restored && {verify} restored"));
-        self.ok("echo \"restore_command = 'false'\" >> restored/postgresql.auto.conf");
-        self.start_in("restored");
-        self.ok("for i in {1..100}; do [ \"$(psql -XAtc 'select pg_is_in_recovery()' postgres)\" = f ] && exit; sleep 0.1; done; exit 1");
-    }
-
-    fn sums(&self) -> String {
-        self.sql(
-            "select (select sum(abalance) from pgbench_accounts) = (select sum(bbalance) from pgbench_branches) \
-             and (select sum(bbalance) from pgbench_branches) = (select coalesce(sum(delta), 0) from pgbench_history), \
-             (select count(*) from pgbench_accounts)",
-        )
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        for directory in ["data", "restored"] {
-            let _not_stopped = self
-                .command(&format!("pg_ctl -s -m immediate -D {directory} stop 2>/dev/null"))
-                .status()
-                .is_err();
-        }
-    }
-}
-
-struct Load(Child);
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        let _already_gone = self.0.kill().is_err();
-        let _not_reaped = self.0.wait().is_err();
-    }
-}
 
 #[test]
 fn a_backup_under_load_is_consistent_and_starts() {

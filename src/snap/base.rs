@@ -16,6 +16,12 @@ pub fn open(options: &Options, source: &mut Source) -> Result<Option<(Since, Lab
     if options.since.is_empty() {
         return Ok(None);
     }
+    if options.offline && !options.files {
+        return Err(Error::usage(
+            "a cluster that is down has no backup label, which an increment in blocks needs",
+        )
+        .hint("add --files, or back it up while it runs"));
+    }
     let chain = Chain::open(&options.since)?;
     let head = chain.head();
     if let Some(why) = unfit(head, source)? {

@@ -86,8 +86,7 @@ pub fn run(options: &Options) -> Result<Status> {
         copy_label(&mut copier, &identity, source.major, &stopped.label, made_up)?;
     }
     let range = stopped.as_ref().map(|stopped| (identity.timeline, identity.start_lsn, stopped.lsn));
-    let guarded = stopped.is_some() || identity.mode == Mode::Blocks;
-    let control = if guarded { control.guarded() } else { control };
+    let control = if stopped.is_some() { control.guarded() } else { control };
     let finished = finish(copier, &control, range, made_up)?;
 
     let facts = Facts::new(BackupFacts {
