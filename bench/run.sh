@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # make bench: the same cluster (about 2 GB: pgbench scale 50 and 4 million rows of text and jsonb) backed
 # up and restored by cat, tar | zstd | openssl, pg_basebackup | zstd | openssl, pgBackRest, and pgv, one
-# after the other, so that the figures of one run compare; then the sealing alone, and the memory of each
-# stage. Machines are noisy: read ratios, not seconds.
+# after the other, so that the figures of one run compare; then increments, each after random transactions,
+# and the restore of their chain; the sealing alone, and the memory of each stage. Machines are noisy: read ratios, not seconds.
 # shellcheck disable=SC2016  # $1 in bash -c '…' is for that shell
 set -euo pipefail
 shopt -s inherit_errexit
 
 rounds=${PGV_BENCH_ROUNDS:-3}
 scale=${PGV_BENCH_SCALE:-50}
+increments=${PGV_BENCH_INCREMENTS:-5}
+transactions=${PGV_BENCH_TRANSACTIONS:-5000}
 rows=${PGV_BENCH_ROWS:-4000000}
 root=$(cd "$(dirname "$0")/.." && pwd)
 pg_bin=/usr/lib/postgresql/15/bin
@@ -41,7 +43,10 @@ CONF
   psql --quiet --no-psqlrc --command="create table documents as
     select id, repeat(md5(id::text) || ' ', 2) || md5((id % 1000)::text) body,
       jsonb_build_object('id', id, 'name', md5((id * 7)::text), 'tags', jsonb_build_array(id % 10, id % 100)) meta
-    from generate_series(1, $rows) id; create index on documents (id); checkpoint"
+    from generate_series(1, $rows) id; create index on documents (id)"
+  # Or autovacuum writes WAL in the middle of a measurement.
+  psql --quiet --no-psqlrc --command="vacuum analyze"
+  psql --quiet --no-psqlrc --command=checkpoint
 }
 
 # NAME COMMAND…: wall-clock seconds of one run, the caches as warm as the run before left them.
@@ -75,6 +80,59 @@ backup_pgv() {
     rm --force "$1" "$1.manifest"
     pgv-s3 put "file://$1" -- pgv-crypt -e -- pgv-snap --manifest "$2/m" --facts "$2/f" "$2/data"
     pgv-s3 put "file://$1.manifest" -- pgv-crypt -e <"$2/m"' bash "$scratch/pgv.out" "$scratch"
+}
+
+# Its manifest becomes the next one's parent.
+increment_pgv() { # NUMBER
+  as_postgres env PATH="$scratch/bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
+    n=$2 since=()
+    for older in $(seq 0 $((n - 1))); do since+=(--since "$1/chain/$older.manifest"); done
+    pgv-s3 put "file://$1/chain/$n.pgv" -- pgv-crypt -e -- \
+      pgv-snap "${since[@]}" --label "20200101-000000F_20200101-00000${n}I" --manifest "$1/chain/$n.manifest" --facts "$1/f" "$1/data"
+    pgv-s3 put "file://$1/chain/$n.manifest.pgv" -- pgv-crypt -e <"$1/chain/$n.manifest"' bash "$scratch" "$1"
+}
+
+increment_pgbackrest() { pgbackrest_ --type=incr --no-archive-check backup; }
+
+restore_chain_pgv() {
+  as_postgres env PATH="$scratch/bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
+    rm --recursive --force "$1/restored"
+    for n in $(seq 0 "$2"); do
+      hold=(--hold); [ "$n" -lt "$2" ] || hold=()
+      pgv-s3 get "file://$1/chain/$n.pgv" | pgv-crypt -d | pgv-apply "${hold[@]}" "$1/restored"
+    done' bash "$scratch" "$increments"
+}
+
+stored() { # NAME PATH…
+  local name=$1
+  shift
+  du --bytes --summarize --total "$@" | awk -v n="$name" 'END { print n, $1 }' | tee --append "$scratch/increments"
+}
+
+chain() {
+  local n before
+  echo "increments: $transactions random transactions before each"
+  as_postgres mkdir "$scratch/chain"
+  backup_pgbackrest 2>/dev/null
+  as_postgres env PATH="$scratch/bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
+    pgv-s3 put "file://$1/chain/0.pgv" -- pgv-crypt -e -- \
+      pgv-snap --label 20200101-000000F --manifest "$1/chain/0.manifest" "$1/data"' bash "$scratch"
+  sleep 3
+  for n in $(seq "$increments"); do
+    "$pg_bin/pgbench" --no-vacuum --transactions="$transactions" >/dev/null 2>&1
+    psql --quiet --no-psqlrc --command=checkpoint
+    before=$(du --bytes --summarize "$scratch/pgbackrest/backup" | cut --fields=1)
+    measure increment-pgbackrest increment_pgbackrest
+    echo "increment-pgbackrest $(($(du --bytes --summarize "$scratch/pgbackrest/backup" | cut --fields=1) - before))" | tee --append "$scratch/increments"
+    measure increment-pgv increment_pgv "$n"
+    stored increment-pgv "$scratch/chain/$n.pgv" "$scratch/chain/$n.manifest.pgv"
+    sleep 3
+  done
+  echo "pages sent by the last: $(grep --only-matching '"blocks":{[^}]*}' "$scratch/f")"
+  for n in 1 2 3; do
+    measure restorechain-pgbackrest restore_pgbackrest
+    measure restorechain-pgv restore_chain_pgv
+  done
 }
 
 # Resident KiB at most, of each stage and what it started.
@@ -157,7 +215,11 @@ summary() {
   echo
   echo "stored bytes:"
   du --bytes "$scratch/tar.out" "$scratch/basebackup.out" "$scratch/pgv.out" "$scratch/pgv.out.manifest" | sed "s#$scratch/##"
-  du --bytes --summarize "$scratch/pgbackrest/backup" | sed "s#$scratch/##"
+  sed "s#$scratch/##" "$scratch/size"
+  echo
+  echo "stored bytes of an increment, the median:"
+  sort --key=1,1 --key=2,2n "$scratch/increments" | awk '{ v[$1] = v[$1] " " $2; n[$1]++ }
+    END { for (k in v) { split(v[k], t, " "); print k, t[int((n[k] + 1) / 2)] } }' | sort
 }
 
 main() {
@@ -198,6 +260,8 @@ main() {
     measure open-openssl open_openssl
     measure open-pgv open_pgv
   done
+  du --bytes --summarize "$scratch/pgbackrest/backup" >"$scratch/size"
+  chain
   summary
   memory
 }

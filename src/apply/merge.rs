@@ -2,24 +2,30 @@
 //! the result without reading it all: a checksum is linear, so that of a changed file follows from that
 //! of the old one, the old blocks and the new.
 
-use crate::error::{Error, IoContext, Result};
+use crate::error::{IoContext, Result};
 use crate::pg::backup_manifest::Entry;
+use crate::pg::crc::Shift;
 use crate::pg::incremental::Header;
+use rustix::fs::Advice;
 use std::fs::File;
 use std::io::Read;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 
 /// Bytes of consecutive blocks that are laid down at a time.
 const RUN: usize = 1 << 20;
+/// How many blocks are asked of the disk before they are needed: one at a time would wait for each.
+const AHEAD: usize = 256;
 
 pub struct Merge {
+    shift: Shift,
     old: Vec<u8>,
     new: Vec<u8>,
 }
 
 impl Merge {
     pub fn new() -> Self {
-        Merge { old: vec![0; RUN], new: vec![0; RUN] }
+        Merge { shift: Shift::default(), old: vec![0; RUN], new: vec![0; RUN] }
     }
 
     /// `file` is what the parent's manifest says it is: `before`. `blocks` begins with the first block.
@@ -35,7 +41,13 @@ impl Merge {
         let size = u64::from(header.result_pages()) * u64::from(page_size);
         let mut crc32c = self.resize(file, before, size)?;
         let mut rest = &header.blocks[..];
+        let mut asked = 0;
         while let [first, ..] = rest {
+            let done = header.blocks.len() - rest.len();
+            for block in header.blocks.iter().take(done + AHEAD).skip(asked.max(done)) {
+                ask(file, u64::from(*block) * u64::from(page_size), page_size);
+            }
+            asked = asked.max(done + AHEAD);
             let limit = RUN / page_size as usize;
             let follows = |(index, block): &(usize, &u32)| **block - first == *index as u32;
             let count = rest.iter().enumerate().take(limit).take_while(follows).count();
@@ -47,9 +59,7 @@ impl Merge {
             // Two strings that differ in one place: the difference of their checksums is that of the
             // places, moved by what follows.
             let difference = crc32c::crc32c(old) ^ crc32c::crc32c(new);
-            let behind =
-                usize::try_from(size - at - length as u64).map_err(|_| Error::failed("too large"))?;
-            crc32c ^= crc32c::crc32c_combine(difference, 0, behind);
+            crc32c ^= self.shift.over(difference, size - at - length as u64);
             file.write_all_at(new, at).during(NAME)?;
             rest = &rest[count..];
         }
@@ -76,6 +86,12 @@ impl Merge {
         }
         Ok(crc32c)
     }
+}
+
+/// Advice: whether it is taken does not matter.
+fn ask(file: &File, at: u64, page_size: u32) {
+    let _not_taken =
+        rustix::fs::fadvise(file, at, NonZeroU64::new(page_size.into()), Advice::WillNeed).is_err();
 }
 
 const NAME: &str = "change a file";

@@ -4,6 +4,7 @@
 pub mod backup_label;
 pub mod backup_manifest;
 pub mod control;
+pub mod crc;
 pub mod incremental;
 mod lsn;
 pub mod page;

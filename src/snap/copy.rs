@@ -5,6 +5,7 @@ use crate::catalog::{Blocks, Files, Findings, Mode};
 use crate::error::{Error, IoContext, Result};
 use crate::io::{Output, read_full};
 use crate::manifest::{self, FileLine, Kind};
+use crate::pg::crc::Shift;
 use crate::pg::{Lsn, incremental, page};
 use crate::report::{self, Progress};
 use crate::snap::archive::{Archive, Attributes};
@@ -45,6 +46,7 @@ pub struct Copier {
     pub blocks: Blocks,
     pub files: Files,
     pub bytes: u64,
+    pub shift: Shift,
     /// What an increment builds on.
     pub since: Option<Since>,
 }
@@ -172,7 +174,7 @@ impl Copier {
         for piece in &changes.pieces {
             match *piece {
                 Piece::Kept { crc32c, bytes } => {
-                    sums.result = crc32c::crc32c_combine(sums.result, crc32c, bytes as usize);
+                    sums.result = self.shift.join(sums.result, crc32c, bytes);
                 }
                 Piece::Changed { first, count } => {
                     let range = since.range(first, count, start.size);

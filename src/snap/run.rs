@@ -9,6 +9,7 @@ use crate::io::{Output, temporary_file};
 use crate::manifest;
 use crate::pg::backup_label::{self, BackupLabel};
 use crate::pg::control::{self, Control};
+use crate::pg::crc::Shift;
 use crate::pg::{Lsn, backup_manifest};
 use crate::report::{self, Progress};
 use crate::snap::archive::{Archive, Attributes};
@@ -210,6 +211,7 @@ fn open_stream(
         blocks: Blocks::default(),
         files: Files::default(),
         bytes: 0,
+        shift: Shift::default(),
         since,
     })
 }
