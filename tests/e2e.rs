@@ -93,6 +93,11 @@ fn increments_on_18() {
 }
 
 #[test]
+fn a_standby_is_backed_up() {
+    run("standby.sh", "15");
+}
+
+#[test]
 fn scripts_on_a_directory() {
     run("scripts.sh", "file");
 }

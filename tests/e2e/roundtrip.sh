@@ -9,6 +9,7 @@ shopt -s inherit_errexit
 major=${1:?usage: roundtrip.sh MAJOR}
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
+root=$(cd "$(dirname "$0")/../.." && pwd)
 
 # Quiesced data, in an order that does not depend on where rows lie.
 content() {
@@ -33,6 +34,16 @@ check_restored() { # BIN DATA
     fail "pg_check_visible finds damage"
   [ "$(sql 'select timeline_id from pg_control_checkpoint()')" -ge 1 ] || fail "no timeline"
   stop_cluster "$1" "$2"
+}
+
+# Every page of the stopped cluster is good, and one that is not is found.
+check_pages() {
+  local status=0 file
+  as_postgres bash -c 'pgv-snap --offline "$1" >/dev/null' bash "$scratch/restored" || fail "bad pages, or no offline backup: $?"
+  file=$(find "$scratch/restored/base" -name '[0-9]*' -size +80k -type f ! -name '*_*' | sort | head --lines=1)
+  printf x | dd of="$file" bs=1 seek=20000 conv=notrunc status=none
+  as_postgres bash -c 'pgv-snap --offline "$1" >/dev/null' bash "$scratch/restored" 2>"$scratch/err" || status=$?
+  [ "$status" -eq 7 ] || fail "a damaged page gives $status: $(cat "$scratch/err")"
 }
 
 main() {
@@ -64,7 +75,9 @@ main() {
     bash "$url/data.pgv" "$scratch/restored" || fail "the restore exits with $?"
   /usr/lib/postgresql/15/bin/pg_verifybackup --no-parse-wal "$scratch/restored" >/dev/null 2>"$scratch/verify.log" ||
     [ "$major" -ge 17 ] || fail "pg_verifybackup: $(cat "$scratch/verify.log")"
+  python3 "$root/tests/tools/check-manifest.py" "$major" "$scratch/restored" || fail "the manifest"
   check_restored "$bin" "$scratch/restored"
+  check_pages
 
   # The same object with stock tools only: what the first line of the file says.
   as_postgres mkdir --mode=0700 "$scratch/stock"
