@@ -195,6 +195,50 @@ fn a_cut_stream_cannot_start_and_can_be_given_again() {
 }
 
 #[test]
+fn a_killed_run_can_be_given_again() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("data");
+    let whole = good();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pgv-apply"))
+        .arg(&target)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&whole[..whole.len() - 9 * 1024]).unwrap();
+    while !target.join("base/1/1259").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(target.join("pgv/applying").exists() && !target.join("global/pg_control").exists());
+    let output = apply(&[target.to_str().unwrap()], &whole);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A limit on the size of files fails a write as a full disk does, and needs no disk.
+#[test]
+fn a_failing_write_is_an_error_that_names_the_file() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("data");
+    let stream = scratch.path().join("stream");
+    std::fs::write(&stream, good()).unwrap();
+    let script = "ulimit -f 8; trap '' XFSZ; exec \"$1\" \"$2\" <\"$3\"";
+    let output = Command::new("bash")
+        .args(["-c", script, "bash", env!("CARGO_BIN_EXE_pgv-apply")])
+        .args([&target, &stream])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("write base/1/"), "{text}");
+    assert!(text.contains("cannot be started"), "{text}");
+    assert!(!target.join("global/pg_control").exists());
+}
+
+#[test]
 fn what_is_not_in_the_manifest_as_it_is_in_the_stream_is_refused() {
     let sound = members(identity("full", ""), body());
     let without = |name: &str| sound.iter().filter(|member| member.name != name).cloned().collect::<Vec<_>>();

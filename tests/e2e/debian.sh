@@ -29,6 +29,19 @@ sql_at() { # PORT SQL
     --port="$1" --dbname=postgres --command="$2"
 }
 
+# What sudo -u postgres gives pgv-info: no environment, and the configuration in its own place.
+info_by_itself() {
+  local given=()
+  [ ! -e /etc/pgv ] || given=("15-$name")
+  mkdir --parents /etc/pgv
+  cp --archive "$scratch/etc/15-$name.conf" /etc/pgv/
+  runuser --user postgres -- env --ignore-environment PATH="$scratch/bin:/usr/bin:/bin" pgv-info "${given[@]}" --format label >"$scratch/labels" ||
+    fail "pgv-info by itself exits with $?"
+  rm "/etc/pgv/15-$name.conf"
+  rmdir --ignore-fail-on-non-empty /etc/pgv
+  [ "$(wc --lines <"$scratch/labels")" -eq 1 ] || fail "pgv-info by itself lists: $(cat "$scratch/labels")"
+}
+
 main() {
   begin
   trap 'drop; end' EXIT
@@ -64,6 +77,8 @@ CONF
     sleep 0.1
   done
   before=$(cd "$scratch/archive" && md5sum -- * | sort)
+
+  info_by_itself
 
   # As root, with the original running.
   pgv-restore "15-$name" "$scratch/data/copy" --as "15/$copy" --start 2>"$scratch/err" ||
