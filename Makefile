@@ -1,5 +1,5 @@
 # One profile for everything: zstd and the ciphers are useless unoptimised, and one build serves all.
-.PHONY: all check test test-tools demo bench install deb
+.PHONY: all check test test-long test-tools demo bench install deb
 
 TEST_TOOLS := target/test-tools
 
@@ -24,12 +24,17 @@ test-tools:
 test: all test-tools
 	cargo test --release --locked
 
+# What takes longer than a developer waits: memory up to a million files and 50 GB, every shape on every major.
+test-long: all test-tools
+	tests/e2e/long.sh
+
 demo: all
 	demo/run.sh
 
 # Needs root, PostgreSQL 15 and pgbackrest; three rounds take about five minutes.
 bench: all
 	bench/run.sh
+	cargo bench --locked --bench manifest
 
 PREFIX ?= /usr/local
 BINARIES := pgv-snap pgv-apply pgv-crypt pgv-s3 pgv-info

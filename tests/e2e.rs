@@ -93,6 +93,11 @@ fn increments_on_18() {
 }
 
 #[test]
+fn increments_over_changes_of_shape() {
+    run("shapes.sh", "15");
+}
+
+#[test]
 fn a_standby_is_backed_up() {
     run("standby.sh", "15");
 }

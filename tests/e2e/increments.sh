@@ -175,6 +175,7 @@ stock_ways() {
   as_postgres env PATH=/usr/bin:/bin perl "$scratch/unstack" "$scratch/u" "$scratch/x-$full" "$scratch/x-$one" "$scratch/x-$two" ||
     fail "unstack exits with $?"
   lay "$scratch/u2" "$full" "$one" "$two"
+  combine
   same_trees "$scratch/u" "$scratch/u2"
   cmp "$scratch/u/backup_manifest" "$scratch/u2/backup_manifest" || fail "the manifests differ"
   if as_postgres env PATH=/usr/bin:/bin perl "$scratch/unstack" "$scratch/u3" "$scratch/x-$full" "$scratch/x-$two" 2>/dev/null; then
@@ -194,6 +195,20 @@ stock_ways() {
   for directory in "$scratch"/x-* "$scratch/u" "$scratch/u2" "$scratch/g" "$scratch/g2"; do
     rm --recursive --force "$directory"
   done
+}
+
+# What pg_combinebackup does, if there is one, and in any case what it asks of a chain.
+combine() {
+  [ "$major" -ge 17 ] || return 0
+  local chain=("$scratch/x-$full" "$scratch/x-$one" "$scratch/x-$two")
+  python3 "$root/tests/tools/check-chain.py" "${chain[@]}" || fail "pg_combinebackup would refuse the chain"
+  if [ -z "${PGV_TEST_PG17_BIN:-}" ]; then
+    echo "increments.sh: pg_combinebackup was NOT run: set PGV_TEST_PG17_BIN to its directory" >&2
+    return 0
+  fi
+  as_postgres "$PGV_TEST_PG17_BIN/pg_combinebackup" --no-sync --output="$scratch/combined" "${chain[@]}" || fail "pg_combinebackup exits with $?"
+  same_trees "$scratch/combined" "$scratch/u2"
+  rm --recursive "$scratch/combined"
 }
 
 unmerged_does_not_start() { # DIR

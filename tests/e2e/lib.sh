@@ -54,8 +54,10 @@ server_bin() { # MAJOR
   echo "$scratch/pg$1/bin"
 }
 
+initdb_options=(--data-checksums)
+
 create_cluster() { # BIN DATA
-  as_postgres "$1/initdb" --pgdata="$2" --username=postgres --auth=trust --data-checksums --no-sync \
+  as_postgres "$1/initdb" --pgdata="$2" --username=postgres --auth=trust "${initdb_options[@]}" --no-sync \
     --locale=C --encoding=UTF8 >"$scratch/initdb.log"
   as_postgres tee --append "$2/postgresql.conf" >/dev/null <<CONF
 listen_addresses = ''

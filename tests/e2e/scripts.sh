@@ -179,6 +179,17 @@ increments() {
   sleep 1
   expect_status 0 pgv-backup demo --type incr --files
   [[ $(mark) == *'"mode":"files"'* ]] || fail "no increment of files: $(mark)"
+  # A parent that goes while its increment runs takes it with it.
+  sleep 1
+  before=$(labels)
+  as_postgres env PGV_RATE=2MiB/s pgv-backup demo --type incr --files >"$scratch/orphan.log" 2>&1 &
+  local orphan=$! status=0
+  sleep 2
+  pgv pgv-env demo pgv-s3 rm "$(pgv pgv-info demo --format url | tail --lines=1)/record.json"
+  wait "$orphan" || status=$?
+  [ "$status" -eq 1 ] || fail "an increment without its parent exits with $status: $(cat "$scratch/orphan.log")"
+  grep --quiet 'on which this one builds, is gone' "$scratch/orphan.log" || fail "no message: $(cat "$scratch/orphan.log")"
+  [ "$(labels)" = "$(head --lines=-1 <<<"$before")" ] || fail "an orphan is listed: $(labels)"
   # What is built on a backup goes with it, and nothing else.
   before=$(labels | wc --lines)
   labels | sed --quiet 2p >"$scratch/doomed"
@@ -197,7 +208,7 @@ increments() {
   expect_status 0 pgv-backup demo --type incr
   [[ $(labels | tail --lines=1) == *I ]] || fail "no increment: $(cat "$scratch/err")"
   expect_status 0 pgv-restore demo "$scratch/new" --plan --tablespaces-under "$scratch/spaces"
-  grep --quiet '^chain *2' "$scratch/out" || fail "the plan: $(cat "$scratch/out")"
+  grep --quiet '^chain *3' "$scratch/out" || fail "the plan: $(cat "$scratch/out")"
 }
 
 main() {

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# make test-long: what takes too long for every change.
+set -euo pipefail
+shopt -s inherit_errexit
+
+root=$(cd "$(dirname "$0")/../.." && pwd)
+export PGV_BIN=${PGV_BIN:-$root/target/release} PGV_TEST_TOOLS=${PGV_TEST_TOOLS:-$root/target/test-tools}
+for major in 13 14 16 17 18; do
+  "$root/tests/e2e/shapes.sh" "$major"
+done
+"$root/tests/e2e/standby.sh" 15
+"$root/tests/e2e/memory.sh"

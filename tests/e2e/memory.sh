@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# make test-long: the memory of pgv-snap and pgv-apply from 1,000 to 1,000,000 files, and from 1 GB to a
+# sparse 50 GB, in fulls and increments; and that nothing is read of what did not change.
+# shellcheck disable=SC2016  # $1 in bash -c '…' is for that shell
+set -euo pipefail
+shopt -s inherit_errexit
+
+# shellcheck source=tests/e2e/lib.sh
+source "$(dirname "$0")/lib.sh"
+label=20260101-000000F
+increment=${label}_20260101-000001I
+
+# Sets `kib`, the peak of one run.
+peak() { # COMMAND…
+  as_postgres /usr/bin/time --output="$scratch/kib" --format=%M bash -c 'exec "$@" >/dev/null' bash "$@" 2>"$scratch/err" ||
+    fail "$* exits with $?: $(cat "$scratch/err")"
+  kib=$(tail --lines=1 "$scratch/kib")
+}
+
+close_enough() { # WHAT SMALL LARGE
+  echo "$1: $2 KiB, $3 KiB"
+  [ "$3" -lt $(($2 + 24 * 1024)) ] || fail "$1: $2 KiB grow to $3 KiB"
+  [ "$3" -lt $((96 * 1024)) ] || fail "$1: $3 KiB"
+}
+
+measure() { # NAME: sets full, since, files, checked
+  peak pgv-snap --label "$label" --manifest "$scratch/tar/$1" "$source"
+  full=$kib
+  sleep 3
+  peak pgv-snap --label "$increment" --since "$scratch/tar/$1" --manifest "$scratch/tar/$1.since" --facts "$scratch/tar/facts" "$source"
+  since=$kib
+  read_pages=$(grep --only-matching '"blocks":{"read":[0-9]*' "$scratch/tar/facts" | grep --only-matching '[0-9]*$')
+  peak pgv-snap --label "$increment" --since "$scratch/tar/$1" --files "$source"
+  files=$kib
+  peak bash -c 'pgv-snap "$1" | pgv-apply --check-only' bash "$source"
+  checked=$kib
+}
+
+main() {
+  begin
+  [ -x /usr/bin/time ] || fail "/usr/bin/time is missing: apt-get install time"
+  source=$scratch/source
+  bin=$(server_bin 15)
+  as_postgres mkdir "$scratch/tar"
+  create_cluster "$bin" "$source"
+  start_cluster "$bin" "$source"
+
+  as_postgres bash -c 'mkdir "$1"/base/7777; for i in $(seq 1000); do : >"$1/base/7777/$i"; done' bash "$source"
+  sql checkpoint
+  measure few
+  local few=("$full" "$since" "$files" "$checked")
+  as_postgres bash -c 'for d in $(seq 10001 11000); do mkdir "$1/base/$d"; (cd "$1/base/$d" && seq 1000 | xargs touch); done' bash "$source"
+  measure many
+  close_enough "a full of 1,000 and of 1,000,000 files" "${few[0]}" "$full"
+  close_enough "an increment in blocks" "${few[1]}" "$since"
+  close_enough "an increment of files" "${few[2]}" "$files"
+  close_enough "a check of the stream" "${few[3]}" "$checked"
+  echo "manifest of 1,000,000 empty files: $(stat --format=%s "$scratch/tar/many") bytes, of an increment without changes $(stat --format=%s "$scratch/tar/many.since"), sealed $(pgv-crypt -e -k "$scratch/key" "$scratch/tar/many.since" | wc --bytes)"
+  as_postgres bash -c 'rm --recursive "$1"/base/1????' bash "$source" 2>/dev/null || true
+
+  as_postgres bash -c 'mkdir "$1"/base/77777; truncate --size=1G "$1"/base/77777/1' bash "$source"
+  measure one
+  local one=("$full" "$since" "$files" "$checked")
+  [ "$read_pages" -lt 5000 ] || fail "an increment without changes reads $read_pages pages"
+  as_postgres bash -c 'for i in $(seq 2 50); do truncate --size=1G "$1/base/77777/$i"; done' bash "$source"
+  measure fifty
+  close_enough "a full of 1 GB and of a sparse 50 GB" "${one[0]}" "$full"
+  close_enough "an increment in blocks" "${one[1]}" "$since"
+  close_enough "an increment of files" "${one[2]}" "$files"
+  close_enough "a check of the stream" "${one[3]}" "$checked"
+  [ "$read_pages" -lt 5000 ] || fail "an increment without changes reads $read_pages pages"
+  stop_cluster "$bin" "$source"
+}
+
+main
