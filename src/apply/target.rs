@@ -6,7 +6,7 @@
 //! server starts in it, and a later run may begin anew.
 
 use crate::apply::archive::Member;
-use crate::apply::parent::{self, APPLYING, HELD};
+use crate::apply::parent::{APPLYING, HELD};
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::io::{AtomicFile, sync_directory};
 use crate::pg::control;
@@ -177,17 +177,16 @@ impl Target {
     }
 
     /// Syncs everything, then gives `global/pg_control` its name: from then on a server can start. `hold`:
-    /// it does not, and the directory waits for the next link of its chain; the last one's sync is for
-    /// all, so what is held is good until the machine is restarted.
+    /// it does not, and the directory waits for the next link of its chain.
     pub fn finish(self, member: &Member, content: &[u8], hold: bool) -> Result<()> {
+        for directory in &self.open {
+            rustix::fs::syncfs(directory).map_err(io::Error::from).during_path("sync", &self.root)?;
+        }
         let applying = self.root.join(APPLYING);
         if hold {
             let held = self.root.join(HELD);
-            fs::write(&applying, parent::boot()?).during_path("write", &applying)?;
-            return fs::rename(&applying, &held).during_path("rename", &applying);
-        }
-        for directory in &self.open {
-            rustix::fs::syncfs(directory).map_err(io::Error::from).during_path("sync", &self.root)?;
+            fs::rename(&applying, &held).during_path("rename", &applying)?;
+            return sync_directory(&self.root.join("pgv"));
         }
         let path = self.path(&member.path);
         let mut file = AtomicFile::create(&path, 0o600)?;
