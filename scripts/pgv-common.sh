@@ -62,7 +62,7 @@ parse_config() { # FILE
 pgv_keys=(PGV_CHECKPOINT PGV_CLUSTER PGV_EXPIRE PGV_FULL_EVERY PGV_JOBS PGV_KEEP_DAILY PGV_KEEP_DIFF PGV_KEEP_FULL
   PGV_KEEP_HOURLY PGV_KEEP_LAST PGV_KEEP_MONTHLY PGV_KEEP_WEEKLY PGV_KEEP_WITHIN PGV_KEEP_YEARLY PGV_KEY_FILE
   PGV_KEY_NAME PGV_LEVEL PGV_PGDATA PGV_RATE PGV_REPO PGV_S3_CA_FILE PGV_S3_ENDPOINT_URL PGV_S3_PATH_STYLE
-  PGV_S3_PROFILE PGV_S3_REGION PGV_STATE_DIR PGV_SYSTEM_ID PGV_WAL)
+  PGV_S3_PROFILE PGV_S3_REGION PGV_STATE_DIR PGV_SYSTEM_ID PGV_WAL PGV_WAL_TIMEOUT)
 
 config_directory() {
   echo "${PGV_CONFIG_DIR:-/etc/pgv}"
@@ -110,6 +110,38 @@ load_config() { # [CLUSTER] [FILE]
   : "${PGV_STATE_DIR:=/var/lib/pgv/$PGV_CLUSTER}"
   export PGV_CLUSTER PGV_REPO PGV_STATE_DIR
   debian_port
+}
+
+# Whether an archive may hold a file of that name.
+is_wal_name() { # NAME
+  [[ $1 =~ ^[0-9A-F]{24}(\.partial|\.[0-9A-F]{8}\.backup)?$|^[0-9A-F]{8}\.history$ ]]
+}
+
+# The segment after a segment, on its timeline.
+following_segment() { # NAME SEGMENT-BYTES
+  local per=$((0x100000000 / $2)) high=$((16#${1:8:8})) low=$((16#${1:16:8} + 1))
+  [ "$low" -lt "$per" ] || low=0 high=$((high + 1))
+  printf '%s%08X%08X\n' "${1:0:8}" "$high" "$low"
+}
+
+# How large segments are if the last byte before an LSN lies in the named one.
+segment_bytes_of() { # NAME LSN
+  local bytes lsn=$(((16#${2%%/*} << 32) + 16#${2##*/} - 1))
+  for ((bytes = 1 << 20; bytes <= 1 << 30; bytes <<= 1)); do
+    if [ "$(printf '%08X%08X' $((lsn / bytes / (0x100000000 / bytes))) $((lsn / bytes % (0x100000000 / bytes))))" = "${1:8}" ]; then
+      echo "$bytes"
+      return
+    fi
+  done
+  die 1 "segment $1 does not hold the WAL before $2"
+}
+
+# Of the cluster in a data directory: the first eight bytes of its control file.
+data_system_identifier() { # DIR
+  local text
+  text=$(od --address-radix=n --format=u8 --read-bytes=8 "$1/global/pg_control") ||
+    die 1 "$1 is no data directory"
+  echo "${text// /}"
 }
 
 # The port of Debian's cluster VERSION-NAME, unless libpq was told otherwise.

@@ -98,6 +98,11 @@ fn increments_over_changes_of_shape() {
 }
 
 #[test]
+fn wal_and_points_in_time() {
+    run("wal.sh", "");
+}
+
+#[test]
 fn a_standby_is_backed_up() {
     run("standby.sh", "15");
 }

@@ -13,7 +13,7 @@ const SUFFIX: &str = ".conf";
 const SIZE_LIMIT: u64 = 1 << 20;
 
 /// Every `PGV_` key that a tool or script reads. `pgv.conf(5)` describes them.
-const KEYS: [&str; 23] = [
+const KEYS: [&str; 24] = [
     "PGV_CLUSTER",
     "PGV_EXPIRE",
     "PGV_FULL_EVERY",
@@ -37,6 +37,7 @@ const KEYS: [&str; 23] = [
     "PGV_SYSTEM_ID",
     "PGV_CHECKPOINT",
     "PGV_WAL",
+    "PGV_WAL_TIMEOUT",
 ];
 const STORE_KEYS: [&str; 5] =
     ["PGV_S3_CA_FILE", "PGV_S3_ENDPOINT_URL", "PGV_S3_PATH_STYLE", "PGV_S3_PROFILE", "PGV_S3_REGION"];

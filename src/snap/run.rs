@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -99,7 +100,7 @@ pub fn run(options: &Options) -> Result<Status> {
         pg_version: identity.pg_version,
         host,
         started_at,
-        stopped_at: now()?,
+        stopped_at: end_of_second()?,
         start_lsn: identity.start_lsn,
         stop_lsn,
         timeline: identity.timeline,
@@ -480,6 +481,15 @@ fn host_name() -> String {
 }
 
 fn now() -> Result<String> {
-    let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    now.format(&Rfc3339).map_err(|e| Error::failed(format!("format the time: {e}")))
+    in_seconds(OffsetDateTime::now_utc())
+}
+
+/// Never before the moment itself: a target between the two would be taken for one that can be reached.
+fn end_of_second() -> Result<String> {
+    in_seconds(OffsetDateTime::now_utc() + Duration::from_secs(1))
+}
+
+fn in_seconds(time: OffsetDateTime) -> Result<String> {
+    let time = time.replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    time.format(&Rfc3339).map_err(|e| Error::failed(format!("format the time: {e}")))
 }

@@ -229,6 +229,7 @@ main() {
   expect_status 0 pgv-backup demo --type full --wait 1min
   [ "$(labels | wc --lines)" -eq 1 ] || fail "not one backup"
   expect_status 0 pgv-info --max-age 1h
+  sleep 2
   expect_status 7 env PGV_KEEP_FULL=2 pgv-info --max-age 0s
   exec 8>>"$scratch/state/lock"
   flock 8

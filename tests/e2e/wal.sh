@@ -1,0 +1,222 @@
+#!/usr/bin/env bash
+# WAL archiving and its way back, on PostgreSQL 15 into a directory: what is stored, what is refused, and
+# that no failure of pgv-wal-get ends a recovery.
+# shellcheck disable=SC2016  # $1 in bash -c '…' is for that shell
+set -euo pipefail
+shopt -s inherit_errexit
+
+# shellcheck source=tests/e2e/lib.sh
+source "$(dirname "$0")/lib.sh"
+root=$(cd "$(dirname "$0")/../.." && pwd)
+
+in_data() { # DIR COMMAND…: as the server runs it
+  as_postgres bash -c 'cd "$1" && shift && exec "$@"' bash "$@" 2>"$scratch/err"
+}
+
+expect_push() { # STATUS DIR PATH [MESSAGE]
+  local status=0
+  in_data "$2" pgv-wal-push -c "$scratch/etc/demo.conf" "$3" || status=$?
+  [ "$status" -eq "$1" ] || fail "pushing $3 exits with $status: $(cat "$scratch/err")"
+  [ -z "${4:-}" ] || grep --quiet --fixed-strings -- "$4" "$scratch/err" || fail "no \"$4\" in: $(cat "$scratch/err")"
+}
+
+expect_get() { # STATUS NAME [CONFIG] [MESSAGE]
+  local status=0
+  in_data "$source" pgv-wal-get -c "${3:-$scratch/etc/demo.conf}" "$2" "$scratch/got" || status=$?
+  [ "$status" -eq "$1" ] || fail "getting $2 exits with $status: $(cat "$scratch/err")"
+  [ -z "${4:-}" ] || grep --quiet --fixed-strings -- "$4" "$scratch/err" || fail "no \"$4\" in: $(cat "$scratch/err")"
+  [ "$1" -eq 0 ] || [ ! -e "$scratch/got" ] || fail "a get that exits with $1 leaves a file"
+}
+
+switch() { # prints the segment that was ended
+  local name try
+  name=$(sql "select pg_walfile_name(pg_current_wal_lsn())")
+  sql "insert into marks select 1; select pg_switch_wal()" >/dev/null
+  for try in $(seq 300); do
+    [ "$(sql "select coalesce(last_archived_wal, '') >= '$name' from pg_stat_archiver")" != t ] || break
+    sleep 0.1
+  done
+  [ "$try" -lt 300 ] || fail "$name is not archived: $(tail --lines=5 "$source.log")"
+  echo "$name"
+}
+
+configure() {
+  as_postgres mkdir "$scratch/etc" "$scratch/repository"
+  as_postgres tee "$scratch/etc/demo.conf" >/dev/null <<CONF
+PGV_REPO=file://$scratch/repository
+PGV_KEY_FILE=$PGV_KEY_FILE
+PGV_STATE_DIR=$scratch/state
+PGV_PGDATA=$source
+PGHOST="$scratch"
+CONF
+  as_postgres chmod 0600 "$scratch/etc/demo.conf"
+  unset PGV_KEY_FILE
+  export PGV_CONFIG_DIR=$scratch/etc PGV_TEST_PG_BIN=$bin
+}
+
+pushes() {
+  local name tree=$scratch/repository/demo/$system/wal/00000001
+  name=$(switch)
+  [ -s "$tree/$name.pgv" ] || fail "$name is not in the repository"
+  # Again: the same is good, other content is not, and stays out.
+  as_postgres sh -c 'echo "$1"; cp "$1" "$2"' sh "$source/pg_wal/$name" "$scratch/$name" >/dev/null
+  expect_push 0 "$source" "pg_wal/$name" 'with the same content'
+  cp "$tree/$name.pgv" "$scratch/stored"
+  printf x | dd of="$scratch/$name" bs=1 seek=9000 conv=notrunc status=none
+  expect_push 1 "$source" "$scratch/$name" 'holds other content'
+  cmp --silent "$tree/$name.pgv" "$scratch/stored" || fail "an archived segment was overwritten"
+  # A name that is not its header's, half a segment, another directory, no segment at all.
+  as_postgres cp "$source/pg_wal/$name" "$scratch/000000010000000000000099"
+  expect_push 1 "$source" "$scratch/000000010000000000000099" 'is not segment'
+  as_postgres sh -c 'head --bytes=1000000 "$1" >"$2"' sh "$source/pg_wal/$name" "$scratch/half/$name"
+  expect_push 1 "$source" "$scratch/half/$name" 'not a whole segment'
+  as_postgres mkdir --parents "$scratch/clone/global"
+  as_postgres cp "$source/global/pg_control" "$scratch/clone/global/"
+  expect_push 1 "$scratch/clone" "$source/pg_wal/$name" 'a restored copy'
+  expect_push 1 "$source" pg_wal/nonsense 'not the name'
+  # History and backup files, and a partial segment.
+  echo "1	0/3000000	no reason" | as_postgres tee "$scratch/00000002.history" >/dev/null
+  expect_push 0 "$source" "$scratch/00000002.history"
+  [ -s "$scratch/repository/demo/$system/wal/00000002/00000002.history.pgv" ] || fail "no history file"
+  rm "$scratch/00000002.history" "$scratch/repository/demo/$system/wal/00000002/00000002.history.pgv"
+  rmdir "$scratch/repository/demo/$system/wal/00000002"
+  as_postgres cp "$source/pg_wal/$name" "$scratch/half/$name.partial"
+  expect_push 0 "$source" "$scratch/half/$name.partial"
+  rm "$tree/$name.partial.pgv"
+}
+
+# Absence is proved, or it is 200.
+gets() {
+  local first last tree=$scratch/repository/demo/$system/wal/00000001
+  first=$(switch)
+  last=$(switch)
+  expect_get 0 "$first"
+  cmp --silent "$scratch/got" "$source/pg_wal/$first" || fail "$first comes back otherwise"
+  rm "$scratch/got"
+  expect_get 1 0000000100000000000000F0
+  expect_get 1 00000009.history
+  expect_get 200 nonsense '' 'not the name'
+  mv "$tree/$first.pgv" "$scratch/away"
+  expect_get 200 "$first" '' 'a hole in the archive'
+  mv "$scratch/away" "$tree/$first.pgv"
+  mv "$scratch/repository" "$scratch/unmounted"
+  as_postgres mkdir "$scratch/repository"
+  expect_get 200 "$last" '' 'is empty'
+  rmdir "$scratch/repository"
+  expect_get 200 "$last"
+  mv "$scratch/unmounted" "$scratch/repository"
+  cp "$tree/$last.pgv" "$scratch/stored"
+  printf x | dd of="$tree/$last.pgv" bs=1 seek=5000 conv=notrunc status=none
+  expect_get 200 "$last"
+  cp "$scratch/stored" "$tree/$last.pgv"
+  as_postgres sh -c 'umask 077; pgv-crypt --generate-key >"$1/other-key"; sed "s|^PGV_KEY_FILE=.*|PGV_KEY_FILE=$1/other-key|" "$1/etc/demo.conf" >"$1/other.conf"' sh "$scratch"
+  expect_get 200 "$last" "$scratch/other.conf"
+  expect_get 200 "$last" "$scratch/none.conf"
+  expect_get 0 "$last"
+  rm "$scratch/got"
+  every_line_in_turn
+}
+
+# A line that fails, or that is not there: never 1 (facts: up to 125 ends recovery).
+every_line_in_turn() {
+  local script=$root/scripts/pgv-wal-get number lines status
+  lines=$(wc --lines <"$script")
+  for number in $(seq 5 "$lines"); do
+    sed "${number}s/.*/false/" "$script" >"$scratch/bin/broken"
+    chmod 0755 "$scratch/bin/broken"
+    status=0
+    in_data "$source" "$scratch/bin/broken" -c "$scratch/etc/demo.conf" "$last" "$scratch/got" || status=$?
+    case $status in
+      0) cmp --silent "$scratch/got" "$source/pg_wal/$last" || fail "with line $number broken, 0 and no segment" ;;
+      200) ;;
+      *) fail "with line $number broken it exits with $status" ;;
+    esac
+    rm --force "$scratch/got"
+  done
+}
+
+now() {
+  sql "select clock_timestamp()"
+}
+
+# Restored to moments, places and names; exactly, or refused.
+restore_to() { # NAME EXPECTED-COUNT [OPTION…]
+  local directory=$scratch/to-$1 expected=$2
+  shift 2
+  as_postgres pgv-restore demo "$directory" "$@" --start 2>"$scratch/err" || fail "restoring $* exits with $?: $(cat "$scratch/err")"
+  [ "$(sql 'select count(*) from moments')" = "$expected" ] || fail "restored $*: $(sql 'select count(*) from moments') instead of $expected"
+  [ "$(sql 'select timeline_id from pg_control_checkpoint()')" -gt 1 ] || fail "no timeline of its own"
+  [ "$(sql 'show archive_mode')" = off ] || fail "it archives"
+  ! grep --quiet '^restore_command\|^recovery_target' "$directory/postgresql.auto.conf" || fail "recovery's settings stay"
+  stop_cluster "$bin" "$directory"
+  rm --recursive "$directory"
+}
+
+expect_refusal() { # STATUS MESSAGE OPTION…
+  local wanted=$1 message=$2 status=0
+  shift 2
+  as_postgres pgv-restore demo "$scratch/refused" "$@" 2>"$scratch/err" || status=$?
+  [ "$status" -eq "$wanted" ] || fail "restoring $* exits with $status: $(cat "$scratch/err")"
+  grep --quiet --fixed-strings -- "$message" "$scratch/err" || fail "no \"$message\" in: $(cat "$scratch/err")"
+  [ ! -e "$scratch/refused" ] || fail "a refusal wrote something"
+}
+
+points_in_time() {
+  local before first second lsn xid
+  before=$(now)
+  sql "create table moments (id int)"
+  as_postgres pgv-backup demo 2>"$scratch/err" || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
+  sleep 1.1
+  sql "insert into moments select 1" && first=$(now)
+  sleep 1.1
+  sql "insert into moments select 2" && second=$(now)
+  lsn=$(sql "select pg_current_wal_insert_lsn()")
+  sleep 1.1
+  sql "select pg_create_restore_point('named')" >/dev/null
+  xid=$(sql "begin; insert into moments select 3; select pg_current_xact_id(); commit")
+  switch >/dev/null
+  sql "insert into moments select 4"
+  switch >/dev/null
+  stop_cluster "$bin" "$source"
+  restore_to first 1 --time "$first"
+  restore_to second 2 --time "$second"
+  restore_to lsn 2 --lsn "$lsn"
+  restore_to name 2 --name named
+  restore_to xid 3 --xid "$xid"
+  restore_to immediate 0 --immediate
+  restore_to end 4
+  expect_refusal 3 'no backup of demo can be restored to time' --time "$before"
+  expect_refusal 3 'the archive ends at about' --time "$(date --date='+1 hour' '+%Y-%m-%d %H:%M:%S%:z')"
+  expect_refusal 3 'is beyond it' --lsn F/0
+  expect_refusal 2 'one target' --immediate --name x
+  as_postgres pgv-restore demo "$scratch/plan" --plan --time "$second" >"$scratch/out" 2>"$scratch/err" || fail "no plan: $(cat "$scratch/err")"
+  grep --quiet '^WAL  *archived from' "$scratch/out" || fail "the plan: $(cat "$scratch/out")"
+  # Paused, nobody writes; and the next run goes on.
+  as_postgres pgv-restore demo "$scratch/paused" --time "$first" --action pause --start 2>"$scratch/err" || fail "pause: $(cat "$scratch/err")"
+  [ "$(sql 'select pg_is_in_recovery(), count(*) from moments')" = 't|1' ] || fail "not paused at the target"
+  stop_cluster "$bin" "$scratch/paused"
+}
+
+main() {
+  begin
+  cp "$root"/scripts/pgv-* "$scratch/bin/"
+  source=$scratch/source bin=$(server_bin 15)
+  create_cluster "$bin" "$source"
+  configure
+  as_postgres mkdir "$scratch/half"
+  as_postgres tee --append "$source/postgresql.conf" >/dev/null <<CONF
+archive_mode = on
+archive_command = '$scratch/bin/pgv-wal-push -c $scratch/etc/demo.conf %p'
+wal_keep_size = 1GB
+CONF
+  start_cluster "$bin" "$source"
+  system=$(sql "select system_identifier from pg_control_system()")
+  sql "create table marks (id int)"
+  pushes
+  gets
+  points_in_time
+  ! grep 'archive command failed' "$source.log" || fail "archiving failed"
+  echo "WAL: pushed, fetched, refused, and absent only where proved"
+}
+
+main
