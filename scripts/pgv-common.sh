@@ -227,6 +227,33 @@ remove_sets() { # LABEL…
     rm --force "$PGV_STATE_DIR/manifest/$label"
     say "removed $label"
   done <<<"$doomed"
+  remove_wal "$(head --lines=1 <<<"$sets" | cut --delimiter=' ' --fields=2)"
+}
+
+# Removes the WAL that no backup needs any more: segments before the first that a complete one needs, on any
+# timeline. Nothing goes while it is not known what every set needs, or while an older backup is running.
+remove_wal() { # SYSTEM-IDENTIFIER
+  local base=$PGV_REPO/$PGV_CLUSTER/$1 sets oldest_kept least doomed
+  [ "${dry_run:-no}" = no ] || return 0
+  sets=$(list_sets | awk -v id="$1" '$2 == id')
+  if grep --quiet ^damaged <<<"$sets"; then
+    warn 'no WAL is removed while a backup is damaged'
+    return 0
+  fi
+  oldest_kept=$(awk '$1 == "complete" { print $3; exit }' <<<"$sets")
+  [ -n "$oldest_kept" ] || return 0
+  if awk '$1 == "incomplete" { found = 1 } $1 == "complete" { exit } END { exit !found }' <<<"$sets"; then
+    warn "no WAL is removed while $(awk '{ print $3; exit }' <<<"$sets") is running, or was interrupted"
+    return 0
+  fi
+  least=$(pgv-info "$PGV_CLUSTER" --repo "$PGV_REPO" --system-id "$1" --format tsv | cut --fields=13 | cut --characters=9-24 | sort | head --lines=1)
+  [[ $least =~ ^[0-9A-F]{16}$ ]] || die 1 'pgv-info printed what this script does not understand'
+  doomed=$(pgv-s3 --quiet ls --recursive "$base/wal/" |
+    { grep --extended-regexp '/[0-9A-F]{24}(\.partial|\.[0-9A-F]{8}\.backup)?\.pgv$' || [ $? -eq 1 ]; } |
+    awk -v least="$least" '{ name = $0; sub(/.*\//, "", name); if (substr(name, 9, 16) "" < least "") print }')
+  [ -n "$doomed" ] || return 0
+  pgv-s3 --quiet rm - <<<"$doomed" || die $? "could not remove WAL below $base/wal/" 'the same command goes on where it stopped'
+  say "removed $(wc --lines <<<"$doomed") WAL files that no backup needs"
 }
 
 remove_set() { # URL

@@ -24,9 +24,10 @@ close_enough() { # WHAT SMALL LARGE
 }
 
 measure() { # NAME: sets full, since, files, checked
+  # What was written in the last two seconds is read again by an increment.
+  sleep 3
   peak pgv-snap --label "$label" --manifest "$scratch/tar/$1" "$source"
   full=$kib
-  sleep 3
   peak pgv-snap --label "$increment" --since "$scratch/tar/$1" --manifest "$scratch/tar/$1.since" --facts "$scratch/tar/facts" "$source"
   since=$kib
   read_pages=$(grep --only-matching '"blocks":{"read":[0-9]*' "$scratch/tar/facts" | grep --only-matching '[0-9]*$')

@@ -197,6 +197,34 @@ points_in_time() {
   stop_cluster "$bin" "$scratch/paused"
 }
 
+# WAL goes with the backups that need it, and no sooner.
+expiry() {
+  local tree=$scratch/repository/demo/$system/wal/00000001 first before
+  start_cluster "$bin" "$source"
+  before=$(find "$tree" -name '*.pgv' | wc --lines)
+  as_postgres pgv-backup demo --type full 2>"$scratch/err" || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
+  sql "insert into moments select 5"
+  switch >/dev/null
+  # What does not arrive in the archive is a finding.
+  sql "alter system set archive_command = 'false'"
+  sql "select pg_reload_conf()" >/dev/null
+  local status=0
+  as_postgres env PGV_WAL_TIMEOUT=2s pgv-backup demo --type incr 2>"$scratch/err" || status=$?
+  [ "$status" -eq 7 ] || fail "a backup whose WAL is not archived exits with $status"
+  grep --quiet 'has not arrived in the archive' "$scratch/err" || fail "no message: $(cat "$scratch/err")"
+  sql "alter system reset archive_command"
+  sql "select pg_reload_conf()" >/dev/null
+  as_postgres pgv-expire demo --keep-full 2 2>"$scratch/err" || fail "pgv-expire exits with $?"
+  [ "$(find "$tree" -name '*.pgv' | wc --lines)" -gt "$before" ] || fail "WAL went that a backup needs"
+  as_postgres pgv-expire demo --keep-full 1 2>"$scratch/err" || fail "pgv-expire exits with $?: $(cat "$scratch/err")"
+  grep --quiet 'WAL files that no backup needs' "$scratch/err" || fail "no WAL removed: $(cat "$scratch/err")"
+  first=$(as_postgres pgv-info demo --format tsv | cut --fields=13 | head --lines=1)
+  [ "$(find "$tree" -name '*.pgv' -printf '%f\n' | sort | head --lines=1 | cut --characters=1-24)" = "$first" ] ||
+    fail "the first segment left is $(find "$tree" -name '*.pgv' -printf '%f\n' | sort | head --lines=1), not $first"
+  stop_cluster "$bin" "$source"
+  restore_to again 5
+}
+
 main() {
   begin
   cp "$root"/scripts/pgv-* "$scratch/bin/"
@@ -216,6 +244,7 @@ CONF
   gets
   points_in_time
   ! grep 'archive command failed' "$source.log" || fail "archiving failed"
+  expiry
   echo "WAL: pushed, fetched, refused, and absent only where proved"
 }
 
