@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)] // a failing step of a test may stop it
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -30,6 +31,11 @@ fn run(script: &str, argument: &str) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+    // What could not be tested here is said past the capture of a passing test's output.
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    for line in said.lines().filter(|line| line.contains("NOT run")) {
+        std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
 }
 
 #[test]

@@ -202,6 +202,7 @@ fn what_is_no_parent_is_refused() {
     refused(&format!("--since {full}.manifest --since {two}.manifest"), 2, "does not build on");
     refused(&format!("--since {one}.manifest --since {full}.manifest"), 2, "the chain begins with");
     refused("--since data/PG_VERSION", 5, "manifest");
+    refused(&format!("--since {full}.manifest ").repeat(64), 2, "the chain has 64 backups already");
     cluster.ok(&format!("head -n -1 {full}.manifest > cut && sed s/base/bose/ {full}.manifest > changed"));
     refused("--since cut", 5, "checksum");
     refused("--since changed", 5, "checksum");
