@@ -1,5 +1,5 @@
 # Sourced by pgv's scripts: messages, configuration, the cluster's lock, and the pipes they share.
-# A script that sources it has read its own --help already.
+# A script that sources it has read its own --help already, and knows where it lies: `here`.
 # shellcheck shell=bash
 
 set -euo pipefail
@@ -9,7 +9,7 @@ export LC_ALL=C
 umask 077
 pgv_tool=${0##*/}
 # cron's PATH is short: the tools lie beside the scripts, or where make install puts them.
-PATH=$(dirname "$(readlink --canonicalize "$0")"):$PATH:/usr/local/bin
+PATH=${here:?}:$PATH:/usr/local/bin
 
 say() {
   [ "${pgv_quiet:-no}" = yes ] || echo "$pgv_tool: $*" >&2
@@ -90,7 +90,8 @@ load_config() { # [CLUSTER] [FILE]
       file=
     fi
   elif [ -z "$cluster" ]; then
-    cluster=$(basename --suffix=.conf "$file")
+    cluster=${file##*/}
+    cluster=${cluster%.conf}
   fi
   if [ -n "$file" ]; then
     [ -r "$file" ] || die 2 "cannot read $file" "run it as its owner: sudo -u $(stat --format=%U "$file") $pgv_tool …"

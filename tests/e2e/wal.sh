@@ -225,6 +225,34 @@ expiry() {
   restore_to again 5
 }
 
+expect_check() { # STATUS LINE [OPTION…]
+  local wanted=$1 line=$2 status=0
+  shift 2
+  as_postgres pgv-check demo "$@" >"$scratch/out" 2>"$scratch/err" || status=$?
+  [ "$status" -eq "$wanted" ] || fail "pgv-check exits with $status: $(cat "$scratch/out" "$scratch/err")"
+  grep --quiet --fixed-strings -- "$line" "$scratch/out" || fail "no \"$line\" in: $(cat "$scratch/out")"
+}
+
+doctor() {
+  expect_check 7 'there is none'
+  as_postgres pgv-backup demo 2>"$scratch/err" || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
+  expect_check 0 'was archived, fetched back, opened, and is the same'
+  sql "alter system set archive_command = 'true'"
+  sql "select pg_reload_conf()" >/dev/null
+  sleep 1
+  expect_check 7 'BAD  archiving: archive_command is true'
+  sql "alter system set archive_command = '$scratch/bin/pgv-wal-push -c $scratch/none.conf %p'"
+  sql "select pg_reload_conf()" >/dev/null
+  sleep 1
+  PGV_WAL_TIMEOUT=3s expect_check 7 'BAD  archiving: '
+  sql "alter system reset archive_command"
+  sql "select pg_reload_conf()" >/dev/null
+  switch >/dev/null
+  expect_check 0 'ok   archiving' --no-switch
+  PGV_KEY_FILE=$scratch/no-key expect_check 7 'BAD  key'
+  PGPORT=1 expect_check 7 'BAD  server'
+}
+
 main() {
   begin
   cp "$root"/scripts/pgv-* "$scratch/bin/"
@@ -245,6 +273,10 @@ CONF
   points_in_time
   ! grep 'archive command failed' "$source.log" || fail "archiving failed"
   expiry
+  start_cluster "$bin" "$source"
+  as_postgres sh -c 'cd "$1/demo/$2/backup" && rm --recursive ./*' sh "$scratch/repository" "$system"
+  doctor
+  stop_cluster "$bin" "$source"
   echo "WAL: pushed, fetched, refused, and absent only where proved"
 }
 
