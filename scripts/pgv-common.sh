@@ -35,9 +35,10 @@ need_value() { # OPTION COUNT
   [ "$2" -ge 2 ] || die 2 "$1 needs a value"
 }
 
-# Prints the configuration's KEY=value lines, unquoted, or refuses: it is parsed and never evaluated.
+# Sets `pairs` to the configuration's KEY=value lines, unquoted, or refuses: it is parsed and never evaluated.
 parse_config() { # FILE
   local line number=0 key value
+  pairs=()
   local plain='^[A-Za-z0-9_./:@%+,=-]*$' quoted='^"([^"\\$`]*)"$'
   while IFS= read -r line || [ -n "$line" ]; do
     number=$((number + 1))
@@ -55,14 +56,15 @@ parse_config() { # FILE
     elif ! [[ $value =~ $plain ]]; then
       die 2 "$1: line $number: the value of $key needs double quotes, without \" \\ \$ and backquote in them"
     fi
-    printf '%s=%s\n' "$key" "$value"
+    pairs+=("$key=$value")
   done <"$1"
 }
 
 pgv_keys=(PGV_CHECKPOINT PGV_CLUSTER PGV_EXPIRE PGV_FULL_EVERY PGV_JOBS PGV_KEEP_DAILY PGV_KEEP_DIFF PGV_KEEP_FULL
   PGV_KEEP_HOURLY PGV_KEEP_LAST PGV_KEEP_MONTHLY PGV_KEEP_WEEKLY PGV_KEEP_WITHIN PGV_KEEP_YEARLY PGV_KEY_FILE
   PGV_KEY_NAME PGV_LEVEL PGV_PGDATA PGV_RATE PGV_REPO PGV_S3_CA_FILE PGV_S3_ENDPOINT_URL PGV_S3_PATH_STYLE
-  PGV_S3_PROFILE PGV_S3_REGION PGV_STATE_DIR PGV_SYSTEM_ID PGV_WAL PGV_WAL_TIMEOUT)
+  PGV_S3_PROFILE PGV_S3_REGION PGV_STATE_DIR PGV_SYSTEM_ID PGV_WAL PGV_WAL_JOBS PGV_WAL_SPOOL
+  PGV_WAL_TIMEOUT)
 
 config_directory() {
   echo "${PGV_CONFIG_DIR:-/etc/pgv}"
@@ -81,7 +83,7 @@ only_cluster() {
 
 # Sets the environment: what is there already, then the configuration, then defaults.
 load_config() { # [CLUSTER] [FILE]
-  local cluster=${1:-${PGV_CLUSTER:-}} file=${2:-} pairs pair key mode
+  local cluster=${1:-${PGV_CLUSTER:-}} file=${2:-} pairs=() pair key mode
   if [ -z "$file" ]; then
     [ -n "$cluster" ] || cluster=$(only_cluster)
     file=$(config_directory)/$cluster.conf
@@ -95,13 +97,16 @@ load_config() { # [CLUSTER] [FILE]
   fi
   if [ -n "$file" ]; then
     [ -r "$file" ] || die 2 "cannot read $file" "run it as its owner: sudo -u $(stat --format=%U "$file") $pgv_tool …"
-    mode=$(stat --dereference --format=%a "$file")
-    [ "${mode: -1}" = 0 ] || die 2 "$file may hold secrets and everybody may read it" "chmod 0600 $file"
-    pairs=$(parse_config "$file")
-    while IFS= read -r pair; do
+    # What runs for every segment leaves that to all the others.
+    if [[ $pgv_tool != pgv-wal-* ]]; then
+      mode=$(stat --dereference --format=%a "$file")
+      [ "${mode: -1}" = 0 ] || die 2 "$file may hold secrets and everybody may read it" "chmod 0600 $file"
+    fi
+    parse_config "$file"
+    for pair in "${pairs[@]}"; do
       key=${pair%%=*}
-      [ -z "$key" ] || [ -n "${!key:-}" ] || export "$key=${pair#*=}"
-    done <<<"$pairs"
+      [ -n "${!key:-}" ] || export "$key=${pair#*=}"
+    done
   fi
   : "${PGV_CLUSTER:=$cluster}"
   [ -z "${1:-}" ] || PGV_CLUSTER=$cluster
@@ -110,7 +115,6 @@ load_config() { # [CLUSTER] [FILE]
   PGV_REPO=${PGV_REPO%/}
   : "${PGV_STATE_DIR:=/var/lib/pgv/$PGV_CLUSTER}"
   export PGV_CLUSTER PGV_REPO PGV_STATE_DIR
-  debian_port
 }
 
 # Whether an archive may hold a file of that name.
@@ -135,6 +139,28 @@ segment_bytes_of() { # NAME LSN
     fi
   done
   die 1 "segment $1 does not hold the WAL before $2"
+}
+
+# Seals a WAL file and stores it, durably, under its name in the tree of a cluster. The same content again is
+# success; other content is never overwritten.
+store_wal() { # FILE NAME SYSTEM-IDENTIFIER
+  local status=0 context=$3/wal/${2:0:8}/$2.pgv limit=${PGV_WAL_TIMEOUT:-60s} statuses url
+  url=$PGV_REPO/$PGV_CLUSTER/$context
+  timeout "$limit" pgv-s3 --quiet put "$url" -- \
+    pgv-crypt --quiet --encrypt --level "${PGV_LEVEL:-3}" --context "$context" "$1" || status=$?
+  case $status in
+    0) return ;;
+    6) ;;
+    124) die 1 "$2: not stored after $limit" 'it is tried again' ;;
+    *) die 1 "$2 was not stored" 'it is tried again' ;;
+  esac
+  set +e
+  pgv-s3 --quiet get "$url" | pgv-crypt --quiet --decrypt --context "$context" | cmp --silent - "$1"
+  statuses=${PIPESTATUS[*]}
+  set -e
+  [ "$statuses" = '0 0 0' ] || die 1 "$url holds other content, or cannot be read" \
+    'nothing was overwritten; two clusters may be archiving under one name'
+  say "$2 was there already, with the same content"
 }
 
 # Of the cluster in a data directory: the first eight bytes of its control file.

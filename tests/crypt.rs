@@ -159,8 +159,14 @@ fn round_trip_at_every_boundary_with_short_reads_and_by_stock_tools() {
 /// Library-level helpers for the properties, where thousands of processes would be too many.
 fn seal(plain: &[u8]) -> Vec<u8> {
     let passphrase = pgv::crypt::Passphrase::new(b"k".to_vec(), "key").unwrap();
-    let options =
-        pgv::crypt::SealOptions { passphrase: &passphrase, context: b"", iterations: 1, level: 1, jobs: 2 };
+    let options = pgv::crypt::SealOptions {
+        passphrase: &passphrase,
+        context: b"",
+        iterations: 1,
+        level: 1,
+        jobs: 2,
+        record_bytes: pgv::crypt::CHUNK_BYTES,
+    };
     let mut stream = Vec::new();
     pgv::crypt::seal(plain, &mut stream, &options, || Ok(())).unwrap();
     stream

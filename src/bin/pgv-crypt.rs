@@ -85,12 +85,13 @@ fn generate_key(args: &Args) -> Result<()> {
 fn encrypt(args: &Args) -> Result<Status> {
     let keys = read_keys(args)?;
     let passphrase = keys.first().ok_or_else(|| Error::usage("no key"))?;
-    let options = SealOptions {
+    let mut options = SealOptions {
         passphrase,
         context: args.context.as_encoded_bytes(),
         iterations: args.iter.unwrap_or_else(|| passphrase.default_iterations()),
         level: args.level,
         jobs: jobs(args),
+        record_bytes: crypt::CHUNK_BYTES,
     };
     if !args.command.is_empty() {
         return encrypt_command(args, &options);
@@ -98,6 +99,7 @@ fn encrypt(args: &Args) -> Result<Status> {
     let input = Input::open(args.file.as_deref())?;
     refuse_same_file(&input, args.output.as_deref())?;
     widen(input.file());
+    options.record_bytes = crypt::record_bytes(input.file()).during(format_args!("stat {}", input.name()))?;
     let mut output = create_output(args)?;
     let sealed = crypt::seal(input, &mut output, &options, || Ok(()));
     finish(output, sealed).map(|_| Status::Done)

@@ -6,6 +6,7 @@ use pgv::cli::{self, Arguments, Common, StoreOptions, config};
 use pgv::error::{Error, IoContext, Result, Status};
 use pgv::info::{self, Choice, Query, RecordInput, Rules, Set, State};
 use pgv::io::{Input, die_if_unread, read_full};
+use pgv::pg::control::Control;
 use pgv::pg::{Lsn, wal};
 use pgv::report;
 use pgv::store::{Store, Url};
@@ -110,10 +111,23 @@ enum Verb {
         #[arg(long, env = "PGV_KEY_NAME", value_name = "NAME")]
         key_name: Option<String>,
     },
+    /// Print what the archived WAL can restore: from when to when on each timeline, and what is missing
+    Wal {
+        cluster: Option<String>,
+        /// Default: table on a terminal, else tsv
+        #[arg(long, value_enum)]
+        format: Option<WalFormat>,
+    },
     /// Print what the header of a WAL segment says
     Segment {
         /// The segment, or - for stdin
         file: PathBuf,
+        /// Refuse it unless this is its name, and it is whole
+        #[arg(long)]
+        name: Option<String>,
+        /// Refuse it unless it is of the cluster in this data directory
+        #[arg(long, value_name = "DIR")]
+        data_directory: Option<PathBuf>,
         /// As one line of JSON
         #[arg(long)]
         json: bool,
@@ -164,6 +178,13 @@ enum Format {
     Json,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum WalFormat {
+    Table,
+    Tsv,
+    Json,
+}
+
 impl Arguments for Args {
     fn common(&self) -> &Common {
         &self.common
@@ -177,10 +198,16 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Result<Status> {
     let named = match &args.verb {
         None => args.list.cluster.clone(),
-        Some(Verb::Choose { cluster, .. } | Verb::Prune { cluster, .. } | Verb::Record { cluster, .. }) => {
-            cluster.clone()
+        Some(
+            Verb::Choose { cluster, .. }
+            | Verb::Prune { cluster, .. }
+            | Verb::Record { cluster, .. }
+            | Verb::Wal { cluster, .. },
+        ) => cluster.clone(),
+        Some(Verb::Segment { file, name, data_directory, json }) => {
+            let system_identifier = system_id(args.place.system_id)?;
+            return print_segment(file, name.as_deref(), data_directory.as_deref(), system_identifier, *json);
         }
-        Some(Verb::Segment { file, json }) => return print_segment(file, *json),
     };
     let named = named.or_else(|| variable("PGV_CLUSTER"));
     let repository = args.place.repo.filter(|repository| !repository.is_empty());
@@ -205,6 +232,7 @@ fn run(args: Args) -> Result<Status> {
     let status = match args.verb {
         Some(Verb::Choose { time, lsn, label, .. }) => return print_choice(&sets, time, lsn, label),
         Some(Verb::Prune { rules, .. }) => return print_prune(&sets, rules.into()),
+        Some(Verb::Wal { format, .. }) => print_wal(&store, &query.repository, &sets, format)?,
         _ => print_list(sets, &args.list, query.cluster.as_deref())?,
     };
     Ok(if damaged { Status::Findings } else { status })
@@ -337,15 +365,46 @@ impl From<Keep> for Rules {
     }
 }
 
-fn print_segment(file: &Path, json: bool) -> Result<Status> {
+fn print_wal(store: &Store, repository: &Url, sets: &[Set], format: Option<WalFormat>) -> Result<Status> {
+    let archives = info::archives(store, repository, sets)?;
+    let format = match (format, std::io::stdout().is_terminal()) {
+        (Some(WalFormat::Table), _) | (None, true) => info::Format::Table,
+        (Some(WalFormat::Json), _) => info::Format::Json,
+        _ => info::Format::Tsv,
+    };
+    let printed = print(&info::show_wal(&archives, format)?)?;
+    Ok(if archives.iter().any(info::Archive::has_gaps) { Status::Findings } else { printed })
+}
+
+fn print_segment(
+    file: &Path,
+    name: Option<&str>,
+    data_directory: Option<&Path>,
+    system_identifier: Option<u64>,
+    json: bool,
+) -> Result<Status> {
     let mut input = Input::open(Some(file))?;
-    let name = input.name().to_owned();
+    let path = input.name().to_owned();
     let mut bytes = [0; wal::SEGMENT_HEADER_BYTES];
-    let length = read_full(&mut input, &mut bytes).during(format_args!("read {name}"))?;
+    let length = read_full(&mut input, &mut bytes).during(format_args!("read {path}"))?;
     if length < bytes.len() {
-        return Err(Error::damaged(format!("{name}: not a WAL segment: it has {length} bytes")));
+        return Err(Error::damaged(format!("{path}: not a WAL segment: it has {length} bytes")));
     }
-    let header = wal::SegmentHeader::parse(&bytes).map_err(|error| error.context(&name))?;
+    let header = wal::SegmentHeader::parse(&bytes).map_err(|error| error.context(&path))?;
+    let metadata = input.file().metadata().during(format_args!("stat {path}"))?;
+    let control = data_directory.map(Control::read).transpose()?;
+    let expected = info::Expected {
+        name,
+        // One after the other, if both are given.
+        system_identifier,
+        file_bytes: name.filter(|_| metadata.is_file()).map(|_| metadata.len()),
+    };
+    info::check_segment(&header, &expected).map_err(|error| error.context(&path))?;
+    let of_directory = info::Expected {
+        system_identifier: control.map(|control| control.system_identifier()),
+        ..info::Expected::default()
+    };
+    info::check_segment(&header, &of_directory).map_err(|error| error.context(&path))?;
     print(&info::segment(&header, json)?)
 }
 

@@ -16,6 +16,11 @@ pub const DIGEST_BYTES: usize = 32;
 /// Every chunk is compressed for itself. On a database of 1.9 GB at level 3, against one frame for all
 /// of it: 1 MiB +3.4 %, 2 MiB +1.1 %, 4 MiB +0.3 %, 8 MiB nothing, at twice the memory of the one before.
 pub const CHUNK_BYTES: usize = 4 << 20;
+/// The chunk of a short file, such as a segment of WAL: it spreads over the cores, and fewer fresh pages are
+/// touched. 16 MiB of WAL at level 3: 1 to 2 % larger than in chunks of 4 MiB, in two thirds of the time.
+pub const SHORT_CHUNK_BYTES: usize = 1 << 20;
+/// What is short: segments are of 16 MiB unless initdb was told otherwise.
+pub const SHORT_FILE_BYTES: u64 = 64 << 20;
 /// The padding of block-aligned data (RFC 5652, 6.3).
 pub const PADDING: [u8; BLOCK_BYTES] = [BLOCK_BYTES as u8; BLOCK_BYTES];
 

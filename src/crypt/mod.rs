@@ -14,6 +14,7 @@ mod open;
 mod pool;
 mod seal;
 
+pub use format::CHUNK_BYTES;
 pub use key::{MAX_CONTEXT_BYTES, Passphrase};
 pub use open::open;
-pub use seal::{SealOptions, seal};
+pub use seal::{SealOptions, record_bytes, seal};

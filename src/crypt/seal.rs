@@ -3,6 +3,7 @@
 
 use crate::crypt::format::{
     self, BLOCK_BYTES, CHUNK_BYTES, Fields, HEADER_BYTES, Header, PADDING, RecordKind, SALTED,
+    SHORT_CHUNK_BYTES, SHORT_FILE_BYTES,
 };
 use crate::crypt::key::{MAX_CONTEXT_BYTES, Passphrase, StreamKeys};
 use crate::crypt::pool::Pool;
@@ -11,7 +12,8 @@ use crate::io::read_full;
 use aes::cipher::inout::InOutBuf;
 use aes::cipher::{BlockEncryptMut, KeyIvInit};
 use sha2::{Digest, Sha256};
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{self, Cursor, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -26,6 +28,17 @@ pub struct SealOptions<'a> {
     pub level: i32,
     /// Threads that compress.
     pub jobs: usize,
+    /// Plaintext bytes of a record: at most [`format::CHUNK_BYTES`], the best for long streams.
+    pub record_bytes: usize,
+}
+
+/// The record size that suits a file; a pipe's length is not known, so it counts as long.
+pub fn record_bytes(file: &File) -> io::Result<usize> {
+    let metadata = file.metadata()?;
+    Ok(match metadata.is_file() && metadata.len() <= SHORT_FILE_BYTES {
+        true => SHORT_CHUNK_BYTES,
+        false => CHUNK_BYTES,
+    })
 }
 
 /// A chunk of plaintext on its way to a worker, and where its record shall go.
@@ -105,7 +118,8 @@ fn seal_records(
     let (job_sender, job_receiver) = sync_channel::<Job>(jobs);
     let job_receiver = &Mutex::new(job_receiver);
     thread::scope(|scope| {
-        let reading = scope.spawn(move || read_chunks(reader, chunks, ordered, job_sender));
+        let reading =
+            scope.spawn(move || read_chunks(reader, options.record_bytes, chunks, ordered, job_sender));
         for _ in 0..jobs {
             scope.spawn(move || work(job_receiver, options.level, keys, chunks, records));
         }
@@ -118,6 +132,7 @@ fn seal_records(
 
 fn read_chunks(
     mut reader: impl Read,
+    record_bytes: usize,
     chunks: &Pool,
     ordered: SyncSender<Receiver<Result<Vec<u8>>>>,
     jobs: SyncSender<Job>,
@@ -125,7 +140,7 @@ fn read_chunks(
     let mut total = Total { records: 0, bytes: 0 };
     loop {
         let mut plain = chunks.take();
-        plain.resize(CHUNK_BYTES, 0);
+        plain.resize(record_bytes, 0);
         let filled = read_full(&mut reader, &mut plain).during("read the input")?;
         plain.truncate(filled);
         if filled == 0 {
@@ -136,7 +151,7 @@ fn read_chunks(
         total.records += 1;
         total.bytes += filled as u64;
         // Both fail only when the writing side gave up; its error is the one reported.
-        if ordered.send(result).is_err() || jobs.send(job).is_err() || filled < CHUNK_BYTES {
+        if ordered.send(result).is_err() || jobs.send(job).is_err() || filled < record_bytes {
             return Ok(total);
         }
     }
@@ -179,8 +194,13 @@ fn zstd_error(code: usize) -> Error {
 fn make_record(context: &mut CCtx<'_>, job: &Job, keys: &StreamKeys, mut record: Vec<u8>) -> Result<Vec<u8>> {
     const LONGEST_PAD: usize = BLOCK_BYTES - 1;
     let made_at = HEADER_BYTES + LONGEST_PAD;
-    record.resize(made_at + zstd_safe::compress_bound(job.plain.len()), 0);
-    let payload_bytes = context.compress2(&mut record[made_at..], &job.plain).map_err(zstd_error)?;
+    record.resize(made_at, 0);
+    // Reserved and not filled: pages that the payload does not reach are never touched.
+    record.reserve(zstd_safe::compress_bound(job.plain.len()));
+    let mut behind = Cursor::new(record);
+    behind.set_position(made_at as u64);
+    let payload_bytes = context.compress2(&mut behind, &job.plain).map_err(zstd_error)?;
+    let mut record = behind.into_inner();
     let pad = format::pad_bytes(payload_bytes);
     record.copy_within(made_at..made_at + payload_bytes, HEADER_BYTES + pad);
     record[HEADER_BYTES..HEADER_BYTES + pad].fill(0);
@@ -231,8 +251,14 @@ mod tests {
     #[test]
     fn the_empty_stream_is_known_byte_for_byte() {
         let passphrase = Passphrase::new(b"correct horse battery staple".to_vec(), "key").unwrap();
-        let options =
-            SealOptions { passphrase: &passphrase, context: b"", iterations: 1000, level: 3, jobs: 1 };
+        let options = SealOptions {
+            passphrase: &passphrase,
+            context: b"",
+            iterations: 1000,
+            level: 3,
+            jobs: 1,
+            record_bytes: CHUNK_BYTES,
+        };
         let salt = [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef];
         let mut stream = Vec::new();
         seal_with_salt(&b""[..], &mut stream, &options, salt, || Ok(())).unwrap();

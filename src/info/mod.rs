@@ -1,5 +1,5 @@
-//! `pgv-info`: what a repository holds. It lists each cluster's `backup/` once (never `wal/`) and reads
-//! the records, so its cost follows the number of backups and nothing else.
+//! `pgv-info`: what a repository holds. It lists each cluster's `backup/` once and reads the records, so its
+//! cost follows the number of backups and nothing else; only `pgv-info wal` lists `wal/`.
 
 mod choose;
 mod metrics;
@@ -8,11 +8,13 @@ mod record;
 mod segment;
 mod sets;
 mod show;
+mod wal;
 
 pub use choose::{Choice, choose, require};
 pub use metrics::metrics;
 pub use prune::{Rules, Verdict, prune};
 pub use record::{RecordInput, record};
-pub use segment::segment;
+pub use segment::{Expected, check_segment, segment};
 pub use sets::{Query, Set, State, collect};
 pub use show::{Format, show, too_old};
+pub use wal::{Archive, archives, show_wal};

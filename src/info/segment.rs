@@ -1,7 +1,41 @@
-//! What the header of a WAL segment says, as lines or JSON.
+//! What the header of a WAL segment says, as lines or JSON, and whether that is what its surroundings say.
 
 use crate::error::{Error, Result};
 use crate::pg::wal::SegmentHeader;
+
+/// What a segment must be; what is `None` is not asked.
+#[derive(Default)]
+pub struct Expected<'a> {
+    pub name: Option<&'a str>,
+    pub system_identifier: Option<u64>,
+    /// Bytes of the file.
+    pub file_bytes: Option<u64>,
+}
+
+/// A segment under a name, in a cluster or of a length that is not its own is damaged, or a stranger.
+pub fn check_segment(header: &SegmentHeader, expected: &Expected<'_>) -> Result<()> {
+    let bad = |why: String| Err(Error::damaged(why));
+    match (expected.name, header.name()) {
+        (Some(name), own) if name != own => {
+            return bad(format!("it is not segment {name}: its header says {own}"));
+        }
+        _ => {}
+    }
+    match (expected.system_identifier, header.system_identifier) {
+        (Some(wanted), own) if wanted != own => {
+            return bad(format!(
+                "it is a segment of another cluster: its header says system identifier {own}, not {wanted}"
+            ));
+        }
+        _ => {}
+    }
+    match (expected.file_bytes, header.segment_bytes) {
+        (Some(length), whole) if length != u64::from(whole) => {
+            bad(format!("it is not a whole segment: it has {length} bytes of {whole}"))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// "key value" lines, or one line of JSON with the same keys and a format.
 pub fn segment(header: &SegmentHeader, json: bool) -> Result<String> {

@@ -76,7 +76,19 @@ pub fn segment_names(timeline: u32, start: Lsn, stop: Lsn, segment_bytes: u64) -
     (start.0 / segment_bytes..=last).map(|number| name_of_number(timeline, number, segment_bytes)).collect()
 }
 
-fn name_of_number(timeline: u32, number: u64, segment_bytes: u64) -> String {
+/// Timeline and number of a complete segment (`XLogFromFileName`); `None` for every other name.
+pub fn segment_number(name: &str, segment_bytes: u64) -> Option<(u32, u64)> {
+    let hex = |range| u32::from_str_radix(name.get(range)?, 16).ok();
+    let (timeline, high, low) = match is_segment_name(name) {
+        true => (hex(0..8)?, hex(8..16)?, hex(16..24)?),
+        false => return None,
+    };
+    let per_id = 0x1_0000_0000 / segment_bytes;
+    (u64::from(low) < per_id).then_some((timeline, u64::from(high) * per_id + u64::from(low)))
+}
+
+/// The name of a segment by its number, which counts from the first byte of all WAL.
+pub fn name_of_number(timeline: u32, number: u64, segment_bytes: u64) -> String {
     let per_id = 0x1_0000_0000 / segment_bytes;
     format!("{timeline:08X}{:08X}{:08X}", number / per_id, number % per_id)
 }
@@ -115,6 +127,14 @@ mod tests {
         assert_eq!(segment_name(1, Lsn(0x2000028), MIB16), "000000010000000000000002");
         assert_eq!(segment_name(2, Lsn(0x1_0000_0000), MIB16), "000000020000000100000000");
         assert_eq!(segment_name(1, Lsn(0x1_4000_0000), 1 << 30), "000000010000000100000001");
+    }
+
+    #[test]
+    fn names_and_numbers_are_the_same_thing() {
+        assert_eq!(segment_number("0000000200000001000000FF", MIB16), Some((2, 0x1FF)));
+        assert_eq!(name_of_number(2, 0x1FF, MIB16), "0000000200000001000000FF");
+        assert_eq!(segment_number("000000020000000100000100", MIB16), None);
+        assert_eq!(segment_number("00000002.history", MIB16), None);
     }
 
     /// The first bytes of the second segment of a new cluster, as PostgreSQL 15.18 wrote them.
