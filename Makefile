@@ -34,6 +34,7 @@ demo: all
 # Needs root, PostgreSQL 15 and pgbackrest; three rounds take about five minutes.
 bench: all
 	bench/run.sh
+	bench/wal.sh
 	cargo bench --locked --bench manifest
 
 PREFIX ?= /usr/local
@@ -44,6 +45,7 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pgv
 	install -m 0755 $(BINARIES:%=target/release/%) $(SCRIPTS:%=scripts/%) $(DESTDIR)$(PREFIX)/bin/
 	install -m 0644 scripts/pgv-common.sh $(DESTDIR)$(PREFIX)/lib/pgv/
+	install -D -m 0644 packaging/pgv-wal-receive@.service $(DESTDIR)$(PREFIX)/lib/systemd/system/pgv-wal-receive@.service
 	for page in man/*.[1-8]; do \
 	  install -D -m 0644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; done
 

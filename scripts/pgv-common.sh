@@ -147,7 +147,7 @@ store_wal() { # FILE NAME SYSTEM-IDENTIFIER
   local status=0 context=$3/wal/${2:0:8}/$2.pgv limit=${PGV_WAL_TIMEOUT:-60s} statuses url
   url=$PGV_REPO/$PGV_CLUSTER/$context
   timeout "$limit" pgv-s3 --quiet put "$url" -- \
-    pgv-crypt --quiet --encrypt --level "${PGV_LEVEL:-3}" --context "$context" "$1" || status=$?
+    pgv-crypt --quiet --encrypt ${seal_jobs:+--jobs "$seal_jobs"} --level "${PGV_LEVEL:-3}" --context "$context" "$1" || status=$?
   case $status in
     0) return ;;
     6) ;;

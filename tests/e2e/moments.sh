@@ -1,0 +1,242 @@
+#!/usr/bin/env bash
+# Restored to any moment: pgbench with recorded commit times runs through archiving, and through minutes (here
+# seconds) without a repository; then restores to random moments, LSNs and a name are compared with the order of
+# commits in the WAL. Errors in every kind of fetch never end a recovery. And pgv-wal-receive: what archive_command
+# has not seen yet is restored all the same.
+# shellcheck disable=SC2016  # $1 in bash -c '…' is for that shell
+set -euo pipefail
+shopt -s inherit_errexit
+
+# shellcheck source=tests/e2e/lib.sh
+source "$(dirname "$0")/lib.sh"
+root=$(cd "$(dirname "$0")/../.." && pwd)
+major=${1:?usage: moments.sh MAJOR}
+moments=${PGV_TEST_MOMENTS:-6}
+seconds=${PGV_TEST_SECONDS:-16}
+
+configure() {
+  as_postgres mkdir "$scratch/etc" "$scratch/repository"
+  as_postgres tee "$scratch/etc/demo.conf" >/dev/null <<CONF
+PGV_REPO=file://$scratch/repository
+PGV_KEY_FILE=$PGV_KEY_FILE
+PGV_STATE_DIR=$scratch/state
+PGV_PGDATA=$source
+PGV_WAL_JOBS=3
+PGHOST="$scratch"
+CONF
+  as_postgres chmod 0600 "$scratch/etc/demo.conf"
+  as_postgres tee --append "$source/postgresql.conf" >/dev/null <<CONF
+archive_mode = on
+archive_command = '$scratch/bin/pgv-wal-push -c $scratch/etc/demo.conf %p'
+wal_keep_size = 4GB
+max_wal_senders = 4
+CONF
+  unset PGV_KEY_FILE
+  export PGV_CONFIG_DIR=$scratch/etc PGV_TEST_PG_BIN=$bin
+}
+
+wait_until_archived() {
+  local name try
+  name=$(sql "select pg_walfile_name(pg_current_wal_lsn())")
+  sql "insert into marks select 1; select pg_switch_wal()" >/dev/null
+  for try in $(seq 600); do
+    [ "$(sql "select coalesce(last_archived_wal, '') >= '$name' from pg_stat_archiver")" != t ] || return 0
+    # After three failures PostgreSQL waits a minute, unless there is something new.
+    [ $((try % 20)) -ne 0 ] || sql "insert into marks select 1; select pg_switch_wal()" >/dev/null
+    sleep 0.1
+  done
+  fail "$name is not archived: $(tail --lines=5 "$source.log")"
+}
+
+# Each client counts its own transactions, and pgbench logs when each was acknowledged.
+load() {
+  cat >"$scratch/script.sql" <<'SQL'
+\set n :n + 1
+insert into events (client, n) values (:client_id, :n);
+SQL
+  (cd "$scratch" && "$bin/pgbench" --no-vacuum --client=4 --jobs=1 --define=n=0 --rate=300 --time="$seconds" --log \
+    --log-prefix="$scratch/acknowledged" --file="$scratch/script.sql" postgres >"$scratch/pgbench.out" 2>&1) &
+  pgbench=$!
+  sleep 3
+  sql "select pg_switch_wal()" >/dev/null
+  mv "$scratch/repository" "$scratch/unmounted"
+  sleep 2
+  sql "select pg_switch_wal()" >/dev/null
+  sql "select pg_create_restore_point('halfway')" >"$scratch/halfway"
+  sleep 3
+  mv "$scratch/unmounted" "$scratch/repository"
+  sql "select pg_switch_wal()" >/dev/null
+  wait "$pgbench" || fail "pgbench: $(cat "$scratch/pgbench.out")"
+  [ "$(sql 'select failed_count > 0 from pg_stat_archiver')" = t ] || fail "the repository was never missed"
+  wait_until_archived
+}
+
+# Lines of `commits`: xid, LSN of its commit record, client, n, begun, in the order of the WAL.
+learn_the_order() {
+  local segment rows
+  sql "select xmin, client, n, extract(epoch from begun) from events" | tr '|' ' ' | sort >"$scratch/rows"
+  stop_cluster "$bin" "$source"
+  for segment in $(find "$source/pg_wal" -maxdepth 1 -name '????????????????????????' -printf '%f\n' | sort); do
+    as_postgres "$(waldump)" --rmgr=Transaction --path="$source/pg_wal" "$segment" 2>/dev/null || true
+  done | awk '/desc: COMMIT / { xid = lsn = ""; for (i = 1; i < NF; i++) { if ($i == "tx:") xid = $(i + 1); if ($i == "lsn:") lsn = $(i + 1) }
+    sub(/,/, "", xid); sub(/,/, "", lsn); if (!(lsn in seen)) { seen[lsn]; print xid, lsn } }' >"$scratch/order"
+  awk 'NR == FNR { row[$1] = $2 " " $3 " " $4; next } $1 in row { print $1, $2, row[$1] }' "$scratch/rows" "$scratch/order" >"$scratch/commits"
+  rows=$(wc --lines <"$scratch/rows")
+  [ "$(wc --lines <"$scratch/commits")" = "$rows" ] || fail "$(wc --lines <"$scratch/commits") commits of $rows rows"
+  [ "$rows" -gt 1000 ] || fail "only $rows rows"
+}
+
+# 13 to 18 from the tests' own binaries lack pg_waldump; 15 of Debian has it.
+waldump() {
+  [ ! -x "$bin/pg_waldump" ] || { echo "$bin/pg_waldump" && return; }
+  fail "PostgreSQL $major here has no pg_waldump"
+}
+
+restore() { # DIR OPTION…
+  local directory=$1
+  shift
+  as_postgres pgv-restore demo "$directory" "$@" --start 2>"$scratch/err" || fail "restoring $* exits with $?: $(cat "$scratch/err")"
+}
+
+# What is there is the first so many commits of the WAL. Sets `count`.
+expect_prefix() { # DIR
+  sql "select xmin from events" | sort >"$scratch/restored"
+  count=$(wc --lines <"$scratch/restored")
+  head --lines="$count" "$scratch/commits" | cut --delimiter=' ' --fields=1 | sort | cmp --silent - "$scratch/restored" ||
+    fail "$1 is no prefix of the WAL's order"
+  stop_cluster "$bin" "$1"
+  rm --recursive "$1"
+}
+
+random_moments() {
+  local first last at number
+  first=$(awk 'NR == 1 { printf "%d", $5 + 1 }' "$scratch/commits")
+  last=$(awk 'END { printf "%d", $5 - 1 }' "$scratch/commits")
+  for number in $(seq "$moments"); do
+    at=$((first + RANDOM % (last - first))).$((RANDOM % 10))
+    restore "$scratch/at-$number" --time "$(date --date="@$at" '+%Y-%m-%d %H:%M:%S.%N%:z')"
+    expect_prefix "$scratch/at-$number"
+    # pgbench's log: client, transaction, …, seconds, microseconds of the acknowledgement, in order for each client.
+    head --lines="$count" "$scratch/commits" | awk -v at="$at" '
+      FILENAME == ARGV[1] { last[$3] = last[$3] < $4 ? $4 : last[$3]; if ($5 > at + 1) { print "begun after the moment"; exit 1 } next }
+      $5 + $6 / 1e6 < at - 1 { acknowledged[$1]++ }
+      END { for (c in acknowledged) if (last[c] < acknowledged[c]) { print "client " c " lacks what was acknowledged"; exit 1 } }' \
+      - "$scratch"/acknowledged.* || fail "restored to $at"
+  done
+}
+
+exact_places() {
+  local number line lsn wanted
+  lsn=$(cat "$scratch/halfway")
+  restore "$scratch/at-name" --name halfway
+  expect_prefix "$scratch/at-name"
+  wanted=$(awk '{ print $2 }' "$scratch/commits" | while read -r line; do if is_before "$line" "$lsn"; then echo x; fi; done | wc --lines)
+  [ "$count" -eq "$wanted" ] || fail "halfway: $count instead of $wanted"
+  for number in 1 2; do
+    line=$((RANDOM % $(wc --lines <"$scratch/commits") + 1))
+    restore "$scratch/at-lsn" --lsn "$(sed --quiet "${line}p" "$scratch/commits" | cut --delimiter=' ' --fields=2)"
+    expect_prefix "$scratch/at-lsn"
+    [ "$count" -eq "$line" ] || fail "to the LSN of commit $line in turn $number: $count"
+  done
+}
+
+is_before() { # LSN LSN
+  [ $(((16#${1%%/*} << 32) + 16#${1##*/})) -lt $(((16#${2%%/*} << 32) + 16#${2##*/})) ]
+}
+
+# pgv-s3 in the scripts' PATH fails in every way, now and then; but the last segment is not said to be absent.
+break_s3() {
+  mv "$scratch/bin/pgv-s3" "$scratch/bin/pgv-s3.real"
+  last_segment=$(find "$scratch/repository" -name '????????????????????????.pgv' -printf '%f\n' | sort | tail --lines=1)
+  cat >"$scratch/bin/pgv-s3" <<SH
+#!/usr/bin/env bash
+read -r rare <"$scratch/bin/rare"
+case "\$*" in
+  *"get "*wal*/????????????????????????.pgv)
+    case \$((RANDOM % rare)) in
+      0) exit 75 ;;
+      1) exit 1 ;;
+      2) [[ "\$*" == */$last_segment ]] || exit 3 ;;
+      3) "$scratch/bin/pgv-s3.real" "\$@" | head --bytes=50000; exit 0 ;;
+      4) kill -9 \$\$ ;;
+      5) exit 127 ;;
+    esac ;;
+  *stat*) [ \$((RANDOM % (rare / 3))) -ne 0 ] || exit 75 ;;
+  *ls*) [ \$((RANDOM % (rare / 3))) -ne 0 ] || exit 1 ;;
+esac
+exec "$scratch/bin/pgv-s3.real" "\$@"
+SH
+  chmod 0755 "$scratch/bin/pgv-s3"
+}
+
+never_early() {
+  local try stops=0 directory=$scratch/broken
+  as_postgres pgv-restore demo "$directory" 2>"$scratch/err" || fail "restoring exits with $?: $(cat "$scratch/err")"
+  echo 9 >"$scratch/bin/rare"
+  break_s3
+  for try in $(seq 400); do
+    as_postgres "$bin/pg_ctl" --pgdata="$directory" --log="$directory.log" --silent --wait --timeout=120 start >/dev/null 2>&1 || true
+    while [ -e "$directory/postmaster.pid" ] && [ "$(sql 'select pg_is_in_recovery()' 2>/dev/null)" = t ]; do sleep 0.2; done
+    if [ "$(sql 'select pg_is_in_recovery()' 2>/dev/null)" = f ]; then break; fi
+    stops=$((stops + 1))
+    [ "$stops" -lt 30 ] || echo 100 >"$scratch/bin/rare"
+  done
+  mv "$scratch/bin/pgv-s3.real" "$scratch/bin/pgv-s3"
+  [ "$try" -lt 400 ] || fail "recovery does not come to its end: $(tail --lines=5 "$directory.log")"
+  [ "$stops" -gt 3 ] || fail "only $stops errors were met"
+  expect_prefix "$directory"
+  [ "$count" -eq "$(wc --lines <"$scratch/commits")" ] || fail "promoted early: $count of $(wc --lines <"$scratch/commits")"
+}
+
+# The server is lost with what it has not archived.
+received() {
+  local receiver try lost
+  as_postgres mkdir "$scratch/second"
+  as_postgres sh -c 'sed "s|^PGV_STATE_DIR=.*|PGV_STATE_DIR=$1/second/state|; /^PGV_PGDATA=/d" "$1/etc/demo.conf" >"$1/second/demo.conf" && chmod 0600 "$1/second/demo.conf"' sh "$scratch"
+  start_cluster "$bin" "$source"
+  PATH=$bin:$PATH as_postgres pgv-wal-receive -c "$scratch/second/demo.conf" 2>"$scratch/receive.log" &
+  receiver=$!
+  sql "insert into marks select 1; select pg_switch_wal()" >/dev/null
+  wait_until_archived
+  for try in $(seq 100); do
+    [ "$(sql "select count(*) from pg_stat_replication where application_name = 'pg_receivewal'")" = 0 ] || break
+    sleep 0.1
+  done
+  [ "$try" -lt 100 ] || fail "nobody receives: $(cat "$scratch/receive.log")"
+  sql "insert into events (client, n) select 99, i from generate_series(1, 1000) i"
+  sleep 3
+  as_postgres "$bin/pg_ctl" --pgdata="$source" --wait --mode=immediate stop >/dev/null
+  lost=$(find "$source/pg_wal/archive_status" -name '*.ready' | wc --lines)
+  [ "$lost" -eq 0 ] || fail "the last segment was to be archived"
+  pkill -f "pg_receivewal .*$scratch/second" || fail "pg_receivewal does not run"
+  wait "$receiver" || true
+  PATH=$bin:$PATH as_postgres pgv-wal-receive -c "$scratch/second/demo.conf" --partial 2>"$scratch/err" || fail "--partial exits with $?: $(cat "$scratch/err")"
+  as_postgres pgv-restore demo "$scratch/plan" --plan >"$scratch/out"
+  grep --quiet 'what there is of' "$scratch/out" || fail "the plan: $(cat "$scratch/out")"
+  restore "$scratch/to-the-last"
+  [ "$(sql 'select count(*) from events where client = 99')" = 1000 ] || fail "what was received is not restored"
+  stop_cluster "$bin" "$scratch/to-the-last"
+}
+
+main() {
+  begin
+  cp "$root"/scripts/pgv-* "$scratch/bin/"
+  RANDOM=${PGV_TEST_SEED:=$RANDOM}
+  echo "PGV_TEST_SEED=$PGV_TEST_SEED" >&2
+  source=$scratch/source bin=$(server_bin "$major")
+  create_cluster "$bin" "$source"
+  configure
+  start_cluster "$bin" "$source"
+  sql "create table marks (id int)"
+  sql "create table events (client int, n int, begun timestamptz default clock_timestamp())"
+  as_postgres pgv-backup demo 2>"$scratch/err" || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
+  load
+  learn_the_order
+  random_moments
+  exact_places
+  never_early
+  received
+  echo "every moment of $(wc --lines <"$scratch/commits") commits is a prefix of the WAL"
+}
+
+main
