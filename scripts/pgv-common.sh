@@ -203,6 +203,8 @@ seconds() { # DURATION
 # A scratch directory that goes when the script ends, and those that killed runs left.
 make_tmp() {
   find "$PGV_STATE_DIR/tmp" -mindepth 1 -maxdepth 1 -exec rm --recursive --force {} +
+  [ ! -d "$PGV_STATE_DIR/spool/in" ] ||
+    find "$PGV_STATE_DIR/spool/in" -mindepth 1 -maxdepth 1 -mmin +60 -exec rm --recursive --force {} +
   tmp=$(mktemp --directory "$PGV_STATE_DIR/tmp/run.XXXXXX")
   trap 'rm --recursive --force "$tmp"' EXIT
 }

@@ -109,6 +109,21 @@ fn wal_and_points_in_time() {
 }
 
 #[test]
+fn every_moment() {
+    run("moments.sh", "15");
+}
+
+#[test]
+fn wal_by_workers_in_a_directory() {
+    run("async.sh", "file");
+}
+
+#[test]
+fn wal_by_workers_on_s3() {
+    run("async.sh", "s3");
+}
+
+#[test]
 fn a_standby_is_backed_up() {
     run("standby.sh", "15");
 }

@@ -178,11 +178,22 @@ read_ahead() {
   [ "$most" -gt 1 ] || fail "nothing was read ahead"
   [ "$most" -le 4 ] || fail "$most segments in the spool, of 4"
   [ "$(sql 'select count(*) from marks')" = "$rows" ] || fail "$(sql 'select count(*) from marks') of $rows rows"
+  stop_cluster "$bin" "$directory"
+  # Without a killed worker it goes by itself; what a killed one left goes with the next backup, an hour later.
+  rm --recursive --force "$directory" "$scratch/state/spool/in"
+  as_postgres pgv-restore demo "$directory" --start 2>"$scratch/err" || fail "restoring exits with $?: $(cat "$scratch/err")"
   for try in $(seq 100); do
-    [ "$(find "$scratch/state/spool/in" -mindepth 1 -type f | wc --lines)" -gt 0 ] || break
+    [ -n "$(ls "$scratch/state/spool/in")" ] || break
     sleep 0.1
   done
   [ "$try" -lt 100 ] || fail "the spool stays: $(find "$scratch/state/spool/in")"
+  as_postgres mkdir "$scratch/state/spool/in/1-1"
+  as_postgres touch --date='2 hours ago' "$scratch/state/spool/in/1-1"
+  # Not into the repository: the newest backup there shall stay the original's.
+  as_postgres mkdir "$scratch/other"
+  as_postgres env PGV_REPO="file://$scratch/other" PGV_WAL_TIMEOUT=1s PGV_PGDATA="$directory" pgv-backup demo 2>"$scratch/err" || [ $? -eq 7 ] || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
+  grep --quiet 'is not decided' "$scratch/err" || fail "nobody reminds of the decision: $(cat "$scratch/err")"
+  [ ! -e "$scratch/state/spool/in/1-1" ] || fail "what a killed worker left stays"
   stop_cluster "$bin" "$directory"
 }
 
@@ -190,7 +201,7 @@ read_ahead() {
 impostors() {
   local name status=0
   as_postgres cp --archive "$source" "$scratch/clone"
-  as_postgres sh -c 'sed "s|^PGV_PGDATA=.*|PGV_PGDATA=$1/clone|; s|^PGV_STATE_DIR=.*|PGV_STATE_DIR=$1/clone.state|" "$1/etc/demo.conf" >"$1/clone.conf" && chmod 0600 "$1/clone.conf"' sh "$scratch"
+  as_postgres sh -c 'sed "s|^PGV_PGDATA=.*|PGV_PGDATA=$1/clone|; s|^PGV_STATE_DIR=.*|PGV_STATE_DIR=$1/clone.state|; \$aPGV_CLUSTER=demo" "$1/etc/demo.conf" >"$1/clone.conf" && chmod 0600 "$1/clone.conf"' sh "$scratch"
   start_cluster "$bin" "$source"
   make_segments 2
   archive_by "$scratch/bin/$push $scratch/etc/demo.conf %p"
@@ -253,8 +264,12 @@ full_pg_wal() {
   # The last insert may have been committed before the server stopped.
   [ "$(sql 'select count(*) from marks')" -ge "$rows" ] || fail "rows were lost"
   rows=$(sql 'select count(*) from marks')
+  names=$(sql 'select pg_walfile_name(pg_current_wal_insert_lsn())')
   sql "insert into marks select 0; select pg_switch_wal()" >/dev/null
-  sleep 2
+  for try in $(seq 300); do
+    [ "$(sql "select coalesce(last_archived_wal, '') >= '$names' from pg_stat_archiver")" != t ] || break
+    sleep 0.1
+  done
   as_postgres pgv-restore demo "$scratch/after" --system-id "$system" --start --port 5433 2>"$scratch/err" || fail "restoring exits with $?: $(cat "$scratch/err")"
   [ "$(PGPORT=5433 sql 'select count(*) from marks')" -ge "$rows" ] || fail "the archive lacks rows"
   stop_cluster "$bin" "$scratch/after"
