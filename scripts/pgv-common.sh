@@ -37,25 +37,29 @@ need_value() { # OPTION COUNT
 
 # Sets `pairs` to the configuration's KEY=value lines, unquoted, or refuses: it is parsed and never evaluated.
 parse_config() { # FILE
-  local line number=0 key value
+  local line number=0 key value forbidden
   pairs=()
-  local plain='^[A-Za-z0-9_./:@%+,=-]*$' quoted='^"([^"\\$`]*)"$'
+  # Patterns, not regular expressions: it is read for every segment of WAL.
   while IFS= read -r line || [ -n "$line" ]; do
     number=$((number + 1))
-    [[ $line =~ ^[[:space:]]*$ || $line == '#'* ]] && continue
-    [[ $line =~ ^([A-Z_][A-Z0-9_]*)=(.*)$ ]] ||
+    [[ -z ${line//[[:space:]]/} || $line == '#'* ]] && continue
+    key=${line%%=*} value=${line#*=}
+    [[ $line == [A-Z_]*=* && $key != *[!A-Z0-9_]* ]] ||
       die 2 "$1: line $number is not KEY=value" 'no blanks around =, nothing before KEY'
-    key=${BASH_REMATCH[1]} value=${BASH_REMATCH[2]}
     case $key in
       PGV_*) [[ " ${pgv_keys[*]} " == *" $key "* ]] || die 2 "$1: line $number: unknown key $key" 'man 5 pgv.conf lists them' ;;
       PG* | AWS_*) ;;
       *) die 2 "$1: line $number: unknown key $key" 'only PGV_, PG and AWS_ keys belong here' ;;
     esac
-    if [[ $value =~ $quoted ]]; then
-      value=${BASH_REMATCH[1]}
-    elif ! [[ $value =~ $plain ]]; then
-      die 2 "$1: line $number: the value of $key needs double quotes, without \" \\ \$ and backquote in them"
+    if [[ $value == '"'*'"' && ${#value} -ge 2 ]]; then
+      value=${value:1:-1}
+      forbidden='*["\\$`]*'
+    else
+      forbidden='*[!A-Za-z0-9_./:@%+,=-]*'
     fi
+    # shellcheck disable=SC2053  # a pattern
+    [[ $value != $forbidden ]] ||
+      die 2 "$1: line $number: the value of $key needs double quotes, without \" \\ \$ and backquote in them"
     pairs+=("$key=$value")
   done <"$1"
 }
@@ -129,6 +133,15 @@ following_segment() { # NAME SEGMENT-BYTES
   printf '%s%08X%08X\n' "${1:0:8}" "$high" "$low"
 }
 
+# How many segments the spool may hold, or be fetching.
+spool_segments() { # SEGMENT-BYTES
+  local size=${PGV_WAL_SPOOL:-256MiB} bytes
+  [[ $size =~ ^([0-9]{1,6})(MiB|GiB)$ ]] || die 2 "PGV_WAL_SPOOL $size is not a size such as 256MiB"
+  bytes=$((BASH_REMATCH[1] << 20))
+  [ "${BASH_REMATCH[2]}" = MiB ] || bytes=$((bytes << 10))
+  echo $((bytes / $1 > 0 ? bytes / $1 : 1))
+}
+
 # How large segments are if the last byte before an LSN lies in the named one.
 segment_bytes_of() { # NAME LSN
   local bytes lsn=$(((16#${2%%/*} << 32) + 16#${2##*/} - 1))
@@ -147,7 +160,7 @@ store_wal() { # FILE NAME SYSTEM-IDENTIFIER
   local status=0 context=$3/wal/${2:0:8}/$2.pgv limit=${PGV_WAL_TIMEOUT:-60s} statuses url
   url=$PGV_REPO/$PGV_CLUSTER/$context
   timeout "$limit" pgv-s3 --quiet put "$url" -- \
-    pgv-crypt --quiet --encrypt ${seal_jobs:+--jobs "$seal_jobs"} --level "${PGV_LEVEL:-3}" --context "$context" "$1" || status=$?
+    pgv-crypt --quiet --encrypt --wal --level "${PGV_LEVEL:-3}" --context "$context" "$1" || status=$?
   case $status in
     0) return ;;
     6) ;;
@@ -202,9 +215,11 @@ seconds() { # DURATION
 
 # A scratch directory that goes when the script ends, and those that killed runs left.
 make_tmp() {
+  local spool
   find "$PGV_STATE_DIR/tmp" -mindepth 1 -maxdepth 1 -exec rm --recursive --force {} +
-  [ ! -d "$PGV_STATE_DIR/spool/in" ] ||
-    find "$PGV_STATE_DIR/spool/in" -mindepth 1 -maxdepth 1 -mmin +60 -exec rm --recursive --force {} +
+  for spool in "$PGV_STATE_DIR/spool/in" "$PGV_STATE_DIR/spool/out/sealed"; do
+    [ ! -d "$spool" ] || find "$spool" -mindepth 1 -maxdepth 1 -mmin +60 -exec rm --recursive --force {} +
+  done
   tmp=$(mktemp --directory "$PGV_STATE_DIR/tmp/run.XXXXXX")
   trap 'rm --recursive --force "$tmp"' EXIT
 }

@@ -164,6 +164,7 @@ fn seal(plain: &[u8]) -> Vec<u8> {
         context: b"",
         iterations: 1,
         level: 1,
+        wal: false,
         jobs: 2,
         record_bytes: pgv::crypt::CHUNK_BYTES,
     };

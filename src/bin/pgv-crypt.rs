@@ -3,10 +3,10 @@
 use pgv::cli::{self, Arguments, Common};
 use pgv::crypt::{self, Passphrase, SealOptions};
 use pgv::error::{Error, IoContext, Result, Status};
-use pgv::io::{Input, Output, Producer};
+use pgv::io::{AtomicFile, Input, Output, Producer, batch, die_if_unread};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -39,6 +39,13 @@ struct Args {
     /// zstd level, 1 to 19
     #[arg(long, env = "PGV_LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
     level: i32,
+    /// The input is WAL: level 3 then takes two thirds of the time for the same size
+    #[arg(long, conflicts_with = "decrypt")]
+    wal: bool,
+    /// Seal each file that a line of stdin names as NAME.pgv in the directory --output, with NAME.pgv added to the
+    /// context; print its path
+    #[arg(long, requires = "output", conflicts_with_all = ["decrypt", "generate_key", "file", "command"])]
+    batch: bool,
     /// Threads that compress or decompress [default: one for each core]
     #[arg(long, value_name = "N", env = "PGV_JOBS", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: Option<u16>,
@@ -90,19 +97,64 @@ fn encrypt(args: &Args) -> Result<Status> {
         context: args.context.as_encoded_bytes(),
         iterations: args.iter.unwrap_or_else(|| passphrase.default_iterations()),
         level: args.level,
+        wal: args.wal,
         jobs: jobs(args),
         record_bytes: crypt::CHUNK_BYTES,
     };
     if !args.command.is_empty() {
         return encrypt_command(args, &options);
     }
+    if let (true, Some(directory)) = (args.batch, &args.output) {
+        return encrypt_batch(directory, &options);
+    }
     let input = Input::open(args.file.as_deref())?;
     refuse_same_file(&input, args.output.as_deref())?;
     widen(input.file());
-    options.record_bytes = crypt::record_bytes(input.file()).during(format_args!("stat {}", input.name()))?;
+    options.record_bytes = record_bytes(&input)?;
     let mut output = create_output(args)?;
     let sealed = crypt::seal(input, &mut output, &options, || Ok(()));
     finish(output, sealed).map(|_| Status::Done)
+}
+
+fn record_bytes(input: &Input) -> Result<usize> {
+    crypt::record_bytes(input.file()).during(format_args!("stat {}", input.name()))
+}
+
+/// What it makes is on its way to a store, and can be made again: it is complete under its name, not durable. Files
+/// are sealed side by side, each on one thread.
+fn encrypt_batch(directory: &Path, options: &SealOptions<'_>) -> Result<Status> {
+    let seal_one = |line: &str| {
+        let (sealed_name, context) = batch_names(line, options.context)?;
+        let input = Input::open(Some(Path::new(line)))?;
+        let options =
+            SealOptions { context: &context, record_bytes: record_bytes(&input)?, jobs: 1, ..*options };
+        let path = directory.join(sealed_name);
+        let mut file = AtomicFile::create(&path, 0o600)?;
+        match crypt::seal(input, &mut file, &options, || Ok(())) {
+            Ok(_) => file.publish().map(|()| path),
+            Err(error) => {
+                file.abandon();
+                Err(error.context(line))
+            }
+        }
+    };
+    let mut stdout = std::io::stdout().lock();
+    let print = |path: PathBuf| {
+        let printed = writeln!(stdout, "{}", path.display()).and_then(|()| stdout.flush());
+        printed.map_err(die_if_unread).during("write stdout")
+    };
+    batch(BufReader::new(Input::open(None)?).lines(), options.jobs, seal_one, print)?;
+    Ok(Status::Done)
+}
+
+/// NAME.pgv of a path, and the context with it at its end.
+fn batch_names(path: &str, context: &[u8]) -> Result<(String, Vec<u8>)> {
+    let name = Path::new(path).file_name().and_then(|name| name.to_str());
+    let name = name.filter(|name| *name != "-");
+    let name = name.ok_or_else(|| Error::usage(format!("\"{path}\" on stdin names no file")))?;
+    let sealed_name = format!("{name}.pgv");
+    let context = [context, sealed_name.as_bytes()].concat();
+    Ok((sealed_name, context))
 }
 
 /// The command is asked for its status after its end of file and before the END record.

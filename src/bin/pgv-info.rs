@@ -118,13 +118,17 @@ enum Verb {
         #[arg(long, value_enum)]
         format: Option<WalFormat>,
     },
-    /// Print what the header of a WAL segment says
+    /// Print what the headers of WAL segments say
     Segment {
-        /// The segment, or - for stdin
-        file: PathBuf,
+        /// The segments, or - for stdin
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
         /// Refuse it unless this is its name, and it is whole
-        #[arg(long)]
+        #[arg(long, conflicts_with = "own_names")]
         name: Option<String>,
+        /// Refuse each whose own name is not that of its header, and that is not whole
+        #[arg(long)]
+        own_names: bool,
         /// Refuse it unless it is of the cluster in this data directory
         #[arg(long, value_name = "DIR")]
         data_directory: Option<PathBuf>,
@@ -204,9 +208,14 @@ fn run(args: Args) -> Result<Status> {
             | Verb::Record { cluster, .. }
             | Verb::Wal { cluster, .. },
         ) => cluster.clone(),
-        Some(Verb::Segment { file, name, data_directory, json }) => {
-            let system_identifier = system_id(args.place.system_id)?;
-            return print_segment(file, name.as_deref(), data_directory.as_deref(), system_identifier, *json);
+        Some(Verb::Segment { files, name, own_names, data_directory, json }) => {
+            let name_of = |file: &'_ PathBuf| match own_names {
+                true => own_name(file),
+                false => name.clone(),
+            };
+            let systems = [system_id(args.place.system_id)?, system_of(data_directory.as_deref())?];
+            let mut texts = files.iter().map(|file| segment_text(file, name_of(file), &systems, *json));
+            return print(&texts.try_fold(String::new(), |all, text| text.map(|text| all + &text))?);
         }
     };
     let named = named.or_else(|| variable("PGV_CLUSTER"));
@@ -376,13 +385,18 @@ fn print_wal(store: &Store, repository: &Url, sets: &[Set], format: Option<WalFo
     Ok(if archives.iter().any(info::Archive::has_gaps) { Status::Findings } else { printed })
 }
 
-fn print_segment(
-    file: &Path,
-    name: Option<&str>,
-    data_directory: Option<&Path>,
-    system_identifier: Option<u64>,
-    json: bool,
-) -> Result<Status> {
+/// Of a segment, and of one that is not full yet.
+fn own_name(file: &Path) -> Option<String> {
+    let name = file.file_name()?.to_str()?;
+    Some(name.strip_suffix(".partial").unwrap_or(name).to_owned())
+}
+
+fn system_of(data_directory: Option<&Path>) -> Result<Option<u64>> {
+    Ok(data_directory.map(Control::read).transpose()?.map(|control| control.system_identifier()))
+}
+
+/// Each of `systems` that is known must be the segment's.
+fn segment_text(file: &Path, name: Option<String>, systems: &[Option<u64>], json: bool) -> Result<String> {
     let mut input = Input::open(Some(file))?;
     let path = input.name().to_owned();
     let mut bytes = [0; wal::SEGMENT_HEADER_BYTES];
@@ -392,20 +406,12 @@ fn print_segment(
     }
     let header = wal::SegmentHeader::parse(&bytes).map_err(|error| error.context(&path))?;
     let metadata = input.file().metadata().during(format_args!("stat {path}"))?;
-    let control = data_directory.map(Control::read).transpose()?;
-    let expected = info::Expected {
-        name,
-        // One after the other, if both are given.
-        system_identifier,
-        file_bytes: name.filter(|_| metadata.is_file()).map(|_| metadata.len()),
-    };
-    info::check_segment(&header, &expected).map_err(|error| error.context(&path))?;
-    let of_directory = info::Expected {
-        system_identifier: control.map(|control| control.system_identifier()),
-        ..info::Expected::default()
-    };
-    info::check_segment(&header, &of_directory).map_err(|error| error.context(&path))?;
-    print(&info::segment(&header, json)?)
+    let file_bytes = name.as_ref().filter(|_| metadata.is_file()).map(|_| metadata.len());
+    for &system_identifier in systems {
+        let expected = info::Expected { name: name.as_deref(), system_identifier, file_bytes };
+        info::check_segment(&header, &expected).map_err(|error| error.context(&path))?;
+    }
+    info::segment(&header, json)
 }
 
 fn print_record(

@@ -2,10 +2,10 @@
 
 use pgv::cli::{self, Arguments, Common, StoreOptions};
 use pgv::error::{Error, IoContext, Kind, Result, Status};
-use pgv::io::{Input, Output};
+use pgv::io::{Input, Output, batch};
 use pgv::store::{self, Entry, GetOptions, PutOptions, Range, Source, Store, Url};
 use std::ffi::OsString;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -99,7 +99,7 @@ struct PutArgs {
     /// Parts that the service takes of one object
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     max_parts: u32,
-    /// Parts on their way at once
+    /// Parts on their way at once; with --batch, files
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
     /// The object's storage class, such as STANDARD_IA
@@ -111,6 +111,10 @@ struct PutArgs {
     /// Read no faster than this, such as 50MiB/s
     #[arg(long, value_name = "RATE", value_parser = cli::parse_rate)]
     rate: Option<u64>,
+    /// Store each file that a line of stdin names, under its own name in the directory URL; print the URL of each one
+    /// stored
+    #[arg(long, conflicts_with_all = ["file", "command", "json", "expected_size"])]
+    batch: bool,
     /// Print url, bytes, sha256, crc64nvme and etag as one line of JSON
     #[arg(long)]
     json: bool,
@@ -121,6 +125,22 @@ struct PutArgs {
     /// Store the output of COMMAND, only if it exits 0 or 7
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+}
+
+impl PutArgs {
+    fn options(self, progress: bool) -> PutOptions {
+        PutOptions {
+            rate: self.rate,
+            progress,
+            replace: self.replace,
+            expected_size: None,
+            part_size: self.part_size,
+            max_parts: Some(self.max_parts),
+            jobs: self.jobs.into(),
+            storage_class: self.storage_class,
+            sse: self.sse,
+        }
+    }
 }
 
 impl Arguments for Args {
@@ -188,30 +208,46 @@ fn parse_range(text: &str) -> std::result::Result<Range, String> {
     }
 }
 
-fn put(args: PutArgs, options: &StoreOptions, progress: bool) -> Result<Status> {
+fn put(mut args: PutArgs, options: &StoreOptions, progress: bool) -> Result<Status> {
     let (store, url) = open(&args.url, options)?;
-    let source = match args.command.is_empty() {
+    if args.batch {
+        return put_batch(&store, &url, args, progress);
+    }
+    let command = std::mem::take(&mut args.command);
+    let source = match command.is_empty() {
         true => Source::Input(Input::open(args.file.as_deref())?),
-        false => Source::Command(&args.command),
+        false => Source::Command(&command),
     };
-    let options = PutOptions {
-        rate: args.rate,
-        progress,
-        replace: args.replace,
-        expected_size: args.expected_size.or_else(|| source.length()),
-        part_size: args.part_size,
-        max_parts: Some(args.max_parts),
-        jobs: args.jobs.into(),
-        storage_class: args.storage_class,
-        sse: args.sse,
-    };
+    let json = args.json;
+    let expected_size = args.expected_size.or_else(|| source.length());
+    let options = PutOptions { expected_size, ..args.options(progress) };
     let put = store::put(&store, &url, source, &options)?;
-    if args.json {
+    if json {
         let line = serde_json::json!({"url": url.to_string(), "bytes": put.bytes, "sha256": put.sha256,
             "crc64nvme": put.stored.crc64nvme, "etag": put.stored.etag});
         print(&[line.to_string()])?;
     }
     Ok(put.status)
+}
+
+/// One client and its connections for all files, each in one part at a time.
+fn put_batch(store: &Store, directory: &Url, args: PutArgs, progress: bool) -> Result<Status> {
+    if !directory.is_directory() {
+        return Err(Error::usage(format!("put {directory}: a batch needs a URL that ends with /")));
+    }
+    let jobs = args.jobs.into();
+    let options = PutOptions { jobs: 1, ..args.options(progress) };
+    let store_one = |line: &str| {
+        let name = Path::new(line).file_name().and_then(|name| name.to_str()).filter(|name| *name != "-");
+        let name = name.ok_or_else(|| Error::usage(format!("\"{line}\" on stdin names no file")))?;
+        let url = directory.join(name);
+        let source = Source::Input(Input::open(Some(Path::new(line)))?);
+        let options = PutOptions { expected_size: source.length(), ..options.clone() };
+        store::put(store, &url, source, &options).map(|_| url)
+    };
+    let lines = BufReader::new(Input::open(None)?).lines();
+    batch(lines, jobs, store_one, |url| print(&[url.to_string()]))?;
+    Ok(Status::Done)
 }
 
 #[derive(Clone, Copy)]

@@ -62,6 +62,17 @@ impl AtomicFile {
         }
     }
 
+    /// Gives the file its name without making it durable: for what can be made again.
+    pub fn publish(self) -> Result<()> {
+        match self.rename(true) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.abandon();
+                Err(error)
+            }
+        }
+    }
+
     /// Removes what was written. A failure to do so leaves only a temporary name, so it is not an
     /// error of its own.
     pub fn abandon(self) {

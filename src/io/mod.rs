@@ -2,6 +2,7 @@
 //! output of a command whose exit status decides.
 
 mod atomic;
+mod batch;
 mod input;
 mod interrupt;
 mod output;
@@ -9,6 +10,7 @@ mod producer;
 mod temporary;
 
 pub use atomic::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
+pub use batch::batch;
 pub use input::{Input, read_full};
 pub use interrupt::{catch_interrupts, die_if_unread};
 pub use output::Output;
