@@ -114,6 +114,11 @@ fn every_moment() {
 }
 
 #[test]
+fn timelines_and_failover() {
+    run("timelines.sh", "");
+}
+
+#[test]
 fn wal_by_workers_in_a_directory() {
     run("async.sh", "file");
 }

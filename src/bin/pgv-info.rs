@@ -7,7 +7,7 @@ use pgv::error::{Error, IoContext, Result, Status};
 use pgv::info::{self, Choice, Query, RecordInput, Rules, Set, State};
 use pgv::io::{Input, die_if_unread, read_full};
 use pgv::pg::control::Control;
-use pgv::pg::{Lsn, wal};
+use pgv::pg::{Lsn, timeline, wal};
 use pgv::report;
 use pgv::store::{Store, Url};
 use std::io::{IsTerminal, Write};
@@ -391,6 +391,12 @@ fn own_name(file: &Path) -> Option<String> {
     Some(name.strip_suffix(".partial").unwrap_or(name).to_owned())
 }
 
+/// The history of a segment's timeline, as pg_wal and what pg_receivewal fills have it.
+fn history_beside(file: &Path, name: &str) -> Option<String> {
+    let timeline = u32::from_str_radix(name.get(..8)?, 16).ok()?;
+    std::fs::read_to_string(file.with_file_name(timeline::history_name(timeline))).ok()
+}
+
 fn system_of(data_directory: Option<&Path>) -> Result<Option<u64>> {
     Ok(data_directory.map(Control::read).transpose()?.map(|control| control.system_identifier()))
 }
@@ -407,8 +413,10 @@ fn segment_text(file: &Path, name: Option<String>, systems: &[Option<u64>], json
     let header = wal::SegmentHeader::parse(&bytes).map_err(|error| error.context(&path))?;
     let metadata = input.file().metadata().during(format_args!("stat {path}"))?;
     let file_bytes = name.as_ref().filter(|_| metadata.is_file()).map(|_| metadata.len());
+    let history = name.as_deref().and_then(|name| history_beside(file, name));
     for &system_identifier in systems {
-        let expected = info::Expected { name: name.as_deref(), system_identifier, file_bytes };
+        let (name, history) = (name.as_deref(), history.as_deref());
+        let expected = info::Expected { name, history, system_identifier, file_bytes };
         info::check_segment(&header, &expected).map_err(|error| error.context(&path))?;
     }
     info::segment(&header, json)

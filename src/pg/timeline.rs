@@ -7,16 +7,21 @@ pub fn history_name(timeline: u32) -> String {
     format!("{timeline:08X}.history")
 }
 
-/// Whether `lsn` on `ancestor` is part of the history that `history` (a history file's text) tells:
-/// lines of a timeline, where it was left, and why.
-pub fn is_in_history(history: &str, ancestor: u32, lsn: Lsn) -> bool {
+/// Where `history` (a history file's text: lines of a timeline, where it was left, and why) says that `ancestor` was
+/// left for a younger timeline.
+pub fn left_at(history: &str, ancestor: u32) -> Option<Lsn> {
     let left_at = |line: &str| {
         let mut fields = line.split_whitespace();
         let timeline: u32 = fields.next()?.parse().ok()?;
         let switch: Lsn = fields.next()?.parse().ok()?;
         (timeline == ancestor).then_some(switch)
     };
-    history.lines().find_map(left_at).is_some_and(|switch| lsn <= switch)
+    history.lines().find_map(left_at)
+}
+
+/// Whether `lsn` on `ancestor` is part of the history that `history` tells.
+pub fn is_in_history(history: &str, ancestor: u32, lsn: Lsn) -> bool {
+    left_at(history, ancestor).is_some_and(|switch| lsn <= switch)
 }
 
 #[cfg(test)]
