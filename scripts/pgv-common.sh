@@ -215,11 +215,11 @@ seconds() { # DURATION
 
 # A scratch directory that goes when the script ends, and those that killed runs left.
 make_tmp() {
-  local spool
   find "$PGV_STATE_DIR/tmp" -mindepth 1 -maxdepth 1 -exec rm --recursive --force {} +
-  for spool in "$PGV_STATE_DIR/spool/in" "$PGV_STATE_DIR/spool/out/sealed"; do
-    [ ! -d "$spool" ] || find "$spool" -mindepth 1 -maxdepth 1 -mmin +60 -exec rm --recursive --force {} +
-  done
+  # Workers come and go meanwhile; what this misses goes the next time.
+  [ ! -d "$PGV_STATE_DIR/spool" ] ||
+    find "$PGV_STATE_DIR/spool" -ignore_readdir_race -mindepth 2 -mmin +60 \( -path '*/in/*' -o -path '*/sealed/*' \) \
+      -prune -exec rm --recursive --force {} + 2>/dev/null || true
   tmp=$(mktemp --directory "$PGV_STATE_DIR/tmp/run.XXXXXX")
   trap 'rm --recursive --force "$tmp"' EXIT
 }

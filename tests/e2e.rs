@@ -105,7 +105,17 @@ fn increments_over_changes_of_shape() {
 
 #[test]
 fn wal_and_points_in_time() {
-    run("wal.sh", "");
+    run("wal.sh", "15");
+}
+
+#[test]
+fn wal_and_points_in_time_of_the_oldest_major() {
+    run("wal.sh", "13");
+}
+
+#[test]
+fn wal_and_points_in_time_of_the_newest_major() {
+    run("wal.sh", "18");
 }
 
 #[test]

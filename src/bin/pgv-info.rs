@@ -118,6 +118,11 @@ enum Verb {
         #[arg(long, value_enum)]
         format: Option<WalFormat>,
     },
+    /// Print what the control file of a data directory says
+    Control {
+        #[arg(value_name = "DIR")]
+        data_directory: PathBuf,
+    },
     /// Print what the headers of WAL segments say
     Segment {
         /// The segments, or - for stdin
@@ -208,6 +213,7 @@ fn run(args: Args) -> Result<Status> {
             | Verb::Record { cluster, .. }
             | Verb::Wal { cluster, .. },
         ) => cluster.clone(),
+        Some(Verb::Control { data_directory }) => return print(&control_text(data_directory)?),
         Some(Verb::Segment { files, name, own_names, data_directory, json }) => {
             let name_of = |file: &'_ PathBuf| match own_names {
                 true => own_name(file),
@@ -383,6 +389,19 @@ fn print_wal(store: &Store, repository: &Url, sets: &[Set], format: Option<WalFo
     };
     let printed = print(&info::show_wal(&archives, format)?)?;
     Ok(if archives.iter().any(info::Archive::has_gaps) { Status::Findings } else { printed })
+}
+
+/// "key value" lines.
+fn control_text(data_directory: &Path) -> Result<String> {
+    let control = Control::read(data_directory)?;
+    Ok(format!(
+        "system_identifier {}\nstate {}\ntimeline {}\ncheckpoint {}\nsegment_bytes {}\n",
+        control.system_identifier(),
+        control.state_name(),
+        control.timeline(),
+        control.checkpoint(),
+        control.wal_segment_bytes(),
+    ))
 }
 
 /// Of a segment, and of one that is not full yet.

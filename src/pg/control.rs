@@ -85,6 +85,20 @@ impl Control {
         u32_at(&self.bytes, 16)
     }
 
+    /// In the words of pg_controldata.
+    pub fn state_name(&self) -> &'static str {
+        let names = [
+            "starting up",
+            "shut down",
+            "shut down in recovery",
+            "shutting down",
+            "in crash recovery",
+            "in archive recovery",
+            "in production",
+        ];
+        usize::try_from(self.state()).ok().and_then(|state| names.get(state)).unwrap_or(&"unknown")
+    }
+
     /// The latest checkpoint record.
     pub fn checkpoint(&self) -> Lsn {
         Lsn(u64_at(&self.bytes, CHECKPOINT))

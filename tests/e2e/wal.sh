@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# WAL archiving and its way back, on PostgreSQL 15 into a directory: what is stored, what is refused, and
+# WAL archiving and its way back, on one major into a directory: what is stored, what is refused, and
 # that no failure of pgv-wal-get ends a recovery.
 # shellcheck disable=SC2016  # $1 in bash -c '…' is for that shell
 set -euo pipefail
 shopt -s inherit_errexit
 
+major=${1:?usage: wal.sh MAJOR}
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -256,7 +257,7 @@ doctor() {
 main() {
   begin
   cp "$root"/scripts/pgv-* "$scratch/bin/"
-  source=$scratch/source bin=$(server_bin 15)
+  source=$scratch/source bin=$(server_bin "$major")
   create_cluster "$bin" "$source"
   configure
   as_postgres mkdir "$scratch/half"
@@ -277,7 +278,7 @@ CONF
   as_postgres sh -c 'cd "$1/demo/$2/backup" && rm --recursive ./*' sh "$scratch/repository" "$system"
   doctor
   stop_cluster "$bin" "$source"
-  echo "WAL: pushed, fetched, refused, and absent only where proved"
+  echo "WAL of PostgreSQL $major: pushed, fetched, refused, and absent only where proved"
 }
 
 main
