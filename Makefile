@@ -7,7 +7,7 @@ all:
 	cargo build --release --locked
 
 # Scripts by their first line, so that a new one is checked without being listed here.
-BASH_SCRIPTS = $(shell grep --recursive --files-with-matches --extended-regexp '^#!.*bash|^\# shellcheck shell=bash' scripts tests .ci)
+BASH_SCRIPTS = $(shell grep --recursive --files-with-matches --extended-regexp '^#!.*bash|^\# shellcheck shell=bash' scripts tests bench demo .ci)
 
 check: test-tools
 	cargo fmt --check

@@ -157,10 +157,11 @@ segment_bytes_of() { # NAME LSN
 # Seals a WAL file and stores it, durably, under its name in the tree of a cluster. The same content again is
 # success; other content is never overwritten.
 store_wal() { # FILE NAME SYSTEM-IDENTIFIER
-  local status=0 context=$3/wal/${2:0:8}/$2.pgv limit=${PGV_WAL_TIMEOUT:-60s} statuses url
+  local status=0 context=$3/wal/${2:0:8}/$2.pgv limit=${PGV_WAL_TIMEOUT:-60s} said statuses url
   url=$PGV_REPO/$PGV_CLUSTER/$context
-  timeout "$limit" pgv-s3 --quiet put "$url" -- \
-    pgv-crypt --quiet --encrypt --wal --level "${PGV_LEVEL:-3}" --context "$context" "$1" || status=$?
+  said=$(timeout "$limit" pgv-s3 --quiet put "$url" -- \
+    pgv-crypt --quiet --encrypt --wal --level "${PGV_LEVEL:-3}" --context "$context" "$1" 2>&1) || status=$?
+  [ "$status" -eq 6 ] || [ -z "$said" ] || echo "$said" >&2
   case $status in
     0) return ;;
     6) ;;

@@ -373,3 +373,63 @@ fn memory_does_not_grow_with_the_stream() {
     assert!(large < small + 4 * record, "{small} KiB for 200 MiB, {large} KiB for 4 GiB");
     assert!(large < 8 * record, "{large} KiB");
 }
+
+/// Pages that resemble each other, as WAL has them.
+fn wal_like(length: usize) -> Vec<u8> {
+    let page = noise(700);
+    (0..length).map(|at| if at % 97 == 0 { (at / 8192) as u8 } else { page[at % page.len()] }).collect()
+}
+
+#[test]
+fn wal_is_sealed_as_any_stream_and_not_larger() {
+    let key = Key::new("correct horse battery staple");
+    let plain = wal_like(5 << 20);
+    let seal = |more: &[&str]| {
+        let output = crypt(&[&["-e", "--iter", "1", "-k", key.path()], more].concat(), &plain, 1 << 20);
+        assert!(output.status.success(), "{}", stderr(&output));
+        output.stdout
+    };
+    let (usual, wal, at_nine) = (seal(&[]), seal(&["--wal"]), seal(&["--wal", "--level", "9"]));
+    assert_ne!(wal.len(), usual.len(), "--wal changes nothing");
+    assert_eq!(at_nine.len(), seal(&["--level", "9"]).len(), "another level means what it says");
+    for stream in [&usual, &wal] {
+        assert_eq!(stock_open(stream, &key, "1"), plain);
+        assert_eq!(crypt(&["-d", "-k", key.path()], stream, 1 << 20).stdout, plain);
+    }
+}
+
+#[test]
+fn a_batch_seals_each_file_under_its_own_context() {
+    let key = Key::new("correct horse battery staple");
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let names: Vec<String> = (0..20).map(|number| format!("0000000{number:02}")).collect();
+    let mut list = String::new();
+    for (number, name) in names.iter().enumerate() {
+        std::fs::write(from.path().join(name), noise(number * 60_000)).unwrap();
+        list += &format!("{}\n", from.path().join(name).display());
+    }
+    let directory = to.path().to_str().unwrap();
+    let options = ["-e", "--batch", "--wal", "--jobs", "3", "--iter", "1", "-k", key.path()];
+    let seal = |list: &str| {
+        crypt(&[&options[..], &["--context", "1/wal/", "-o", directory]].concat(), list.as_bytes(), 64)
+    };
+    let output = seal(&list);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let mut printed: Vec<_> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+    printed.sort_unstable();
+    assert_eq!(printed, names.iter().map(|name| format!("{directory}/{name}.pgv")).collect::<Vec<_>>());
+    for (number, name) in names.iter().enumerate() {
+        let sealed = std::fs::read(to.path().join(format!("{name}.pgv"))).unwrap();
+        let context = format!("1/wal/{name}.pgv");
+        let opened = crypt(&["-d", "-k", key.path(), "--context", &context], &sealed, 1 << 20);
+        assert_eq!(opened.stdout, noise(number * 60_000), "{name}");
+        assert_eq!(crypt(&["-d", "-k", key.path()], &sealed, 1 << 20).status.code(), Some(4));
+    }
+    // What is not there ends it, and has no name.
+    let output = seal(&format!("{}/none\n", from.path().display()));
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(!to.path().join("none.pgv").exists());
+    assert_eq!(std::fs::read_dir(to.path()).unwrap().count(), names.len(), "temporary files stay");
+    assert_eq!(seal("-\n").status.code(), Some(2));
+    assert_eq!(crypt(&["-e", "--batch", "-k", key.path()], b"", 1).status.code(), Some(2));
+}

@@ -256,3 +256,67 @@ fn a_configuration_gives_the_repository() {
     assert_eq!(status(&output), 2);
     assert!(stderr(&output).contains("15-main, 16-main"), "{}", stderr(&output));
 }
+
+#[test]
+fn windows_and_gaps_of_the_archive() {
+    let repository = Repository::new();
+    repository.add("20260101-010000F", 0x100_0100);
+    let archive = repository.0.path().join("repo/15-main").join(ID).join("wal/00000001");
+    fs::create_dir_all(&archive).unwrap();
+    let add = |name: &str| fs::write(archive.join(format!("{name}.pgv")), "x").unwrap();
+    for number in [1, 2, 3, 0x14] {
+        add(&format!("0000000100000000000000{number:02X}"));
+    }
+    add("000000010000000000000002.00000028.backup");
+    add("000000010000000000000015.partial");
+    let output = repository.info(&["wal", "15-main", "--format", "tsv"]);
+    assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
+    let fields: Vec<Vec<String>> =
+        lines(&output).iter().map(|line| line.split('\t').map(str::to_owned).collect()).collect();
+    let of = |line: &[String]| [0, 3, 7, 8, 9].map(|field| line[field].clone());
+    assert_eq!(
+        of(&fields[0]),
+        ["window", "1", "000000010000000000000001", "000000010000000000000003", "3"].map(str::to_owned)
+    );
+    assert_eq!(
+        of(&fields[1]),
+        ["gap", "1", "000000010000000000000004", "000000010000000000000013", "16"].map(str::to_owned)
+    );
+    assert_eq!(fields.len(), 2);
+    fs::remove_file(archive.join("000000010000000000000014.pgv")).unwrap();
+    let output = repository.info(&["wal", "15-main", "--format", "json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let line: serde_json::Value = serde_json::from_str(&lines(&output)[0]).unwrap();
+    assert_eq!(line["format"], "pgv-wal/1");
+    assert_eq!(line["label"], "20260101-010000F");
+    assert_eq!(line["from"], "2026-01-01T01:00:59Z");
+    assert!(
+        String::from_utf8_lossy(&repository.info(&["wal", "15-main", "--format", "table"]).stdout)
+            .contains("timeline 1  from")
+    );
+}
+
+#[test]
+fn control_files_are_told_or_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("global")).unwrap();
+    let path = directory.path().join("global/pg_control");
+    let mut bytes = vec![0u8; 8192];
+    bytes[..8].copy_from_slice(&7_711_175_703_245_852_542_u64.to_le_bytes());
+    bytes[8..12].copy_from_slice(&1300u32.to_le_bytes());
+    bytes[16] = 6;
+    bytes[48] = 3;
+    bytes[228..232].copy_from_slice(&(16u32 << 20).to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..288]);
+    bytes[288..292].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&path, &bytes).unwrap();
+    let control = || info(&["control", directory.path().to_str().unwrap()], &[]);
+    let text = String::from_utf8(control().stdout).unwrap();
+    for line in [format!("system_identifier {ID}"), "state in production".to_owned(), "timeline 3".to_owned()]
+    {
+        assert!(text.lines().any(|own| own == line), "no \"{line}\" in {text}");
+    }
+    bytes[48] = 4;
+    fs::write(&path, &bytes).unwrap();
+    assert_eq!(control().status.code(), Some(5));
+}

@@ -226,3 +226,36 @@ fn other_tools_read_whole_objects_of_a_stated_size() {
     let absent = Url::parse(&repository.url("y")).unwrap();
     assert_eq!(store.read(&absent, 5).unwrap_err().kind, Kind::NotFound);
 }
+
+#[test]
+fn a_batch_stores_files_under_their_names() {
+    let repository = Repository::new();
+    let from = tempfile::tempdir().unwrap();
+    let mut list = String::new();
+    for number in 0..30 {
+        let path = from.path().join(format!("f{number:02}"));
+        std::fs::write(&path, vec![number; 1000 * usize::from(number)]).unwrap();
+        list += &format!("{}\n", path.display());
+    }
+    let url = repository.url("wal/");
+    let urls: Vec<_> = (0..30).map(|number| repository.url(&format!("wal/f{number:02}"))).collect();
+    let put = |list: &str| s3(&["put", "--batch", "--jobs", "5", &url], list.as_bytes());
+    let sorted = |output: &Output| {
+        let mut lines = lines(output);
+        lines.sort_unstable();
+        lines
+    };
+    // One is there already: all others are stored, and the status says so.
+    assert_eq!(code(&s3(&["put", &urls[7]], b"other")), 0);
+    let output = put(&list);
+    assert_eq!(code(&output), 6);
+    assert_eq!(sorted(&output), [&urls[..7], &urls[8..]].concat());
+    assert_eq!(s3(&["get", &urls[7]], b"").stdout, b"other");
+    assert_eq!(s3(&["get", &urls[29]], b"").stdout, vec![29; 29_000]);
+    // What cannot be read ends it; what is printed is stored.
+    assert_eq!(code(&put(&format!("{}/none\n", from.path().display()))), 1);
+    assert_eq!(code(&put("")), 0);
+    assert_eq!(code(&put("/\n")), 2);
+    assert_eq!(code(&s3(&["put", "--batch", &repository.url("x")], b"")), 2);
+    assert_eq!(repository.files(), 30);
+}

@@ -200,7 +200,8 @@ read_ahead() {
   as_postgres mkdir "$scratch/other"
   as_postgres env PGV_REPO="file://$scratch/other" PGV_WAL_TIMEOUT=1s PGV_PGDATA="$directory" pgv-backup demo 2>"$scratch/err" || [ $? -eq 7 ] || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
   grep --quiet 'is not decided' "$scratch/err" || fail "nobody reminds of the decision: $(cat "$scratch/err")"
-  [ ! -e "$scratch/state/spool/in/1-1" ] && [ ! -e "$scratch/state/spool/out/sealed/some.pgv" ] || fail "what a killed worker left stays"
+  [ ! -e "$scratch/state/spool/in/1-1" ] || fail "what a killed worker fetched stays"
+  [ ! -e "$scratch/state/spool/out/sealed/some.pgv" ] || fail "what a killed worker sealed stays"
   stop_cluster "$bin" "$directory"
 }
 
