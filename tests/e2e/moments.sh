@@ -50,6 +50,7 @@ wait_until_archived() {
 
 # Each client counts its own transactions, and pgbench logs when each was acknowledged.
 load() {
+  local try
   cat >"$scratch/script.sql" <<'SQL'
 \set n :n + 1
 insert into events (client, n) values (:client_id, :n);
@@ -64,6 +65,11 @@ SQL
   sql "select pg_switch_wal()" >/dev/null
   sql "select pg_create_restore_point('halfway')" >"$scratch/halfway"
   sleep 3
+  # However slow the machine is: at least one segment has been refused.
+  for try in $(seq 300); do
+    [ "$(sql 'select failed_count > 0 from pg_stat_archiver')" != t ] || break
+    sleep 0.1
+  done
   mv "$scratch/unmounted" "$scratch/repository"
   sql "select pg_switch_wal()" >/dev/null
   wait "$pgbench" || fail "pgbench: $(cat "$scratch/pgbench.out")"

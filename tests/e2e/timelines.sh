@@ -157,6 +157,15 @@ settings_only() {
   [ "$status" -eq 2 ] || fail "--settings-only of no backup exits with $status"
 }
 
+# In the place of the original, and backed up at once: the started server does not keep the cluster's lock.
+in_place() {
+  as_postgres pgv-restore demo "$scratch/second" --config "$scratch/etc/second.conf" --replace --archive keep --start 2>"$scratch/err" ||
+    fail "restoring in place exits with $?: $(cat "$scratch/err")"
+  export PGPORT=5432
+  backup second in_place
+  stop_cluster "$bin" "$scratch/second"
+}
+
 # A segment is lost: what is beyond it is refused, what is before it is not.
 gap() {
   local status=0 lost tree=$scratch/repository/demo/$system/wal
@@ -189,6 +198,7 @@ main() {
   restore_of_a_restore
   settings_only
   gap
+  in_place
   echo "timelines: followed, left, come back to, and refused where WAL is missing"
 }
 
