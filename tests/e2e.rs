@@ -124,6 +124,11 @@ fn every_moment() {
 }
 
 #[test]
+fn verification_and_drill() {
+    run("trust.sh", "");
+}
+
+#[test]
 fn timelines_and_failover() {
     run("timelines.sh", "");
 }

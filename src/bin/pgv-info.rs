@@ -1,7 +1,7 @@
 //! `pgv-info`: what a repository holds, what to restore, what may go.
 
 use clap::{Parser, Subcommand, ValueEnum};
-use pgv::catalog::{BackupType, Label, layout};
+use pgv::catalog::{BackupType, Label, VerdictKind, layout};
 use pgv::cli::{self, Arguments, Common, StoreOptions, config};
 use pgv::error::{Error, IoContext, Result, Status};
 use pgv::info::{self, Choice, Query, RecordInput, Rules, Set, State};
@@ -118,6 +118,21 @@ enum Verb {
         #[arg(long, value_enum)]
         format: Option<WalFormat>,
     },
+    /// Print the verdict of a verification or a drill, to be stored beside the backup
+    Verdict {
+        #[arg(long, value_enum)]
+        kind: CheckKind,
+        /// RFC 3339, UTC
+        #[arg(long, value_name = "TIME")]
+        started_at: String,
+        #[arg(long, value_name = "N")]
+        seconds: u64,
+        #[arg(long, value_name = "N")]
+        bytes: u64,
+        /// What was wrong; without any all is well
+        #[arg(long, value_name = "TEXT")]
+        finding: Vec<String>,
+    },
     /// Print what the control file of a data directory says
     Control {
         #[arg(value_name = "DIR")]
@@ -188,6 +203,12 @@ enum Format {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum CheckKind {
+    Verify,
+    Drill,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum WalFormat {
     Table,
     Tsv,
@@ -213,6 +234,10 @@ fn run(args: Args) -> Result<Status> {
             | Verb::Record { cluster, .. }
             | Verb::Wal { cluster, .. },
         ) => cluster.clone(),
+        Some(Verb::Verdict { kind, started_at, seconds, bytes, finding }) => {
+            let line = info::verdict((*kind).into(), started_at.clone(), *seconds, *bytes, finding)?;
+            return print(&(line + "\n"));
+        }
         Some(Verb::Control { data_directory }) => return print(&control_text(data_directory)?),
         Some(Verb::Segment { files, name, own_names, data_directory, json }) => {
             let name_of = |file: &'_ PathBuf| match own_names {
@@ -332,15 +357,15 @@ fn print_choice(
 
 fn print_prune(sets: &[Set], given: Rules) -> Result<Status> {
     let rules = if given == Rules::default() { rules_of_environment()? } else { given };
-    let verdicts = info::prune(sets, &rules, OffsetDateTime::now_utc())?;
+    let fates = info::prune(sets, &rules, OffsetDateTime::now_utc())?;
     let terminal = std::io::stdout().is_terminal();
-    let line = |verdict: &info::Verdict<'_>| match (verdict.reasons.is_empty(), terminal) {
-        (true, false) => format!("{}\n", verdict.set.label),
-        (true, true) => format!("{}  may go\n", verdict.set.label),
-        (false, true) => format!("{}  stays: {}\n", verdict.set.label, verdict.reasons.join(", ")),
+    let line = |fate: &info::Fate<'_>| match (fate.reasons.is_empty(), terminal) {
+        (true, false) => format!("{}\n", fate.set.label),
+        (true, true) => format!("{}  may go\n", fate.set.label),
+        (false, true) => format!("{}  stays: {}\n", fate.set.label, fate.reasons.join(", ")),
         (false, false) => String::new(),
     };
-    print(&verdicts.iter().map(line).collect::<String>())
+    print(&fates.iter().map(line).collect::<String>())
 }
 
 /// The option is the variable's name in lower case.
@@ -394,8 +419,9 @@ fn print_wal(store: &Store, repository: &Url, sets: &[Set], format: Option<WalFo
 /// "key value" lines.
 fn control_text(data_directory: &Path) -> Result<String> {
     let control = Control::read(data_directory)?;
+    let settings = control.needed_settings().map(|(name, value)| format!("{name} {value}\n")).concat();
     Ok(format!(
-        "system_identifier {}\nstate {}\ntimeline {}\ncheckpoint {}\nsegment_bytes {}\n",
+        "system_identifier {}\nstate {}\ntimeline {}\ncheckpoint {}\nsegment_bytes {}\n{settings}",
         control.system_identifier(),
         control.state_name(),
         control.timeline(),
@@ -471,6 +497,15 @@ fn pair(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("it needs a name, = and a value".to_owned()),
+    }
+}
+
+impl From<CheckKind> for VerdictKind {
+    fn from(kind: CheckKind) -> Self {
+        match kind {
+            CheckKind::Verify => VerdictKind::Verify,
+            CheckKind::Drill => VerdictKind::Drill,
+        }
     }
 }
 

@@ -5,12 +5,14 @@ mod label;
 pub mod layout;
 mod record;
 mod stream;
+mod verdict;
 
 pub use label::{BackupType, Label};
 pub use record::{
     BackupFacts, Blocks, FACTS_FORMAT, Facts, Files, Findings, ObjectEntry, RECORD_FORMAT, Record, Tablespace,
 };
 pub use stream::{Mode, STREAM_FORMAT, StreamIdentity, StreamTablespace, UNSTACK_PATH};
+pub use verdict::{VERDICT_FORMAT, Verdict, VerdictKind, verdict_kind};
 
 /// Serialises what JSON readers would round: 64-bit identifiers travel as decimal strings.
 pub mod decimal_string {

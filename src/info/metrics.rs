@@ -1,7 +1,7 @@
 //! The same facts in Prometheus' text format, for the textfile collector of node_exporter.
 
-use crate::catalog::BackupType;
-use crate::info::choose::stopped_at;
+use crate::catalog::{BackupType, Verdict, VerdictKind};
+use crate::info::choose::{stopped_at, time_of};
 use crate::info::show::took;
 use crate::info::{Set, State};
 use std::fmt::Write;
@@ -26,6 +26,7 @@ pub fn metrics(sets: &[Set], cluster: Option<&str>) -> String {
     let mut text = String::new();
     of_groups(&mut text, &groups);
     of_newest(&mut text, &groups);
+    of_verdicts(&mut text, &groups);
     text
 }
 
@@ -89,6 +90,32 @@ fn of_newest(text: &mut String, groups: &[Group<'_>]) {
                 let is_one = |set: &&Set| set.record().is_some() && set.label.backup_type() == kind;
                 if let Some(value) = group.sets.iter().rev().find(is_one).and_then(value) {
                     sample(text, name, &with_type(group, kind), value);
+                }
+            }
+        }
+    }
+}
+
+/// Of the newest verdict of each kind on any backup.
+fn of_verdicts(text: &mut String, groups: &[Group<'_>]) {
+    type Value = fn(&Verdict) -> Option<u64>;
+    let families: [(&str, &str, Value); 3] = [
+        (
+            "pgv_last_check_timestamp_seconds",
+            "When a backup was last verified, or restored as a drill.",
+            |v| u64::try_from(time_of(&v.started_at)?.unix_timestamp()).ok(),
+        ),
+        ("pgv_last_check_ok", "Whether that found nothing wrong.", |v| Some(u64::from(v.ok))),
+        ("pgv_last_check_duration_seconds", "How long that took.", |v| Some(v.seconds)),
+    ];
+    for (name, help, value) in families {
+        family(text, name, help);
+        for group in groups {
+            for kind in [VerdictKind::Verify, VerdictKind::Drill] {
+                let verdicts = group.sets.iter().flat_map(|set| &set.verdicts);
+                let newest = verdicts.filter(|v| v.kind == kind).max_by_key(|v| &v.started_at);
+                if let Some(value) = newest.and_then(value) {
+                    sample(text, name, &format!("{},kind=\"{}\"", group.labels, kind.name()), value);
                 }
             }
         }

@@ -8,13 +8,15 @@ mod record;
 mod segment;
 mod sets;
 mod show;
+mod verdict;
 mod wal;
 
 pub use choose::{Choice, choose, require};
 pub use metrics::metrics;
-pub use prune::{Rules, Verdict, prune};
+pub use prune::{Fate, Rules, prune};
 pub use record::{RecordInput, record};
 pub use segment::{Expected, check_segment, segment};
 pub use sets::{Query, Set, State, collect};
 pub use show::{Format, show, too_old};
+pub use verdict::verdict;
 pub use wal::{Archive, archives, show_wal};

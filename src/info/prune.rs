@@ -32,43 +32,43 @@ pub struct Rules {
 }
 
 /// What is to become of one complete backup.
-pub struct Verdict<'a> {
+pub struct Fate<'a> {
     pub set: &'a Set,
     /// Why it stays; empty: it may go.
     pub reasons: Vec<String>,
 }
 
 /// Verdicts on all complete backups, oldest first.
-pub fn prune<'a>(sets: &'a [Set], rules: &Rules, now: OffsetDateTime) -> Result<Vec<Verdict<'a>>> {
+pub fn prune<'a>(sets: &'a [Set], rules: &Rules, now: OffsetDateTime) -> Result<Vec<Fate<'a>>> {
     one_cluster(sets)?;
     rules.check()?;
     let complete = sets.iter().filter(|set| set.record().is_some());
-    let mut verdicts: Vec<_> = complete.map(|set| Verdict { set, reasons: Vec::new() }).collect();
-    if let Some(newest) = verdicts.last_mut() {
+    let mut fates: Vec<_> = complete.map(|set| Fate { set, reasons: Vec::new() }).collect();
+    if let Some(newest) = fates.last_mut() {
         newest.reasons.push("newest".to_owned());
     }
     if let Some(count) = rules.full {
-        keep_fulls(&mut verdicts, count, rules.diff.is_some());
+        keep_fulls(&mut fates, count, rules.diff.is_some());
     }
     if let Some(count) = rules.diff {
-        keep_differentials(&mut verdicts, count);
+        keep_differentials(&mut fates, count);
     }
     if let Some(count) = rules.last {
-        verdicts.iter_mut().rev().take(count).for_each(|verdict| verdict.reasons.push("last".to_owned()));
+        fates.iter_mut().rev().take(count).for_each(|fate| fate.reasons.push("last".to_owned()));
     }
     for (count, name, period) in rules.periods() {
-        keep_periods(&mut verdicts, count, name, period);
+        keep_periods(&mut fates, count, name, period);
     }
     if let Some(within) = rules.within {
         let young =
             |set: &Set| stopped_at(set).is_none_or(|stopped| now - stopped < within.saturating_add(GRACE));
-        verdicts
+        fates
             .iter_mut()
-            .filter(|verdict| young(verdict.set))
-            .for_each(|verdict| verdict.reasons.push("within".to_owned()));
+            .filter(|fate| young(fate.set))
+            .for_each(|fate| fate.reasons.push("within".to_owned()));
     }
-    keep_parents(&mut verdicts);
-    Ok(verdicts)
+    keep_parents(&mut fates);
+    Ok(fates)
 }
 
 /// Tells apart the hours, days, … of UTC.
@@ -107,66 +107,66 @@ impl Rules {
     }
 }
 
-fn keep_fulls(verdicts: &mut [Verdict<'_>], count: usize, alone: bool) {
-    let fulls = verdicts.iter().rev().filter(|verdict| verdict.set.label.backup_type() == BackupType::Full);
-    let kept: BTreeSet<String> = fulls.take(count).map(|verdict| verdict.set.label.to_string()).collect();
-    for verdict in verdicts {
-        let name = if alone { verdict.set.label.as_str() } else { verdict.set.label.full_part() };
+fn keep_fulls(fates: &mut [Fate<'_>], count: usize, alone: bool) {
+    let fulls = fates.iter().rev().filter(|fate| fate.set.label.backup_type() == BackupType::Full);
+    let kept: BTreeSet<String> = fulls.take(count).map(|fate| fate.set.label.to_string()).collect();
+    for fate in fates {
+        let name = if alone { fate.set.label.as_str() } else { fate.set.label.full_part() };
         if kept.contains(name) {
-            verdict.reasons.push("full".to_owned());
+            fate.reasons.push("full".to_owned());
         }
     }
 }
 
 /// Oldest first, so that a parent's head is known before its children ask for it.
-fn keep_differentials(verdicts: &mut [Verdict<'_>], count: usize) {
+fn keep_differentials(fates: &mut [Fate<'_>], count: usize) {
     let mut heads: BTreeMap<String, String> = BTreeMap::new();
-    let labels = verdicts.iter().rev().map(|verdict| &verdict.set.label);
+    let labels = fates.iter().rev().map(|fate| &fate.set.label);
     let newest: BTreeSet<String> = labels
         .filter(|label| label.backup_type() != BackupType::Incr)
         .take(count)
         .map(ToString::to_string)
         .collect();
-    for verdict in verdicts {
-        let label = &verdict.set.label;
-        let parent = verdict.set.record().and_then(|record| record.backup.parent.as_ref());
+    for fate in fates {
+        let label = &fate.set.label;
+        let parent = fate.set.record().and_then(|record| record.backup.parent.as_ref());
         let head = match label.backup_type() {
             BackupType::Incr => parent.and_then(|parent| heads.get(parent.as_str())).cloned(),
             _ => Some(label.to_string()),
         };
         let head = head.unwrap_or_else(|| label.full_part().to_owned());
         if newest.contains(&head) {
-            verdict.reasons.push("diff".to_owned());
+            fate.reasons.push("diff".to_owned());
         }
         heads.insert(label.to_string(), head);
     }
 }
 
-fn keep_periods(verdicts: &mut [Verdict<'_>], count: usize, name: &str, period: Period) {
+fn keep_periods(fates: &mut [Fate<'_>], count: usize, name: &str, period: Period) {
     let mut seen = Vec::new();
-    for verdict in verdicts.iter_mut().rev() {
-        let Some(stopped) = stopped_at(verdict.set) else {
-            verdict.reasons.push("unknown time".to_owned());
+    for fate in fates.iter_mut().rev() {
+        let Some(stopped) = stopped_at(fate.set) else {
+            fate.reasons.push("unknown time".to_owned());
             continue;
         };
         let this = period(stopped.to_offset(time::UtcOffset::UTC));
         if seen.last() != Some(&this) && seen.len() < count {
             seen.push(this);
-            verdict.reasons.push(name.to_owned());
+            fate.reasons.push(name.to_owned());
         }
     }
 }
 
 /// Newest first, so that a parent is reached after all its children.
-fn keep_parents(verdicts: &mut [Verdict<'_>]) {
+fn keep_parents(fates: &mut [Fate<'_>]) {
     let index: BTreeMap<String, usize> =
-        verdicts.iter().enumerate().map(|(at, verdict)| (verdict.set.label.to_string(), at)).collect();
-    for at in (0..verdicts.len()).rev() {
-        let parent = verdicts[at].set.record().and_then(|record| record.backup.parent.clone());
+        fates.iter().enumerate().map(|(at, fate)| (fate.set.label.to_string(), at)).collect();
+    for at in (0..fates.len()).rev() {
+        let parent = fates[at].set.record().and_then(|record| record.backup.parent.clone());
         let found = parent.and_then(|parent| index.get(parent.as_str()).copied());
-        if let Some(parent) = found.filter(|_| !verdicts[at].reasons.is_empty()) {
-            let reason = format!("parent of {}", verdicts[at].set.label);
-            verdicts[parent].reasons.push(reason);
+        if let Some(parent) = found.filter(|_| !fates[at].reasons.is_empty()) {
+            let reason = format!("parent of {}", fates[at].set.label);
+            fates[parent].reasons.push(reason);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The backup sets of a repository. A backup exists iff its record does and the listing shows every
 //! object that the record names, with its size; everything else is an incomplete set.
 
-use crate::catalog::{Label, Record, layout};
+use crate::catalog::{Label, Record, VERDICT_FORMAT, Verdict, VerdictKind, layout, verdict_kind};
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::info::choose::time_of;
 use crate::store::{Store, Url};
@@ -32,6 +32,8 @@ pub struct Set {
     /// Bytes of everything in it.
     pub stored_bytes: u64,
     pub state: State,
+    /// The newest of each kind.
+    pub verdicts: Vec<Verdict>,
 }
 
 pub enum State {
@@ -130,6 +132,7 @@ fn collect_one(
             label: label.clone(),
             stored_bytes: objects.values().sum(),
             state: state(store, &url, label, system_identifier, objects)?,
+            verdicts: verdicts(store, &url, objects)?,
             url: url.to_string(),
         })
     };
@@ -187,6 +190,36 @@ fn state(
             },
         },
     })
+}
+
+/// One that cannot be read is no good verdict.
+fn verdicts(store: &Store, url: &Url, objects: &Objects) -> Result<Vec<Verdict>> {
+    // Names come in the order of time.
+    let newest: BTreeMap<VerdictKind, &String> =
+        objects.keys().filter_map(|name| Some((verdict_kind(name)?, name))).collect();
+    let read = |(kind, name): (VerdictKind, &String)| {
+        let parsed = store.read(&url.join(name), RECORD_LIMIT).and_then(|json| Verdict::parse(&json));
+        match parsed {
+            Err(error) if matches!(error.kind, Kind::Failed | Kind::Damaged | Kind::NotFound) => {
+                Ok(unreadable(kind, &error))
+            }
+            parsed => parsed,
+        }
+    };
+    newest.into_iter().map(read).collect()
+}
+
+fn unreadable(kind: VerdictKind, error: &Error) -> Verdict {
+    let why = format!("the verdict cannot be read: {}", one_line(error.message()));
+    Verdict {
+        format: VERDICT_FORMAT.to_owned(),
+        kind,
+        started_at: String::new(),
+        seconds: 0,
+        bytes: 0,
+        ok: false,
+        findings: vec![why],
+    }
 }
 
 /// Why this record cannot be the one of this set.

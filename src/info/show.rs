@@ -1,6 +1,6 @@
 //! The same backups for people (a table) and for programs (labels, URLs, tab-separated values, JSON).
 
-use crate::catalog::BackupFacts;
+use crate::catalog::{BackupFacts, Verdict};
 use crate::error::{Error, Result};
 use crate::info::choose::{stopped_at, time_of};
 use crate::info::sets::one_line;
@@ -104,12 +104,12 @@ fn json(set: &Set) -> Result<String> {
     let value = serde_json::json!({
         "format": "pgv-info/1", "cluster": set.cluster, "system_identifier": set.system_identifier.to_string(),
         "label": set.label, "url": set.url, "state": state, "reason": reason, "stored_bytes": set.stored_bytes,
-        "record": set.record(),
+        "record": set.record(), "verdicts": set.verdicts,
     });
     serde_json::to_string(&value).map_err(|e| Error::failed(format!("encode {}: {e}", set.label)))
 }
 
-const HEADER: [&str; 10] = [
+const HEADER: [&str; 11] = [
     "BACKUP",
     "TYPE",
     "COMPLETE AT (UTC)",
@@ -119,6 +119,7 @@ const HEADER: [&str; 10] = [
     "RATIO",
     "VERSION",
     "FINDINGS",
+    "CHECKED",
     "WAL",
 ];
 
@@ -172,6 +173,7 @@ fn row(set: &Set) -> Vec<String> {
         format!("{:.1}", backup.database_bytes as f64 / set.stored_bytes.max(1) as f64),
         backup.pg_version.clone(),
         findings(backup),
+        checked(&set.verdicts),
         wal(backup),
     ];
     cells.map(|cell| one_line(&cell)).to_vec()
@@ -188,6 +190,18 @@ fn findings(backup: &BackupFacts) -> String {
         (0, links) => format!("{links} links left out"),
         (pages, 0) => format!("{pages} bad pages"),
         (pages, links) => format!("{pages} bad pages, {links} links left out"),
+    }
+}
+
+/// "verify 2026-11-23, drill BAD 2026-11-24".
+fn checked(verdicts: &[Verdict]) -> String {
+    let one = |verdict: &Verdict| {
+        let day = verdict.started_at.get(..10).unwrap_or_default();
+        format!("{}{} {day}", verdict.kind.name(), if verdict.ok { "" } else { " BAD" })
+    };
+    match verdicts {
+        [] => "never".to_owned(),
+        verdicts => verdicts.iter().map(one).collect::<Vec<_>>().join(", "),
     }
 }
 

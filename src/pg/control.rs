@@ -113,6 +113,18 @@ impl Control {
         u32_at(&self.bytes, 48)
     }
 
+    /// The settings that recovery needs at least as high as they were (CheckRequiredParameterValues in
+    /// xlogrecovery.c), by name.
+    pub fn needed_settings(&self) -> [(&'static str, u32); 5] {
+        [
+            ("max_connections", u32_at(&self.bytes, 180)),
+            ("max_worker_processes", u32_at(&self.bytes, 184)),
+            ("max_wal_senders", u32_at(&self.bytes, 188)),
+            ("max_prepared_transactions", u32_at(&self.bytes, 192)),
+            ("max_locks_per_transaction", u32_at(&self.bytes, 196)),
+        ]
+    }
+
     /// Bytes, BLCKSZ.
     pub fn page_size(&self) -> u32 {
         u32_at(&self.bytes, 216)

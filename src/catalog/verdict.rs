@@ -1,0 +1,71 @@
+//! `check/UTC-verify.json` and `check/UTC-drill.json` of a backup: what was found when it was looked at.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+pub const VERDICT_FORMAT: &str = "pgv-verdict/1";
+/// Of a backup's directory, where its verdicts lie.
+pub const VERDICT_DIRECTORY: &str = "check/";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerdictKind {
+    /// All of it was opened and compared with its manifest.
+    Verify,
+    /// It was restored, started and looked at.
+    Drill,
+}
+
+impl VerdictKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            VerdictKind::Verify => "verify",
+            VerdictKind::Drill => "drill",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    pub format: String,
+    pub kind: VerdictKind,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    pub seconds: u64,
+    /// Of the backup and its chain that were read.
+    pub bytes: u64,
+    pub ok: bool,
+    /// What was wrong, or could not be looked at.
+    pub findings: Vec<String>,
+}
+
+impl Verdict {
+    pub fn parse(json: &[u8]) -> Result<Self> {
+        let verdict: Verdict =
+            serde_json::from_slice(json).map_err(|e| Error::damaged(format!("verdict: {e}")))?;
+        match verdict.format == VERDICT_FORMAT {
+            true => Ok(verdict),
+            false => Err(Error::damaged("a verdict of an unknown format")),
+        }
+    }
+}
+
+/// The kind of a verdict by its object's name below the backup; what comes later sorts later.
+pub fn verdict_kind(name: &str) -> Option<VerdictKind> {
+    let name = name.strip_prefix(VERDICT_DIRECTORY)?.strip_suffix(".json")?;
+    let (_, kind) = name.rsplit_once('-')?;
+    [VerdictKind::Verify, VerdictKind::Drill].into_iter().find(|known| known.name() == kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_kinds() {
+        assert_eq!(verdict_kind("check/20261123-010000-verify.json"), Some(VerdictKind::Verify));
+        assert_eq!(verdict_kind("check/20261123-010000-drill.json"), Some(VerdictKind::Drill));
+        assert_eq!(verdict_kind("check/20261123-010000-other.json"), None);
+        assert_eq!(verdict_kind("data.pgv"), None);
+    }
+}

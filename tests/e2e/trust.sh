@@ -1,0 +1,212 @@
+#!/usr/bin/env bash
+# Trust, but verify: pgv-verify finds every kind of damage that a disk, an operator or an attacker can do to a
+# repository, and nothing where there is none; pgv-drill restores, starts and looks, and touches nothing of the original.
+# shellcheck disable=SC2016  # $1 in bash -c '…' is for that shell
+set -euo pipefail
+shopt -s inherit_errexit
+
+# shellcheck source=tests/e2e/lib.sh
+source "$(dirname "$0")/lib.sh"
+root=$(cd "$(dirname "$0")/../.." && pwd)
+
+configure() {
+  as_postgres mkdir "$scratch/etc" "$scratch/repository"
+  as_postgres tee "$scratch/etc/demo.conf" >/dev/null <<CONF
+PGV_REPO=file://$scratch/repository
+PGV_KEY_FILE=$PGV_KEY_FILE
+PGV_STATE_DIR=$scratch/state
+PGV_PGDATA=$source
+PGHOST="$scratch"
+CONF
+  as_postgres chmod 0600 "$scratch/etc/demo.conf"
+  as_postgres sh -c 'umask 077; sed "s|^PGV_REPO=.*|PGV_REPO=file://$1/copy|" "$1/etc/demo.conf" >"$1/copy.conf"' sh "$scratch"
+  unset PGV_KEY_FILE
+  export PGV_CONFIG_DIR=$scratch/etc PGV_TEST_PG_BIN=$bin
+}
+
+expect() { # STATUS LINE COMMAND…
+  local wanted=$1 line=$2 status=0
+  shift 2
+  as_postgres "$@" >"$scratch/out" 2>"$scratch/err" || status=$?
+  [ "$status" -eq "$wanted" ] || fail "$* exits with $status: $(cat "$scratch/out" "$scratch/err")"
+  [ -z "$line" ] || grep --quiet --extended-regexp -- "$line" "$scratch/out" "$scratch/err" || fail "no \"$line\" from $*: $(cat "$scratch/out" "$scratch/err")"
+}
+
+verdicts() { # KIND: the newest backup's, as pgv-info tells it
+  as_postgres pgv-info demo --format json | tail --lines=1 | grep --only-matching "{[^{}]*\"kind\":\"$1\"[^{}]*}"
+}
+
+all_is_good() {
+  local before
+  before=$(find "$scratch/repository" -type f | wc --lines)
+  expect 0 "^ok   $full: every file is what its manifest says" pgv-verify demo
+  [ "$(grep --count '^ok   20' "$scratch/out")" -eq 2 ] || fail "not both backups: $(cat "$scratch/out")"
+  grep --quiet '^ok   [0-9]* WAL files of ' "$scratch/out" || fail "no WAL: $(cat "$scratch/out")"
+  grep --quiet '^ok   timeline 1: every moment from ' "$scratch/out" || fail "no window: $(cat "$scratch/out")"
+  [ "$(find "$scratch/repository" -type f | wc --lines)" -eq $((before + 2)) ] || fail "not a verdict for each backup"
+  [[ $(verdicts verify) == *'"ok":true'* ]] || fail "the verdict: $(verdicts verify)"
+  as_postgres pgv-info demo --format table | grep --quiet 'verify 20' || fail "the table has no verdict"
+  as_postgres pgv-info demo --metrics | grep --quiet '^pgv_last_check_ok{.*kind="verify"} 1$' || fail "no metric"
+  expect 0 '' pgv-verify demo --sample 1 --no-verdict
+  [ "$(grep --count '^ok   20' "$scratch/out")" -eq 1 ] || fail "a sample is not one backup: $(cat "$scratch/out")"
+  expect 0 '' pgv-verify demo --label "$incr" --no-verdict --quiet
+  [ ! -s "$scratch/out" ] || fail "--quiet prints what is good"
+  expect 2 '' pgv-verify demo --sample 0
+  expect 2 '' pgv-verify demo --wal --no-wal
+}
+
+flip() { # FILE
+  printf x | dd of="$1" bs=1 seek=$(($(stat --format=%s "$1") / 2)) conv=notrunc status=none
+}
+
+# Each damage alone; and with it gone all is good again.
+damage() { # LINE COMMAND…
+  local line=$1
+  shift
+  cp --archive "$scratch/repository" "$scratch/good"
+  "$@"
+  expect 7 "^BAD  .*$line" pgv-verify demo
+  rm --recursive "$scratch/repository"
+  mv "$scratch/good" "$scratch/repository"
+}
+
+# Sealed with our key and under that name, by somebody who has it: another segment.
+swap_content() {
+  as_postgres bash -c 'cd "$1" && pgv-crypt -k "$2" --decrypt --context "$3/wal/00000001/$4.pgv" "$4.pgv" >"$6/plain" && rm "$5.pgv" &&
+    pgv-crypt -k "$2" --encrypt --context "$3/wal/00000001/$5.pgv" -o "$5.pgv" "$6/plain"' \
+    bash "$tree/wal/00000001" "$scratch/key" "$system" "$first" "$second" "$scratch"
+}
+
+every_damage() {
+  damage "$full: data.pgv" flip "$tree/backup/$full/data.pgv"
+  damage "$incr: manifest.pgv" flip "$tree/backup/$incr/manifest.pgv"
+  damage "$incr: $full, on which it builds, is not there" rm "$tree/backup/$full/record.json"
+  damage "$full: its record cannot be used" sh -c 'echo nonsense >"$1"' sh "$tree/backup/$full/record.json"
+}
+
+wal_damage() {
+  damage "$second: " flip "$tree/wal/00000001/$second.pgv"
+  damage "$second: " cp "$tree/wal/00000001/$first.pgv" "$tree/wal/00000001/$second.pgv"
+  damage "$second: .*it is not segment $second" swap_content
+  damage "WAL is missing, $second to $second" rm "$tree/wal/00000001/$second.pgv"
+  as_postgres sh -c 'umask 077; pgv-crypt --generate-key >"$1/other-key"' sh "$scratch"
+  expect 4 'nothing opens' env PGV_KEY_FILE="$scratch/other-key" pgv-verify demo --no-verdict
+  expect 3 'no backups' pgv-verify nothing --config "$scratch/etc/demo.conf"
+}
+
+# What is left in a listing of a copy's files beside those of the original.
+missing_in() { # COPY
+  (cd "$scratch/repository" && find demo -type f | sort) | comm -23 - <(cd "$1" && find demo -type f | sort)
+}
+
+copies() {
+  local try status copy=$scratch/copy
+  as_postgres mkdir "$copy" "$scratch/one" "$scratch/from-copy.spaces"
+  # Killed again and again; what is listed meanwhile is whole.
+  for try in 1 2 3 4 5 6; do
+    as_postgres timeout --signal=KILL "0.$((try * 2))" pgv-copy "file://$scratch/repository" "file://$copy" --quiet >/dev/null 2>&1 || true
+    status=0
+    as_postgres pgv-verify demo --config "$scratch/copy.conf" --no-verdict --no-wal >"$scratch/out" 2>&1 || status=$?
+    [ "$status" -eq 0 ] || [ "$status" -eq 3 ] || fail "a copy that was killed is not whole: $(cat "$scratch/out")"
+  done
+  expect 0 'objects copied' pgv-copy "file://$scratch/repository" "file://$copy"
+  [ -z "$(missing_in "$copy")" ] || fail "not copied: $(missing_in "$copy")"
+  (cd "$scratch/repository" && find . -type f -exec cmp {} "$copy/{}" \;) >"$scratch/differs" 2>&1
+  [ ! -s "$scratch/differs" ] || fail "the copy differs: $(cat "$scratch/differs")"
+  expect 0 '^ok   [0-9]* WAL files' pgv-verify demo --config "$scratch/copy.conf" --no-verdict
+  expect 0 ' 0 objects copied' pgv-copy "file://$scratch/repository" "file://$copy"
+  # What is there with another content is not overwritten.
+  as_postgres sh -c 'rm "$1/record.json"; echo >>"$1/data.pgv"' sh "$copy/demo/$system/backup/$incr"
+  expect 6 'nothing was overwritten' pgv-copy "file://$scratch/repository" "file://$copy"
+  # One backup is enough to restore it.
+  expect 0 '' pgv-copy "file://$scratch/repository" "file://$scratch/one" --cluster demo --label "$full"
+  [ "$(find "$scratch/one/demo" -name record.json | wc --lines)" -eq 1 ] || fail "not one backup"
+  [ "$(find "$scratch/one/demo" -path '*/wal/*' | wc --lines)" -lt "$(find "$scratch/repository/demo" -path '*/wal/*' | wc --lines)" ] || fail "all WAL was copied"
+  as_postgres env PGV_REPO="file://$scratch/one" pgv-restore demo "$scratch/from-copy" --immediate --tablespaces-under "$scratch/from-copy.spaces" 2>"$scratch/err" || fail "restoring from the copy exits with $?: $(cat "$scratch/err")"
+  expect 3 'no backup' pgv-copy "file://$scratch/repository" "file://$scratch/one" --cluster demo --label 20200101-000000F
+  expect 2 '' pgv-copy "file://$scratch/repository" "file://$scratch/repository/"
+}
+
+# Every file of the original, and what the server says of it.
+fingerprint() {
+  (cd "$scratch/space" && find . -type f -exec sha256sum {} + | sort --key=2)
+}
+
+drill() {
+  local before
+  sql "checkpoint"
+  before=$(fingerprint)
+  expect 0 "$incr is good" pgv-drill demo --sql 'select count(*) = 200000 from pgbench_accounts' --sql "select count(*) > 0 from spaced"
+  grep --quiet 'restored in [0-9]* s, recovered in [0-9]* s, checked in [0-9]* s' "$scratch/err" || fail "no times: $(cat "$scratch/err")"
+  [[ $(verdicts drill) == *'"ok":true'* ]] || fail "the verdict: $(verdicts drill)"
+  [ ! -e "$scratch/state/drill/pgv-drill" ] || fail "the copy stays"
+  [ "$(fingerprint)" = "$before" ] || fail "the drill touched the original's tablespace"
+  [ "$(sql 'select count(*) from spaced')" -gt 0 ] || fail "the original lost its rows"
+  expect 2 'the original is on this machine' pgv-drill demo --latest
+  expect 7 'SQL: select false: f' pgv-drill demo --sql 'select false'
+  [[ $(verdicts drill) == *'select false'*'"ok":false'* ]] || fail "the verdict: $(verdicts drill)"
+  as_postgres pgv-info demo --format table | grep --quiet 'drill BAD' || fail "the table does not say BAD"
+  expect 7 'SQL: ERROR' pgv-drill demo --sql 'select nonsense' --no-verdict
+  # Killed in the middle, it leaves a server and a copy; the next one removes both.
+  as_postgres pgv-drill demo --no-verdict --sql 'select pg_sleep(600)' >/dev/null 2>&1 &
+  local victim=$! try
+  for try in $(seq 300); do
+    ! pgrep --full "psql.*$scratch/state/drill.*pg_sleep" >/dev/null || break
+    sleep 0.1
+  done
+  [ "$try" -lt 300 ] || fail "the drill did not come to its query"
+  pkill -KILL --full "^bash $scratch/bin/pgv-drill" || fail "nothing to kill"
+  wait "$victim" 2>/dev/null || true
+  pkill -KILL --full "psql.*$scratch/state/drill.*pg_sleep" || true
+  [ -e "$scratch/state/drill/pgv-drill/data/postmaster.pid" ] || fail "the killed drill left no server"
+  expect 0 'is good' pgv-drill demo --no-verdict
+  [ ! -e "$scratch/state/drill/pgv-drill" ] || fail "the copy stays"
+  # An index that lacks rows, and a backup that is damaged.
+  sql "update pg_index set indisready = false where indexrelid = 'pgbench_accounts_pkey'::regclass"
+  sql "insert into pgbench_accounts select generate_series(300000, 300100), 1, 0, ''"
+  sql "update pg_index set indisready = true where indexrelid = 'pgbench_accounts_pkey'::regclass"
+  expect 0 '' pgv-backup demo --type full
+  expect 7 'BAD  .*amcheck.*lacks matching index tuple' pgv-drill demo --no-verdict
+  flip "$tree/backup/$(as_postgres pgv-info demo --format label | tail --lines=1)/data.pgv"
+  expect 7 'the restore exits with 5' pgv-drill demo
+  [[ $(verdicts drill) == *'"ok":false'* ]] || fail "the verdict: $(verdicts drill)"
+}
+
+main() {
+  begin
+  cp "$root"/scripts/pgv-* "$scratch/bin/"
+  source=$scratch/source bin=$(server_bin 15)
+  create_cluster "$bin" "$source"
+  configure
+  as_postgres tee --append "$source/postgresql.conf" >/dev/null <<CONF
+archive_mode = on
+archive_command = '$scratch/bin/pgv-wal-push -c $scratch/etc/demo.conf %p'
+CONF
+  start_cluster "$bin" "$source"
+  system=$(sql "select system_identifier from pg_control_system()")
+  tree=$scratch/repository/demo/$system
+  as_postgres mkdir "$scratch/space"
+  sql "create tablespace space location '$scratch/space'"
+  sql "create table spaced tablespace space as select generate_series(1, 1000)"
+  pgbench --initialize --scale=2 --quiet 2>/dev/null
+  expect 0 '' pgv-backup demo
+  pgbench --transactions=200 --no-vacuum >/dev/null 2>&1
+  sql "select pg_switch_wal()" >/dev/null
+  expect 0 '' pgv-backup demo
+  sql "create table last (id int)"
+  sql "select pg_switch_wal()" >/dev/null
+  sleep 2
+  full=$(as_postgres pgv-info demo --format label | head --lines=1)
+  incr=$(as_postgres pgv-info demo --format label | tail --lines=1)
+  mapfile -t segments < <(find "$tree/wal/00000001" -name '????????????????????????.pgv' -printf '%f\n' | sort | sed 's/\.pgv$//')
+  first=${segments[-3]} second=${segments[-2]}
+  all_is_good
+  every_damage
+  wal_damage
+  copies
+  drill
+  stop_cluster "$bin" "$source"
+  echo "trust: every damage found, and nothing where there is none"
+}
+
+main
