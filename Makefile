@@ -45,7 +45,8 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pgv
 	install -m 0755 $(BINARIES:%=target/release/%) $(SCRIPTS:%=scripts/%) $(DESTDIR)$(PREFIX)/bin/
 	install -m 0644 scripts/pgv-common.sh $(DESTDIR)$(PREFIX)/lib/pgv/
-	install -D -m 0644 packaging/pgv-wal-receive@.service $(DESTDIR)$(PREFIX)/lib/systemd/system/pgv-wal-receive@.service
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 0644 packaging/*.service packaging/*.timer $(DESTDIR)$(PREFIX)/lib/systemd/system/
 	for page in man/*.[1-8]; do \
 	  install -D -m 0644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; done
 

@@ -9,7 +9,8 @@ export LC_ALL=C
 umask 077
 pgv_tool=${0##*/}
 # cron's PATH is short: the tools lie beside the scripts, or where make install puts them.
-PATH=${here:?}:$PATH:/usr/local/bin
+# Exported: a server that pg_ctlcluster starts has no PATH in its environment.
+export PATH=${here:?}:$PATH:/usr/local/bin
 
 say() {
   [ "${pgv_quiet:-no}" = yes ] || echo "$pgv_tool: $*" >&2

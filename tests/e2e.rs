@@ -124,6 +124,11 @@ fn every_moment() {
 }
 
 #[test]
+fn set_up_from_nothing() {
+    run("setup.sh", "");
+}
+
+#[test]
 fn verification_and_drill() {
     run("trust.sh", "");
 }

@@ -477,3 +477,15 @@ fn throttling_and_a_lost_answer() {
     assert_eq!(code(&put), 0, "{}", errors(&put));
     assert_eq!(done(&["get", &url], b"").stdout, b"x");
 }
+
+#[test]
+fn every_operation_of_a_backup_is_tried() {
+    let url = server().url("check", "");
+    let output = done(&["check", &url], b"");
+    assert!(lines(&output).len() >= 10 && lines(&output).iter().all(|line| line.starts_with("ok   ")));
+    assert!(lines(&done(&["ls", "--recursive", &url], b"")).is_empty(), "its objects stay");
+    let mut without_rights = command(&["check", &url]);
+    let output = run(without_rights.env("AWS_SECRET_ACCESS_KEY", "wrong"), b"");
+    assert_eq!(code(&output), 7);
+    assert!(lines(&output)[0].starts_with("BAD  put: store an object: "), "{:?}", lines(&output));
+}

@@ -259,3 +259,15 @@ fn a_batch_stores_files_under_their_names() {
     assert_eq!(code(&s3(&["put", "--batch", &repository.url("x")], b"")), 2);
     assert_eq!(repository.files(), 30);
 }
+
+#[test]
+fn every_operation_of_a_backup_is_tried() {
+    let repository = Repository::new();
+    let output = s3(&["check", &repository.url("")], b"");
+    assert_eq!(code(&output), 0);
+    assert!(lines(&output).len() >= 10 && lines(&output).iter().all(|line| line.starts_with("ok   ")));
+    assert_eq!(repository.files(), 0, "its objects stay");
+    let output = s3(&["check", "file:///dev/null/x"], b"");
+    assert_eq!(code(&output), 7);
+    assert_eq!(lines(&output)[1], "     nothing can be backed up");
+}

@@ -65,6 +65,8 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Try every operation that a backup needs, below a URL that ends with /
+    Check { url: String },
     /// Remove objects
     Rm {
         /// URLs, or - for URLs on stdin
@@ -176,6 +178,7 @@ fn run(args: Args) -> Result<Status> {
             let entry = store.stat(&url)?;
             print(&[describe(&entry, if json { Line::Json } else { Line::Long })])
         }
+        Verb::Check { url } => return check(&url, &options),
         Verb::Rm { urls, recursive, uploads, older_than, dry_run } => {
             let what = match (recursive, uploads) {
                 (true, _) => Doomed::Below,
@@ -248,6 +251,24 @@ fn put_batch(store: &Store, directory: &Url, args: PutArgs, progress: bool) -> R
     let lines = BufReader::new(Input::open(None)?).lines();
     batch(lines, jobs, store_one, |url| print(&[url.to_string()]))?;
     Ok(Status::Done)
+}
+
+/// A line for each operation.
+fn check(url: &str, options: &StoreOptions) -> Result<Status> {
+    let (store, url) = open(&format!("{}/", url.trim_end_matches('/')), options)?;
+    let mut status = Status::Done;
+    store::check(&store, &url, &PutOptions::default(), &mut |outcome| {
+        print(&match outcome.failure {
+            None => vec![format!("ok   {}", outcome.what)],
+            Some(error) => {
+                status = Status::Findings;
+                let hints = error.hints().iter().map(|hint| format!("     {hint}"));
+                let lines = [format!("BAD  {}: {error}", outcome.what), format!("     {}", outcome.costs)];
+                lines.into_iter().chain(hints).collect()
+            }
+        })
+    })?;
+    Ok(status)
 }
 
 #[derive(Clone, Copy)]

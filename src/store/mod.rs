@@ -1,12 +1,14 @@
 //! Where objects are kept. The verbs mean the same on every kind of store: an object appears under its
 //! name only when it is complete and durable, and nothing is replaced unless that is asked for.
 
+mod check;
 mod file;
 mod pace;
 mod s3;
 mod transfer;
 mod url;
 
+pub use check::{Outcome, check};
 pub use transfer::{Put, Source, get, put};
 pub use url::{Scheme, Url};
 
@@ -69,6 +71,22 @@ pub struct PutOptions {
     pub storage_class: Option<String>,
     /// `AES256`, `aws:kms` or `aws:kms=KEY`.
     pub sse: Option<String>,
+}
+
+impl Default for PutOptions {
+    fn default() -> Self {
+        PutOptions {
+            rate: None,
+            progress: false,
+            replace: false,
+            expected_size: None,
+            part_size: None,
+            max_parts: None,
+            jobs: 2,
+            storage_class: None,
+            sse: None,
+        }
+    }
 }
 
 /// What the store says of an object that it took.

@@ -18,7 +18,8 @@ bin=/usr/lib/postgresql/15/bin
 drop() {
   local status=$? cluster
   for cluster in "$name" "$copy"; do
-    pg_dropcluster --stop 15 "$cluster" 2>/dev/null || rm --recursive --force "/etc/postgresql/15/$cluster"
+    pg_dropcluster --stop 15 "$cluster" 2>/dev/null || true
+    rm --recursive --force "/etc/postgresql/15/$cluster"
   done
   (exit "$status") || true
   return "$status"

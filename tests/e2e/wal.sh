@@ -235,9 +235,14 @@ expect_check() { # STATUS LINE [OPTION…]
 }
 
 doctor() {
+  local last
   expect_check 7 'there is none'
   as_postgres pgv-backup demo 2>"$scratch/err" || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
   expect_check 0 'was archived, fetched back, opened, and is the same'
+  last=$scratch/repository/demo/$system/wal/00000001/$(as_postgres pgv-info demo --format tsv | cut --fields=14).pgv
+  mv "$last" "$scratch/last"
+  expect_check 7 'the last segment of the newest backup, is not in the archive' --no-switch
+  mv "$scratch/last" "$last"
   sql "alter system set archive_command = 'true'"
   sql "select pg_reload_conf()" >/dev/null
   sleep 1

@@ -1,0 +1,142 @@
+//! `pgv-s3 check`: every operation that a backup needs, tried on objects of its own, so that a missing right or a
+//! service that cannot do something is known before the night of the first backup.
+
+use crate::error::{Error, IoContext, Kind, Result};
+use crate::store::{PutOptions, Range, Store, Url};
+use std::io::{Read, Write};
+use std::time::Duration;
+
+/// The least that S3 takes as a part that is not the last.
+const PART_BYTES: u64 = 5 << 20;
+/// Three parts.
+const LARGE_BYTES: usize = 11 << 20;
+const SMALL: &[u8] = b"pgv-s3 check";
+
+/// What was tried, and what a failure means for who goes on without it.
+pub struct Outcome {
+    pub what: &'static str,
+    pub failure: Option<Error>,
+    pub costs: &'static str,
+}
+
+/// Tries all of it below `directory`, whose probe objects are gone afterwards where the rights allow it, and tells
+/// `each` outcome. Without storing nothing else can be tried.
+pub fn check(
+    store: &Store,
+    directory: &Url,
+    options: &PutOptions,
+    each: &mut dyn FnMut(Outcome) -> Result<()>,
+) -> Result<()> {
+    let mut random = [0u8; 8];
+    getrandom::fill(&mut random).map_err(|e| Error::failed(format!("read random bytes: {e}")))?;
+    let probe = directory.join(&format!("pgv-check-{:016x}/", u64::from_le_bytes(random)));
+    let (small, large) = (probe.join("small"), probe.join("large"));
+    let mut tell = |what, costs, result: Result<()>| {
+        let failed = result.is_err();
+        each(Outcome { what, failure: result.err(), costs }).map(|()| failed)
+    };
+    let stored = put(store, &small, SMALL, options);
+    if tell("put: store an object", "nothing can be backed up", stored)? {
+        return Ok(());
+    }
+    let again = match put(store, &small, b"another", options) {
+        Err(error) if error.kind == Kind::Exists => same(store, &small, None, SMALL),
+        Err(error) => Err(error),
+        Ok(()) => Err(Error::failed("an object that was there was replaced")),
+    };
+    tell("put: refuse to replace one", "two runs could overwrite each other", again)?;
+    tell("get: read it back", "nothing can be restored", same(store, &small, None, SMALL))?;
+    let range = Range { from: 4, end: Some(6) };
+    let part = same(store, &small, Some(range), &SMALL[4..6]);
+    tell("get: a range of it", "a broken connection cannot be taken up again", part)?;
+    let length = store.stat(&small).and_then(|entry| match entry.bytes == SMALL.len() as u64 {
+        true => Ok(()),
+        false => {
+            Err(Error::damaged(format!("stat {small}: {} bytes instead of {}", entry.bytes, SMALL.len())))
+        }
+    });
+    tell("stat: its length", "no backup can be told from an interrupted one", length)?;
+    tell("ls: find it", "no backup can be found or listed", listed(store, &probe, &small))?;
+    let absent = match store.stat(&probe.join("nothing")) {
+        Err(error) if error.kind == Kind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(Error::failed("an object that was never stored is there")),
+    };
+    tell(
+        "stat: prove that one is not there",
+        "the end of the WAL archive cannot be told from a failure",
+        absent,
+    )?;
+    let content: Vec<u8> = (0..LARGE_BYTES).map(|at| (at % 251) as u8).collect();
+    let in_parts = PutOptions { part_size: Some(PART_BYTES), ..options.clone() };
+    let parts = put(store, &large, &content, &in_parts).and_then(|()| same(store, &large, None, &content));
+    tell("put: an object in three parts", "what is larger than 16 MiB cannot be stored", parts)?;
+    tell(
+        "put: give one up",
+        "uploads that fail stay, and cost money",
+        given_up(store, &probe, &content, &in_parts),
+    )?;
+    let removed = remove(store, &small).and(remove(store, &large));
+    tell("rm: remove them", "no expiry with these credentials: set PGV_EXPIRE=no", removed)?;
+    Ok(())
+}
+
+fn put(store: &Store, url: &Url, content: &[u8], options: &PutOptions) -> Result<()> {
+    let mut upload = store.create(url, options)?;
+    match upload.write_all(content).during(format_args!("put {url}")) {
+        Ok(()) => upload.commit().map(|_| ()),
+        Err(error) => {
+            upload.abandon();
+            Err(error)
+        }
+    }
+}
+
+fn same(store: &Store, url: &Url, range: Option<Range>, wanted: &[u8]) -> Result<()> {
+    let mut content = Vec::new();
+    let object = store.get(url, range, 2)?;
+    object.take(wanted.len() as u64 + 1).read_to_end(&mut content).during(format_args!("get {url}"))?;
+    match content == wanted {
+        true => Ok(()),
+        false => Err(Error::damaged(format!("get {url}: it is not what was stored"))),
+    }
+}
+
+fn listed(store: &Store, directory: &Url, url: &Url) -> Result<()> {
+    let mut found = false;
+    store.list(directory, true, &mut |entry| {
+        found |= entry.url == *url;
+        Ok(())
+    })?;
+    match found {
+        true => Ok(()),
+        false => Err(Error::failed(format!("ls {directory}: {url} was stored and is not listed"))),
+    }
+}
+
+/// Nothing of an upload may stay that was given up in its second part.
+fn given_up(store: &Store, directory: &Url, content: &[u8], options: &PutOptions) -> Result<()> {
+    let url = directory.join("given-up");
+    let mut upload = store.create(&url, options)?;
+    let written = upload.write_all(content).during(format_args!("put {url}"));
+    upload.abandon();
+    written?;
+    let mut left = false;
+    store.leftovers(directory, Duration::ZERO, &mut |_| {
+        left = true;
+        Ok(())
+    })?;
+    match (left, store.stat(&url)) {
+        (true, _) => Err(Error::failed(format!("put {url}: parts of it stay"))),
+        (false, Err(error)) if error.kind == Kind::NotFound => Ok(()),
+        (false, Err(error)) => Err(error),
+        (false, Ok(_)) => Err(Error::failed(format!("put {url}: it was given up and is there"))),
+    }
+}
+
+fn remove(store: &Store, url: &Url) -> Result<()> {
+    match store.remove(url) {
+        Err(error) if error.kind == Kind::NotFound => Ok(()),
+        result => result,
+    }
+}

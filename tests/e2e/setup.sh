@@ -1,0 +1,119 @@
+#!/usr/bin/env bash
+# pgv-setup on a cluster of Debian's: killed at any moment and run again, run twice, and what it leaves is enough: the
+# doctor is content, the role has no more rights than it needs, and the recovery sheet restores.
+# shellcheck disable=SC2016  # $1 in sh -c '…' is for that shell
+set -euo pipefail
+shopt -s inherit_errexit
+
+# shellcheck source=tests/e2e/lib.sh
+source "$(dirname "$0")/lib.sh"
+root=$(cd "$(dirname "$0")/../.." && pwd)
+[ "$(id --user)" -eq 0 ] || fail "this test makes clusters in /etc/postgresql and runs as root only"
+
+name=pgvset$$
+cluster=15-$name
+bin=/usr/lib/postgresql/15/bin
+
+drop() {
+  local status=$?
+  pg_dropcluster --stop 15 "$name" 2>/dev/null || true
+  rm --recursive --force "/etc/postgresql/15/$name"
+  rm --force "/etc/cron.d/pgv-$cluster"
+  (exit "$status") || true
+  return "$status"
+}
+
+sql_at() { # PORT SQL
+  as_postgres psql --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 --host=/var/run/postgresql \
+    --port="$1" --dbname=postgres --command="$2"
+}
+
+setup() { # STATUS [OPTION…]
+  local wanted=$1 status=0
+  shift
+  pgv-setup "$cluster" "$@" >"$scratch/sheet" 2>"$scratch/err" </dev/null || status=$?
+  [ "$status" -eq "$wanted" ] || fail "pgv-setup $* exits with $status: $(cat "$scratch/err" "$scratch/sheet")"
+}
+
+state_of_things() {
+  local file
+  for file in "$scratch/etc/key" "$scratch/etc/$cluster.conf" "/etc/cron.d/pgv-$cluster" "/etc/postgresql/15/$name/conf.d/pgv.conf" "/etc/postgresql/15/$name/pg_hba.conf"; do
+    stat --format='%n %a %U' "$file"
+    sha256sum "$file"
+  done
+}
+
+set_up() {
+  local before delay
+  setup 0 --dry-run --repo "file://$scratch/repository"
+  [ ! -e "$scratch/etc" ] || fail "--dry-run wrote something"
+  [ "$(sql_at "$port" "select count(*) from pg_roles where rolname = 'pgv'")" = 0 ] || fail "--dry-run made a role"
+  setup 2
+  for delay in 0.1 0.2 0.4 0.7 1.1 1.6; do
+    timeout --signal=KILL "$delay" pgv-setup "$cluster" --repo "file://$scratch/repository" >/dev/null 2>&1 || true
+  done
+  setup 7 --repo "file://$scratch/repository"
+  grep --quiet 'left to do: restart the server' "$scratch/err" || fail "no word of the restart: $(cat "$scratch/err")"
+  [ "$(stat --format='%a %U' "$scratch/etc/key" "$scratch/etc/$cluster.conf" | sort --unique)" = '600 postgres' ] || fail "who may read: $(ls -l "$scratch/etc")"
+  grep --quiet --fixed-strings "$(cat "$scratch/etc/key")" "$scratch/sheet" || fail "the sheet lacks the key"
+  [ "$(sql_at "$port" "select rolsuper from pg_roles where rolname = 'pgv'")" = f ] || fail "the role is a superuser"
+  [ "$(grep --count '^local   all,replication pgv' "/etc/postgresql/15/$name/pg_hba.conf")" -eq 1 ] || fail "pg_hba.conf: $(cat "/etc/postgresql/15/$name/pg_hba.conf")"
+  grep --quiet '^PGUSER=pgv$' "$scratch/etc/$cluster.conf" || fail "the configuration has no role"
+  [ "$(as_postgres pgv-info "$cluster" --format label | wc --lines)" -ge 1 ] || fail "no backup was taken"
+  before=$(state_of_things)
+  pg_ctlcluster 15 "$name" restart
+  setup 0 --no-backup
+  [ "$(state_of_things)" = "$before" ] || fail "the second run changed something: $(diff <(echo "$before") <(state_of_things))"
+  as_postgres pgv-backup "$cluster" 2>"$scratch/err" || fail "the backup after the restart exits with $?: $(cat "$scratch/err")"
+  as_postgres pgv-check "$cluster" >"$scratch/out" 2>&1 || fail "pgv-check exits with $?: $(cat "$scratch/out"; tail --lines=14 "/var/log/postgresql/postgresql-15-$name.log")"
+  grep --quiet 'was archived, fetched back' "$scratch/out" || fail "archiving was not proved: $(cat "$scratch/out")"
+  setup 0 --sheet
+  grep --quiet "^pgv-restore $cluster\|pgv-restore $cluster DIRECTORY --start" "$scratch/sheet" || fail "the sheet: $(cat "$scratch/sheet")"
+}
+
+# A machine that has the sheet only.
+from_the_sheet() {
+  local url last try
+  last=$(sql_at "$port" "insert into marks values (1); select pg_walfile_name(pg_current_wal_insert_lsn())")
+  sql_at "$port" "select pg_switch_wal()" >/dev/null
+  for try in $(seq 300); do
+    [ "$(sql_at "$port" "select coalesce(last_archived_wal, '') >= '$last' from pg_stat_archiver")" != t ] || break
+    sleep 0.1
+  done
+  [ "$try" -lt 300 ] || fail "$last is not archived"
+  mkdir "$scratch/new"
+  sed --quiet 's/^key *//p' "$scratch/sheet" >"$scratch/new/key"
+  PGV_CONFIG_DIR=$scratch/new PGV_STATE_DIR=$scratch/new-state setup 0 --restore-only --repo "file://$scratch/repository" --key-file "$scratch/new/key"
+  grep --quiet "^$cluster " "$scratch/sheet" || fail "--restore-only lists: $(cat "$scratch/sheet")"
+  chmod 0755 "$scratch/new"
+  as_postgres env PGV_CONFIG_DIR="$scratch/new" pgv-restore "$cluster" "$scratch/data/restored" --port $((port + 30)) --start 2>"$scratch/err" ||
+    fail "pgv-restore exits with $?: $(cat "$scratch/err")"
+  [ "$(sql_at $((port + 30)) 'select count(*) from marks')" = 1 ] || fail "the restored cluster lacks a row"
+  as_postgres "$bin/pg_ctl" --pgdata="$scratch/data/restored" --silent stop
+  # And no pgv.
+  url=$(as_postgres pgv-info choose "$cluster" --latest | head --lines=1)
+  as_postgres mkdir --mode=0700 "$scratch/data/stock"
+  as_postgres bash -c 'set -o pipefail; tail -n +2 "$1/data.pgv" | openssl enc -d -aes-256-cbc -pbkdf2 -md sha256 -iter 1000 -pass "file:$2" | zstd -d | tar x -C "$3"' \
+    bash "${url#file://}" "$scratch/new/key" "$scratch/data/stock" || fail "the sheet's stock commands exit with $?"
+  [ -s "$scratch/data/stock/global/pg_control" ] || fail "the sheet's stock commands restore nothing"
+}
+
+main() {
+  begin
+  trap 'drop; end' EXIT
+  cp "$root"/scripts/pgv-* "$scratch/bin/"
+  # Whether cron is installed here is of no matter.
+  ln --symbolic /bin/true "$scratch/bin/cron"
+  unset PGHOST PGPORT PGUSER PGDATABASE PGV_KEY_FILE
+  as_postgres mkdir "$scratch/repository" "$scratch/data"
+  pg_createcluster 15 "$name" --datadir "$scratch/data/source" -- --data-checksums >/dev/null
+  port=$(pg_lsclusters --no-header | awk -v name="$name" '$2 == name { print $3 }')
+  pg_ctlcluster 15 "$name" start
+  sql_at "$port" "create table marks (id int)"
+  export PGV_CONFIG_DIR=$scratch/etc PGV_STATE_DIR=$scratch/state
+  set_up
+  from_the_sheet
+  echo "set-up: killed, repeated, and enough to restore"
+}
+
+main
