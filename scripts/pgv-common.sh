@@ -245,7 +245,7 @@ list_sets() {
 # Removes sets: each record first, so that an interruption leaves no backup that looks whole, and what
 # is built on a backup before the backup. The last complete one is never removed.
 remove_sets() { # LABEL…
-  local sets label doomed url kept
+  local sets label doomed url kept newest
   sets=$(list_sets)
   if [ "$(cut --delimiter=' ' --fields=2 <<<"$sets" | sort --unique | wc --lines)" -gt 1 ]; then
     die 2 "$PGV_CLUSTER has backups of more than one system identifier" 'nothing was removed' \
@@ -260,6 +260,10 @@ remove_sets() { # LABEL…
   doomed=$(awk -v given="$*" 'BEGIN { split(given, labels, " "); for (i in labels) doomed[labels[i]] }
     { full = $3; sub(/_.*/, "", full) }
     $3 in doomed || $5 in doomed || (full in doomed) { doomed[$3]; print $3, $4 }' <<<"$sets" | tac)
+  newest=$(awk '$1 == "complete" && $3 !~ /_/ { print $3 }' <<<"$sets" | tail --lines=1)
+  if [ -n "$newest" ] && grep --quiet "^$newest " <<<"$doomed" && [ "$(grep --count '^complete ' <<<"$sets")" -gt 1 ]; then
+    die 1 "that would remove $newest, the newest full backup of $PGV_CLUSTER" 'nothing was removed; make a new full first, or remove it with pgv-s3 rm'
+  fi
   kept=$(awk 'NR == FNR { doomed[$1]; next } $1 == "complete" && !($3 in doomed)' <(echo "$doomed") <(echo "$sets") | wc --lines)
   if [ "$kept" -eq 0 ] && grep --quiet ^complete <<<"$sets"; then
     die 1 "that would remove every complete backup of $PGV_CLUSTER" 'nothing was removed; make a new backup first, or remove them with pgv-s3 rm'

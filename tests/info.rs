@@ -283,6 +283,12 @@ fn windows_and_gaps_of_the_archive() {
         ["gap", "1", "000000010000000000000004", "000000010000000000000013", "16"].map(str::to_owned)
     );
     assert_eq!(fields.len(), 2);
+    let metrics = String::from_utf8(repository.info(&["wal", "--metrics"]).stdout).unwrap();
+    assert!(metrics.contains("\npgv_wal_missing_segments{cluster=\"15-main\","), "{metrics}");
+    assert!(
+        metrics.lines().any(|line| line.starts_with("pgv_wal_missing_segments{") && line.ends_with("} 16"))
+    );
+    assert!(metrics.contains("timeline=\"1\"} "), "{metrics}");
     fs::remove_file(archive.join("000000010000000000000014.pgv")).unwrap();
     let output = repository.info(&["wal", "15-main", "--format", "json"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -319,4 +325,26 @@ fn control_files_are_told_or_refused() {
     bytes[48] = 4;
     fs::write(&path, &bytes).unwrap();
     assert_eq!(control().status.code(), Some(5));
+}
+
+#[test]
+fn what_a_running_backup_is_built_on_stays() {
+    let repository = Repository::new();
+    for day in 1..=4 {
+        repository.add(&format!("2026010{day}-010000F"), 0x100);
+    }
+    assert_eq!(repository.lines(&["prune", "--keep-full", "1"]).len(), 3);
+    let now = time::OffsetDateTime::now_utc();
+    let format = time::macros::format_description!("[year][month][day]-[hour][minute][second]");
+    let running = format!("20260102-010000F_{}I", now.format(format).unwrap());
+    let set = repository.set("15-main", ID, &running);
+    fs::create_dir_all(&set).unwrap();
+    fs::write(set.join("claim.json"), "{}").unwrap();
+    assert_eq!(
+        repository.lines(&["prune", "--keep-full", "1"]),
+        ["20260101-010000F", "20260103-010000F"].map(str::to_owned)
+    );
+    // One that was interrupted long ago keeps nothing.
+    fs::rename(&set, set.with_file_name("20260102-010000F_20260103-020000I")).unwrap();
+    assert_eq!(repository.lines(&["prune", "--keep-full", "1"]).len(), 3);
 }

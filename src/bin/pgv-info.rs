@@ -117,6 +117,9 @@ enum Verb {
         /// Default: table on a terminal, else tsv
         #[arg(long, value_enum)]
         format: Option<WalFormat>,
+        /// Print the same facts as Prometheus reads them
+        #[arg(long, conflicts_with = "format")]
+        metrics: bool,
     },
     /// Print the verdict of a verification or a drill, to be stored beside the backup
     Verdict {
@@ -272,6 +275,9 @@ fn run(args: Args) -> Result<Status> {
     let status = match args.verb {
         Some(Verb::Choose { time, lsn, label, .. }) => return print_choice(&sets, time, lsn, label),
         Some(Verb::Prune { rules, .. }) => return print_prune(&sets, rules.into()),
+        Some(Verb::Wal { metrics: true, .. }) => {
+            print(&info::wal_metrics(&info::archives(&store, &query.repository, &sets)?))?
+        }
         Some(Verb::Wal { format, .. }) => print_wal(&store, &query.repository, &sets, format)?,
         _ => print_list(sets, &args.list, query.cluster.as_deref())?,
     };

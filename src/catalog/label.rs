@@ -73,6 +73,11 @@ impl Label {
         &self.0[..TIME_LEN + 1]
     }
 
+    /// When the backup began.
+    pub fn time(&self) -> Option<OffsetDateTime> {
+        time::PrimitiveDateTime::parse(self.time_part(), TIME).ok().map(time::PrimitiveDateTime::assume_utc)
+    }
+
     /// The part of the label that tells when: `20261124-010000`. Compares as time does, across types.
     pub fn time_part(&self) -> &str {
         &self.0[self.0.len() - 1 - TIME_LEN..self.0.len() - 1]

@@ -126,11 +126,11 @@ fn with_type(group: &Group<'_>, kind: BackupType) -> String {
     format!("{},type=\"{}\"", group.labels, kind.name())
 }
 
-fn family(text: &mut String, name: &str, help: &str) {
+pub fn family(text: &mut String, name: &str, help: &str) {
     // Writing to a String does not fail.
     let _infallible = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n").is_ok();
 }
 
-fn sample(text: &mut String, name: &str, labels: &str, value: u64) {
+pub fn sample(text: &mut String, name: &str, labels: &str, value: u64) {
     let _infallible = writeln!(text, "{name}{{{labels}}} {value}").is_ok();
 }

@@ -19,4 +19,4 @@ pub use segment::{Expected, check_segment, segment};
 pub use sets::{Query, Set, State, collect};
 pub use show::{Format, show, too_old};
 pub use verdict::verdict;
-pub use wal::{Archive, archives, show_wal};
+pub use wal::{Archive, archives, show_wal, wal_metrics};

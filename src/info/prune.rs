@@ -3,14 +3,17 @@
 
 use crate::catalog::BackupType;
 use crate::error::{Error, Result};
-use crate::info::Set;
 use crate::info::choose::{one_cluster, stopped_at};
+use crate::info::{Set, State};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use time::OffsetDateTime;
 
 /// A backup that began a little later than yesterday's is not to fall out of its day.
 const GRACE: Duration = Duration::from_secs(3_600);
+
+/// A set without a record that is older was interrupted.
+const LONGEST_BACKUP: Duration = Duration::from_secs(2 * 86_400);
 
 /// Each rule keeps; together they keep what any of them keeps. In none of them is zero a number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,6 +70,7 @@ pub fn prune<'a>(sets: &'a [Set], rules: &Rules, now: OffsetDateTime) -> Result<
             .filter(|fate| young(fate.set))
             .for_each(|fate| fate.reasons.push("within".to_owned()));
     }
+    keep_for_running(&mut fates, sets, now);
     keep_parents(&mut fates);
     Ok(fates)
 }
@@ -154,6 +158,18 @@ fn keep_periods(fates: &mut [Fate<'_>], count: usize, name: &str, period: Period
             seen.push(this);
             fate.reasons.push(name.to_owned());
         }
+    }
+}
+
+/// What a backup that is being made may be built on: nobody knows yet on which of them.
+fn keep_for_running(fates: &mut [Fate<'_>], sets: &[Set], now: OffsetDateTime) {
+    let is_running = |set: &&Set| {
+        let young = set.label.time().is_none_or(|begun| now - begun < LONGEST_BACKUP);
+        young && matches!(set.state, State::Incomplete(_)) && set.label.backup_type() != BackupType::Full
+    };
+    for running in sets.iter().filter(is_running) {
+        let chain = fates.iter_mut().filter(|fate| fate.set.label.full_part() == running.label.full_part());
+        chain.for_each(|fate| fate.reasons.push(format!("{} is being made", running.label)));
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::info::choose::stopped_at;
+use crate::info::metrics::{family, sample};
 use crate::info::{Format, Set};
 use crate::pg::{Lsn, wal};
 use crate::store::{Store, Url};
@@ -159,6 +160,50 @@ fn gaps(needs: &[Need], runs: &[Run]) -> Vec<Run> {
         (before.timeline == after.timeline && gap.last >= least).then_some(gap)
     };
     runs.windows(2).filter_map(between).collect()
+}
+
+/// The same for Prometheus: until when each timeline can be restored, and how many segments are missing.
+pub fn wal_metrics(archives: &[Archive]) -> String {
+    let mut text = String::new();
+    let labels = |archive: &Archive| {
+        format!("cluster=\"{}\",system_identifier=\"{}\"", archive.cluster, archive.system_identifier)
+    };
+    family(
+        &mut text,
+        "pgv_wal_missing_segments",
+        "Segments missing between archived ones that a backup needs.",
+    );
+    for archive in archives {
+        let missing = archive.gaps.iter().map(|gap| gap.last - gap.first + 1).sum();
+        sample(&mut text, "pgv_wal_missing_segments", &labels(archive), missing);
+    }
+    type Moment = fn(&Window) -> Option<OffsetDateTime>;
+    let moments: [(&str, &str, Moment); 2] = [
+        ("pgv_wal_window_start_timestamp_seconds", "The first moment that can be restored.", |w| {
+            Some(w.from)
+        }),
+        ("pgv_wal_window_end_timestamp_seconds", "When the last segment of the window was stored.", |w| {
+            w.run.stored_at
+        }),
+    ];
+    for (name, help, moment) in moments {
+        family(&mut text, name, help);
+        for archive in archives {
+            // Of several windows of a timeline the last is the one that goes on.
+            for (at, window) in archive.windows.iter().enumerate() {
+                let next = archive.windows.get(at + 1);
+                if next.is_some_and(|next| next.run.timeline == window.run.timeline) {
+                    continue;
+                }
+                let seconds = moment(window).and_then(|time| u64::try_from(time.unix_timestamp()).ok());
+                if let Some(seconds) = seconds {
+                    let labels = format!("{},timeline=\"{}\"", labels(archive), window.run.timeline);
+                    sample(&mut text, name, &labels, seconds);
+                }
+            }
+        }
+    }
+    text
 }
 
 /// A line for each window and each gap.

@@ -200,7 +200,9 @@ increments() {
   sleep 1
   expect_status 0 pgv-backup demo --type incr
   expect_message 'making a full backup: its manifests are not usable'
-  labels | tail --lines=1 | pgv pgv-expire demo - >/dev/null
+  expect_status 1 bash -c 'set -eo pipefail; pgv-info --format label | tail --lines=1 | pgv-expire demo -'
+  expect_message 'the newest full backup'
+  pgv pgv-env demo pgv-s3 --quiet rm --recursive "$(pgv pgv-info demo --format url | tail --lines=1)/"
   rm "$scratch"/state/manifest/*
   sleep 1
   sql "insert into marks select 1 from generate_series(1, 1000); insert into spaced select 1 from generate_series(1, 1000)"

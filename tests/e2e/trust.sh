@@ -94,6 +94,25 @@ wal_damage() {
   expect 3 'no backups' pgv-verify nothing --config "$scratch/etc/demo.conf"
 }
 
+# A new key seals, the old one goes on opening what it sealed.
+rotation() {
+  local newest
+  as_postgres sh -c 'umask 077; pgv-crypt --generate-key >"$1/new-key"' sh "$scratch"
+  as_postgres sed --in-place "s|^PGV_KEY_FILE=.*|PGV_KEY_FILE=$scratch/new-key:$scratch/key\nPGV_KEY_NAME=second|" "$scratch/etc/demo.conf"
+  expect 0 '' pgv-backup demo
+  newest=$(as_postgres pgv-info demo --format label | tail --lines=1)
+  [[ $newest == *I ]] || fail "with a new key no increment is possible: $(cat "$scratch/err")"
+  sql "select pg_switch_wal()" >/dev/null
+  sleep 1
+  as_postgres pgv-info demo --format json | tail --lines=1 | grep --quiet '"key_name":"second"' || fail "the record does not name the key"
+  expect 0 "^ok   $newest" pgv-verify demo --no-verdict
+  expect 7 "^BAD  $newest: data.pgv: .*wrong key" env PGV_KEY_FILE="$scratch/key" pgv-verify demo --no-verdict
+  grep --quiet "^ok   $full" "$scratch/out" || fail "the old key does not open what it sealed: $(cat "$scratch/out")"
+  expect 7 "^BAD  $full: data.pgv: .*wrong key" env PGV_KEY_FILE="$scratch/new-key" pgv-verify demo --no-verdict
+  expect 0 "is good" pgv-drill demo --no-verdict
+  incr=$newest
+}
+
 # What is left in a listing of a copy's files beside those of the original.
 missing_in() { # COPY
   (cd "$scratch/repository" && find demo -type f | sort) | comm -23 - <(cd "$1" && find demo -type f | sort)
@@ -204,6 +223,7 @@ CONF
   every_damage
   wal_damage
   copies
+  rotation
   drill
   stop_cluster "$bin" "$source"
   echo "trust: every damage found, and nothing where there is none"
