@@ -348,3 +348,18 @@ fn what_a_running_backup_is_built_on_stays() {
     fs::rename(&set, set.with_file_name("20260102-010000F_20260103-020000I")).unwrap();
     assert_eq!(repository.lines(&["prune", "--keep-full", "1"]).len(), 3);
 }
+
+#[test]
+fn a_hundred_thousand_segments_are_one_window() {
+    let repository = Repository::new();
+    repository.add("20260101-010000F", 0x100_0100);
+    let archive = repository.0.path().join("repo/15-main").join(ID).join("wal/00000001");
+    fs::create_dir_all(&archive).unwrap();
+    for number in 1..=100_000u32 {
+        fs::write(archive.join(format!("00000001{:08X}{:08X}.pgv", number >> 8, number & 0xFF)), "").unwrap();
+    }
+    let output = repository.info(&["wal", "15-main", "--format", "tsv"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let line = lines(&output).join("|");
+    assert!(line.ends_with("\t000000010000000000000001\t0000000100000186000000A0\t100000"), "{line}");
+}

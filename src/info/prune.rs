@@ -186,3 +186,157 @@ fn keep_parents(fates: &mut [Fate<'_>]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{BackupFacts, Blocks, Files, Findings, Label, Mode, ObjectEntry, Record};
+    use crate::pg::Lsn;
+    use proptest::prelude::*;
+    use time::format_description::well_known::Rfc3339;
+
+    const START: i64 = 1_767_225_600; // 2026-01-01T00:00:00Z
+    const DAY: i64 = 86_400;
+
+    fn at(seconds: i64) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(START + seconds).unwrap()
+    }
+
+    fn set(label: Label, parent: Option<&Label>, stopped: OffsetDateTime) -> Set {
+        let time = stopped.format(&Rfc3339).unwrap();
+        let backup = BackupFacts {
+            backup_type: label.backup_type(),
+            mode: parent.map(|_| Mode::Blocks),
+            parent: parent.cloned(),
+            label: label.clone(),
+            system_identifier: 1,
+            pg_version: "15.20".to_owned(),
+            host: "h".to_owned(),
+            started_at: time.clone(),
+            stopped_at: time,
+            start_lsn: Lsn(0),
+            stop_lsn: Lsn(1),
+            timeline: 1,
+            wal_first: String::new(),
+            wal_last: String::new(),
+            wal_included: true,
+            tablespaces: Vec::new(),
+            database_bytes: 1,
+            stream_bytes: 1,
+            files: Files::default(),
+            blocks: Blocks::default(),
+            findings: Findings::default(),
+            tool_version: String::new(),
+        };
+        let record = Record {
+            format: String::new(),
+            backup,
+            cluster: "c".to_owned(),
+            objects: Vec::<ObjectEntry>::new(),
+            key_name: None,
+            annotations: BTreeMap::new(),
+        };
+        Set {
+            cluster: "c".to_owned(),
+            system_identifier: 1,
+            url: format!("file:///r/c/1/backup/{label}"),
+            label,
+            stored_bytes: 1,
+            state: State::Complete(Box::new(record)),
+            verdicts: Vec::new(),
+        }
+    }
+
+    /// The next night's backup: a full, or what changed since the newest, or since the newest full.
+    fn next(sets: &[Set], kind: u8, began: i64) -> Set {
+        let newest = sets.last().map(|set| &set.label);
+        let full =
+            sets.iter().rev().map(|set| &set.label).find(|label| label.backup_type() == BackupType::Full);
+        let (label, parent) = match (kind, full, newest) {
+            (1, Some(full), _) => (Label::increment(full, BackupType::Diff, at(began)), Some(full)),
+            (2.., Some(_), Some(newest)) => {
+                (Label::increment(newest, BackupType::Incr, at(began)), Some(newest))
+            }
+            _ => (Label::full(at(began)), None),
+        };
+        set(label.unwrap(), parent, at(began + 60))
+    }
+
+    /// What a person relies on, whatever the rules.
+    fn check(before: &[Set], kept: &[&Set], rules: &Rules, now: OffsetDateTime) {
+        let labels: BTreeSet<&str> = kept.iter().map(|set| set.label.as_str()).collect();
+        for set in kept {
+            let parent = set.record().unwrap().backup.parent.as_ref();
+            assert!(
+                parent.is_none_or(|parent| labels.contains(parent.as_str())),
+                "{} lost its parent",
+                set.label
+            );
+        }
+        assert_eq!(kept.last().unwrap().label, before.last().unwrap().label, "the newest went");
+        let fulls =
+            |sets: &[&Set]| sets.iter().filter(|set| set.label.backup_type() == BackupType::Full).count();
+        let all: Vec<&Set> = before.iter().collect();
+        if let Some(full) = rules.full {
+            assert!(fulls(kept) >= full.min(fulls(&all)), "fewer fulls than promised");
+        }
+        if let Some(last) = rules.last {
+            let newest = before.iter().rev().take(last);
+            assert!(newest.clone().all(|set| labels.contains(set.label.as_str())), "one of the last went");
+        }
+        if let Some(within) = rules.within {
+            let young = before.iter().filter(|set| now - stopped_at(set).unwrap() < within);
+            assert!(young.clone().all(|set| labels.contains(set.label.as_str())), "a young one went");
+        }
+        if let Some(daily) = rules.daily {
+            let days: BTreeSet<_> = before.iter().map(|set| stopped_at(set).unwrap().date()).collect();
+            let kept_days: BTreeSet<_> = kept.iter().map(|set| stopped_at(set).unwrap().date()).collect();
+            assert!(days.iter().rev().take(daily).all(|day| kept_days.contains(day)), "a day went");
+        }
+    }
+
+    fn rules() -> impl Strategy<Value = Rules> {
+        let count = || proptest::option::of(1usize..12);
+        (count(), count(), count(), count(), count(), count(), proptest::option::of(1u64..40)).prop_map(
+            |(full, diff, last, daily, weekly, monthly, days)| Rules {
+                full,
+                diff,
+                last,
+                daily,
+                weekly,
+                monthly,
+                within: days.map(|days| Duration::from_secs(days * 86_400)),
+                ..Rules::default()
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+
+        /// Two years of nights, each with a backup and expiry, and a night off now and then.
+        #[test]
+        fn years_of_expiry_break_no_promise(
+            rules in rules().prop_filter("no rule", |rules| rules.check().is_ok()),
+            nights in proptest::collection::vec((0u8..8, 0i64..7_200, 1i64..3), 600..730),
+        ) {
+            let mut sets: Vec<Set> = Vec::new();
+            let mut day = 0;
+            for (kind, late, step) in nights {
+                day += step;
+                let began = day * DAY + late;
+                sets.push(next(&sets, kind, began));
+                let now = at(began + 120);
+                let gone: BTreeSet<String> = {
+                    let fates = prune(&sets, &rules, now).unwrap();
+                    let kept: Vec<&Set> =
+                        fates.iter().filter(|fate| !fate.reasons.is_empty()).map(|fate| fate.set).collect();
+                    check(&sets, &kept, &rules, now);
+                    let gone = fates.iter().filter(|fate| fate.reasons.is_empty());
+                    gone.map(|fate| fate.set.label.to_string()).collect()
+                };
+                sets.retain(|set| !gone.contains(set.label.as_str()));
+            }
+        }
+    }
+}
