@@ -47,6 +47,9 @@ install: all
 	install -m 0644 scripts/pgv-common.sh $(DESTDIR)$(PREFIX)/lib/pgv/
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 0644 packaging/*.service packaging/*.timer $(DESTDIR)$(PREFIX)/lib/systemd/system/
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	for tool in $$(sed -n '/^complete/,$$s/^complete -F _pgv\|\\$$//gp; /^complete/,$$s/^  //p' packaging/completion.bash); do \
+	  install -m 0644 packaging/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$tool || exit 1; done
 	for page in man/*.[1-8]; do \
 	  install -D -m 0644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; done
 

@@ -89,19 +89,3 @@ fn names(line: &str, libraries: &[&str]) -> bool {
         })
     })
 }
-
-/// The package lists its files one by one; a new script must not be forgotten.
-#[test]
-fn the_package_has_every_script() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let cargo = fs::read_to_string(root.join("Cargo.toml")).unwrap();
-    let mut seen = 0;
-    for entry in fs::read_dir(root.join("scripts")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(cargo.contains(&format!("\"scripts/{name}\"")), "Cargo.toml's assets lack {name}");
-        let page = root.join(format!("man/{name}.1"));
-        assert!(name.contains('.') || page.exists(), "{name} has no man page");
-        seen += 1;
-    }
-    assert!(seen > 5, "the scripts moved");
-}
