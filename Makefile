@@ -24,7 +24,8 @@ test-tools:
 test: all test-tools
 	cargo test --release --locked
 
-# What takes longer than a developer waits: memory up to a million files and 50 GB, every shape on every major.
+# What takes longer than a developer waits: memory up to a million files and 50 GB, every shape on every major, the
+# package in a clean Debian.
 test-long: all test-tools
 	tests/e2e/long.sh
 

@@ -291,20 +291,17 @@ archive_setting() { # COMMAND
 }
 
 finish() {
-  local status=$?
   [ "$kind" != s3 ] || "$root/tests/tools/s3-server.sh" stop "$scratch/s3" || true
   ! mountpoint --quiet "$scratch/state" || umount "$scratch/state" || true
   if mountpoint --quiet "$scratch/small" 2>/dev/null; then
     as_postgres "$bin/pg_ctl" --pgdata="$source" --silent --mode=immediate stop >/dev/null 2>&1 || true
     umount --lazy "$scratch/small" || true
   fi
-  (exit "$status") || true
-  return "$status"
 }
 
 main() {
   begin
-  trap 'finish; end' EXIT
+  trap 'status=$?; set +e; finish; (exit "$status"); end' EXIT
   cp "$root"/scripts/pgv-* "$scratch/bin/"
   source=$scratch/source bin=$(server_bin 15)
   create_cluster "$bin" "$source"

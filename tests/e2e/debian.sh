@@ -16,13 +16,11 @@ name=pgv$$ copy=pgvcopy$$
 bin=/usr/lib/postgresql/15/bin
 
 drop() {
-  local status=$? cluster
+  local cluster
   for cluster in "$name" "$copy"; do
     pg_dropcluster --stop 15 "$cluster" 2>/dev/null || true
     rm --recursive --force "/etc/postgresql/15/$cluster"
   done
-  (exit "$status") || true
-  return "$status"
 }
 
 sql_at() { # PORT SQL
@@ -45,7 +43,7 @@ info_by_itself() {
 
 main() {
   begin
-  trap 'drop; end' EXIT
+  trap 'status=$?; set +e; drop; (exit "$status"); end' EXIT
   cp "$root"/scripts/pgv-* "$scratch/bin/"
   unset PGHOST PGPORT PGUSER PGDATABASE
   as_postgres mkdir "$scratch/archive" "$scratch/etc" "$scratch/repository" "$scratch/data"

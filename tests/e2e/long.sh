@@ -10,3 +10,8 @@ for major in 13 14 16 17 18; do
 done
 "$root/tests/e2e/standby.sh" 15
 "$root/tests/e2e/memory.sh"
+# Its own tools: nobody else needs them.
+command -v debootstrap >/dev/null || apt-get install --yes --quiet=2 --no-install-recommends debootstrap
+export PATH="$PGV_TEST_TOOLS/cargo/bin:$PATH"
+command -v cargo-deb >/dev/null || cargo install --locked --quiet --root "$PGV_TEST_TOOLS/cargo" cargo-deb
+"$root/tests/e2e/package.sh"

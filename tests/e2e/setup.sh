@@ -15,12 +15,9 @@ cluster=15-$name
 bin=/usr/lib/postgresql/15/bin
 
 drop() {
-  local status=$?
   pg_dropcluster --stop 15 "$name" 2>/dev/null || true
   rm --recursive --force "/etc/postgresql/15/$name"
   rm --force "/etc/cron.d/pgv-$cluster"
-  (exit "$status") || true
-  return "$status"
 }
 
 sql_at() { # PORT SQL
@@ -100,7 +97,7 @@ from_the_sheet() {
 
 main() {
   begin
-  trap 'drop; end' EXIT
+  trap 'status=$?; set +e; drop; (exit "$status"); end' EXIT
   cp "$root"/scripts/pgv-* "$scratch/bin/"
   # Whether cron is installed here is of no matter.
   ln --symbolic /bin/true "$scratch/bin/cron"
