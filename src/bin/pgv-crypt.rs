@@ -10,6 +10,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 /// Seal a stream (compress, encrypt, authenticate) or open a sealed one
 #[derive(clap::Parser)]
@@ -123,14 +124,18 @@ fn record_bytes(input: &Input) -> Result<usize> {
 /// What it makes is on its way to a store, and can be made again: it is complete under its name, not durable. Files
 /// are sealed side by side, each on one thread.
 fn encrypt_batch(directory: &Path, options: &SealOptions<'_>) -> Result<Status> {
+    let spare = Mutex::new(Vec::new());
+    let workspaces = || spare.lock().unwrap_or_else(PoisonError::into_inner);
     let seal_one = |line: &str| {
         let (sealed_name, context) = batch_names(line, options.context)?;
         let input = Input::open(Some(Path::new(line)))?;
-        let options =
-            SealOptions { context: &context, record_bytes: record_bytes(&input)?, jobs: 1, ..*options };
+        let options = SealOptions { context: &context, record_bytes: record_bytes(&input)?, ..*options };
         let path = directory.join(sealed_name);
         let mut file = AtomicFile::create(&path, 0o600)?;
-        match crypt::seal(input, &mut file, &options, || Ok(())) {
+        let mut workspace = workspaces().pop().unwrap_or_default();
+        let sealed = crypt::seal_alone(input, &mut file, &options, &mut workspace);
+        workspaces().push(workspace);
+        match sealed {
             Ok(_) => file.publish().map(|()| path),
             Err(error) => {
                 file.abandon();

@@ -17,4 +17,4 @@ mod seal;
 pub use format::CHUNK_BYTES;
 pub use key::{MAX_CONTEXT_BYTES, Passphrase};
 pub use open::open;
-pub use seal::{SealOptions, record_bytes, seal};
+pub use seal::{SealOptions, Workspace, record_bytes, seal, seal_alone};

@@ -10,11 +10,9 @@ impl Pool {
         Pool(Mutex::new(Vec::new()))
     }
 
-    /// An empty buffer, with whatever capacity it had.
+    /// A buffer with whatever its last user left in it: who will overwrite that need not pay for zeros first.
     pub fn take(&self) -> Vec<u8> {
-        let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        buffer.clear();
-        buffer
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
     pub fn give(&self, buffer: Vec<u8>) {

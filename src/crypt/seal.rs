@@ -1,5 +1,6 @@
 //! The writer. One thread reads, `jobs` threads compress, digest and tag, and the calling thread runs
-//! the CBC chain, which is serial by nature, and writes.
+//! the CBC chain, which is serial by nature, and writes. Where many streams are sealed side by side, one thread does
+//! all of each: handing records over would cost more than it saves.
 
 use crate::crypt::format::{
     self, BLOCK_BYTES, CHUNK_BYTES, Fields, HEADER_BYTES, Header, PADDING, RecordKind, SALTED,
@@ -53,21 +54,29 @@ pub fn record_bytes(file: &File) -> io::Result<usize> {
     })
 }
 
-/// A chunk of plaintext on its way to a worker, and where its record shall go.
+/// A chunk of plaintext on its way to a worker, and what lies before it.
 struct Job {
-    sequence: u64,
-    offset: u64,
+    before: Total,
     plain: Vec<u8>,
     done: SyncSender<Result<Vec<u8>>>,
 }
 
-/// The reader's last word: how many records and bytes there were.
+/// How many records and bytes there were so far.
+#[derive(Clone, Copy)]
 struct Total {
     records: u64,
     bytes: u64,
 }
 
 type Encryptor = cbc::Encryptor<aes::Aes256>;
+
+/// What sealing one stream after the other on one thread needs anew each time, kept: fresh pages would cost a third
+/// of the work.
+#[derive(Default)]
+pub struct Workspace {
+    plain: Vec<u8>,
+    record: Vec<u8>,
+}
 
 /// Seals all of `reader` into `writer`; returns the bytes read. `complete` is asked after the end of
 /// the input: its error leaves the stream without its END record, which no reader accepts.
@@ -77,17 +86,39 @@ pub fn seal(
     options: &SealOptions<'_>,
     complete: impl FnOnce() -> Result<()>,
 ) -> Result<u64> {
-    let mut salt = [0u8; format::SALT_BYTES];
-    getrandom::fill(&mut salt).map_err(|e| Error::failed(format!("read random bytes: {e}")))?;
-    seal_with_salt(reader, writer, options, salt, complete)
+    seal_stream(writer, options, random_salt()?, complete, |writer, keys, chain| {
+        seal_together(reader, writer, options, keys, chain)
+    })
 }
 
-fn seal_with_salt(
-    reader: impl Read + Send,
+/// As [`seal`], on this thread alone, whatever the options say.
+pub fn seal_alone(
+    reader: impl Read,
     writer: &mut impl Write,
+    options: &SealOptions<'_>,
+    workspace: &mut Workspace,
+) -> Result<u64> {
+    seal_stream(
+        writer,
+        options,
+        random_salt()?,
+        || Ok(()),
+        |writer, keys, chain| seal_in_turn(reader, writer, options, keys, chain, workspace),
+    )
+}
+
+fn random_salt() -> Result<[u8; format::SALT_BYTES]> {
+    let mut salt = [0u8; format::SALT_BYTES];
+    getrandom::fill(&mut salt).map_err(|e| Error::failed(format!("read random bytes: {e}")))?;
+    Ok(salt)
+}
+
+fn seal_stream<W: Write>(
+    writer: &mut W,
     options: &SealOptions<'_>,
     salt: [u8; format::SALT_BYTES],
     complete: impl FnOnce() -> Result<()>,
+    seal_records: impl FnOnce(&mut W, &StreamKeys, &mut Encryptor) -> Result<Total>,
 ) -> Result<u64> {
     if options.context.len() > MAX_CONTEXT_BYTES {
         return Err(Error::usage(format!("the context is longer than {MAX_CONTEXT_BYTES} bytes")));
@@ -97,7 +128,7 @@ fn seal_with_salt(
     let mut chain = Encryptor::new(&keys.aes.into(), &keys.iv.into());
     write(writer, &[&line[..], SALTED, &salt].concat())?;
 
-    let total = seal_records(reader, writer, options, &keys, &mut chain)?;
+    let total = seal_records(writer, &keys, &mut chain)?;
     complete()?;
     let mut end = Vec::with_capacity(HEADER_BYTES + BLOCK_BYTES);
     let fields = Fields {
@@ -116,7 +147,31 @@ fn seal_with_salt(
     Ok(total.bytes)
 }
 
-fn seal_records(
+fn seal_in_turn(
+    mut reader: impl Read,
+    writer: &mut impl Write,
+    options: &SealOptions<'_>,
+    keys: &StreamKeys,
+    chain: &mut Encryptor,
+    workspace: &mut Workspace,
+) -> Result<Total> {
+    let mut context = compressor(options)?;
+    let mut total = Total { records: 0, bytes: 0 };
+    let Workspace { plain, record } = workspace;
+    loop {
+        read_chunk(&mut reader, options.record_bytes, plain)?;
+        if plain.is_empty() {
+            return Ok(total);
+        }
+        *record = make_record(&mut context, &total, plain, keys, std::mem::take(record))?;
+        encrypt(chain, record);
+        write(writer, record)?;
+        total.records += 1;
+        total.bytes += plain.len() as u64;
+    }
+}
+
+fn seal_together(
     reader: impl Read + Send,
     writer: &mut impl Write,
     options: &SealOptions<'_>,
@@ -152,14 +207,13 @@ fn read_chunks(
     let mut total = Total { records: 0, bytes: 0 };
     loop {
         let mut plain = chunks.take();
-        plain.resize(record_bytes, 0);
-        let filled = read_full(&mut reader, &mut plain).during("read the input")?;
-        plain.truncate(filled);
+        read_chunk(&mut reader, record_bytes, &mut plain)?;
+        let filled = plain.len();
         if filled == 0 {
             return Ok(total);
         }
         let (done, result) = sync_channel(1);
-        let job = Job { sequence: total.records, offset: total.bytes, plain, done };
+        let job = Job { before: total, plain, done };
         total.records += 1;
         total.bytes += filled as u64;
         // Both fail only when the writing side gave up; its error is the one reported.
@@ -167,6 +221,14 @@ fn read_chunks(
             return Ok(total);
         }
     }
+}
+
+/// Fills `plain`, less at the end of the input, and then nothing.
+fn read_chunk(reader: &mut impl Read, record_bytes: usize, plain: &mut Vec<u8>) -> Result<()> {
+    plain.resize(record_bytes, 0);
+    let filled = read_full(reader, plain).during("read the input")?;
+    plain.truncate(filled);
+    Ok(())
 }
 
 fn work(
@@ -181,7 +243,7 @@ fn work(
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = next else { return };
         let record = match &mut context {
-            Ok(context) => make_record(context, &job, keys, records.take()),
+            Ok(context) => make_record(context, &job.before, &job.plain, keys, records.take()),
             Err(error) => Err(Error::failed(error.message())),
         };
         chunks.give(job.plain);
@@ -210,15 +272,21 @@ fn zstd_error(code: usize) -> Error {
 
 /// The pad's length is known only after the payload's, so the payload is made behind the longest pad
 /// and moved up.
-fn make_record(context: &mut CCtx<'_>, job: &Job, keys: &StreamKeys, mut record: Vec<u8>) -> Result<Vec<u8>> {
+fn make_record(
+    context: &mut CCtx<'_>,
+    before: &Total,
+    plain: &[u8],
+    keys: &StreamKeys,
+    mut record: Vec<u8>,
+) -> Result<Vec<u8>> {
     const LONGEST_PAD: usize = BLOCK_BYTES - 1;
     let made_at = HEADER_BYTES + LONGEST_PAD;
     record.resize(made_at, 0);
     // Reserved and not filled: pages that the payload does not reach are never touched.
-    record.reserve(zstd_safe::compress_bound(job.plain.len()));
+    record.reserve(zstd_safe::compress_bound(plain.len()));
     let mut behind = Cursor::new(record);
     behind.set_position(made_at as u64);
-    let payload_bytes = context.compress2(&mut behind, &job.plain).map_err(zstd_error)?;
+    let payload_bytes = context.compress2(&mut behind, plain).map_err(zstd_error)?;
     let mut record = behind.into_inner();
     let pad = format::pad_bytes(payload_bytes);
     record.copy_within(made_at..made_at + payload_bytes, HEADER_BYTES + pad);
@@ -227,10 +295,10 @@ fn make_record(context: &mut CCtx<'_>, job: &Job, keys: &StreamKeys, mut record:
     let digest = Sha256::digest(&record[HEADER_BYTES..]);
     let fields = Fields {
         kind: RecordKind::Data,
-        sequence: job.sequence,
-        offset: job.offset,
+        sequence: before.records,
+        offset: before.bytes,
         payload_bytes,
-        plain_bytes: job.plain.len(),
+        plain_bytes: plain.len(),
     };
     let mut header = Header::new(&fields, &digest.into());
     header.set_tag(&keys.tag(&header));
@@ -267,8 +335,9 @@ fn write(writer: &mut impl Write, bytes: &[u8]) -> Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_empty_stream_is_known_byte_for_byte() {
+    const SALT: [u8; 8] = [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef];
+
+    fn sealed_both_ways(plain: &[u8], record_bytes: usize) -> [Vec<u8>; 2] {
         let passphrase = Passphrase::new(b"correct horse battery staple".to_vec(), "key").unwrap();
         let options = SealOptions {
             passphrase: &passphrase,
@@ -276,13 +345,45 @@ mod tests {
             iterations: 1000,
             level: 3,
             wal: false,
-            jobs: 1,
-            record_bytes: CHUNK_BYTES,
+            jobs: 3,
+            record_bytes,
         };
-        let salt = [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef];
-        let mut stream = Vec::new();
-        seal_with_salt(&b""[..], &mut stream, &options, salt, || Ok(())).unwrap();
-        let hex: String = Sha256::digest(&stream).iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(hex, "c0a73e5103634f914db4d04e1e38d60d1ef34d84d89e662c2716ab46e263fe69");
+        let mut streams = [Vec::new(), Vec::new()];
+        let [together, in_turn] = &mut streams;
+        seal_stream(
+            together,
+            &options,
+            SALT,
+            || Ok(()),
+            |writer, keys, chain| seal_together(plain, writer, &options, keys, chain),
+        )
+        .unwrap();
+        let mut workspace = Workspace { plain: vec![1; 5000], record: vec![2; 5000] };
+        seal_stream(
+            in_turn,
+            &options,
+            SALT,
+            || Ok(()),
+            |writer, keys, chain| seal_in_turn(plain, writer, &options, keys, chain, &mut workspace),
+        )
+        .unwrap();
+        streams
+    }
+
+    #[test]
+    fn the_empty_stream_is_known_byte_for_byte() {
+        for stream in sealed_both_ways(b"", CHUNK_BYTES) {
+            let hex: String = Sha256::digest(&stream).iter().map(|b| format!("{b:02x}")).collect();
+            assert_eq!(hex, "c0a73e5103634f914db4d04e1e38d60d1ef34d84d89e662c2716ab46e263fe69");
+        }
+    }
+
+    #[test]
+    fn many_threads_and_one_make_the_same_stream() {
+        let plain: Vec<u8> = (0..100_000u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
+        for length in [1, 4095, 4096, 4097, plain.len()] {
+            let [together, in_turn] = sealed_both_ways(&plain[..length], 4096);
+            assert!(together == in_turn, "{length} bytes");
+        }
     }
 }
