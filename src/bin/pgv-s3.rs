@@ -134,6 +134,7 @@ impl PutArgs {
         PutOptions {
             rate: self.rate,
             progress,
+            digest: self.json,
             replace: self.replace,
             expected_size: None,
             part_size: self.part_size,

@@ -62,6 +62,8 @@ pub struct PutOptions {
     pub rate: Option<u64>,
     /// Draw it on stderr.
     pub progress: bool,
+    /// Whether [`Put`] shall tell the SHA-256.
+    pub digest: bool,
     pub replace: bool,
     pub expected_size: Option<u64>,
     pub part_size: Option<u64>,
@@ -78,6 +80,7 @@ impl Default for PutOptions {
         PutOptions {
             rate: None,
             progress: false,
+            digest: false,
             replace: false,
             expected_size: None,
             part_size: None,

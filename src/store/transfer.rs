@@ -33,8 +33,8 @@ impl Source<'_> {
 /// An object that was stored.
 pub struct Put {
     pub bytes: u64,
-    /// In hexadecimal.
-    pub sha256: String,
+    /// In hexadecimal, if [`PutOptions::digest`] asked for it.
+    pub sha256: Option<String>,
     pub stored: Stored,
     /// The command's, where there was one.
     pub status: Status,
@@ -63,7 +63,7 @@ fn copy_output(
     command: &[OsString],
     upload: &mut Upload,
     options: &PutOptions,
-) -> Result<((u64, String), Status)> {
+) -> Result<((u64, Option<String>), Status)> {
     let mut producer = Producer::spawn(command).map_err(|error| error.context(what))?;
     match producer.take_stdout().and_then(|mut stdout| copy_in(what, &mut stdout, upload, options)) {
         Ok(copied) => producer.finish().map(|status| (copied, status)).map_err(|error| error.context(what)),
@@ -74,23 +74,24 @@ fn copy_output(
     }
 }
 
-/// Length and SHA-256 of what was read.
+/// Length, and SHA-256 if wanted, of what was read.
 fn copy_in(
     what: &str,
     from: &mut impl Read,
     upload: &mut Upload,
     options: &PutOptions,
-) -> Result<(u64, String)> {
+) -> Result<(u64, Option<String>)> {
     let mut meter = Meter::new("put", options.rate, options.expected_size, options.progress)?;
-    let mut digest = Sha256::new();
+    let mut digest = options.digest.then(Sha256::new);
     let mut bytes = 0;
     copy(what, from, upload, &mut |piece| {
-        digest.update(piece);
+        digest.iter_mut().for_each(|digest| digest.update(piece));
         bytes += piece.len() as u64;
         meter.pass(piece.len());
     })?;
     meter.progress.finish();
-    Ok((bytes, digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+    let hex = |digest: Sha256| digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok((bytes, digest.map(hex)))
 }
 
 /// `output` as for [`Output::create`]; a file appears only when all of it was written.
