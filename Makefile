@@ -45,7 +45,7 @@ SCRIPTS := $(filter-out %.sh %.cron %.example,$(notdir $(wildcard scripts/pgv-*)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pgv
 	install -m 0755 $(BINARIES:%=target/release/%) $(SCRIPTS:%=scripts/%) $(DESTDIR)$(PREFIX)/bin/
-	install -m 0644 scripts/pgv-common.sh $(DESTDIR)$(PREFIX)/lib/pgv/
+	install -m 0644 scripts/pgv-common.sh scripts/pgv-sets.sh $(DESTDIR)$(PREFIX)/lib/pgv/
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 0644 packaging/*.service packaging/*.timer $(DESTDIR)$(PREFIX)/lib/systemd/system/
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions

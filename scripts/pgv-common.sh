@@ -1,4 +1,4 @@
-# Sourced by pgv's scripts: messages, configuration, the cluster's lock, and the pipes they share.
+# Sourced by pgv's scripts: messages, configuration, and what they know of WAL.
 # A script that sources it has read its own --help already, and knows where it lies: `here`.
 # shellcheck shell=bash
 
@@ -143,18 +143,6 @@ spool_segments() { # SEGMENT-BYTES
   echo $((bytes / $1 > 0 ? bytes / $1 : 1))
 }
 
-# How large segments are if the last byte before an LSN lies in the named one.
-segment_bytes_of() { # NAME LSN
-  local bytes lsn=$(((16#${2%%/*} << 32) + 16#${2##*/} - 1))
-  for ((bytes = 1 << 20; bytes <= 1 << 30; bytes <<= 1)); do
-    if [ "$(printf '%08X%08X' $((lsn / bytes / (0x100000000 / bytes))) $((lsn / bytes % (0x100000000 / bytes))))" = "${1:8}" ]; then
-      echo "$bytes"
-      return
-    fi
-  done
-  die 1 "segment $1 does not hold the WAL before $2"
-}
-
 # Seals a WAL file and stores it, durably, under its name in the tree of a cluster. The same content again is
 # success; other content is never overwritten.
 store_wal() { # FILE NAME SYSTEM-IDENTIFIER
@@ -194,15 +182,6 @@ debian_port() {
   [ -z "$port" ] || export PGPORT=$port
 }
 
-# One run per cluster. The descriptor is inherited by the tools, so the lock lasts as long as any.
-take_lock() { # [WAIT SECONDS]
-  mkdir --parents "$PGV_STATE_DIR/tmp" "$PGV_STATE_DIR/manifest" ||
-    die 2 "cannot create PGV_STATE_DIR $PGV_STATE_DIR" "as root: install --directory --owner=postgres --mode=0700 $PGV_STATE_DIR"
-  exec 9>>"$PGV_STATE_DIR/lock"
-  flock --timeout "${1:-0}" 9 ||
-    die 75 "another pgv run holds the lock of cluster $PGV_CLUSTER ($PGV_STATE_DIR/lock)" 'wait for it: --wait 1h'
-}
-
 # "90s", "15min", "36h", "7d", "2w" as seconds.
 seconds() { # DURATION
   [[ $1 =~ ^([0-9]{1,9})(s|min|h|d|w)$ ]] || die 2 "$1 is not a duration such as 90s, 15min, 36h, 7d or 2w"
@@ -213,102 +192,4 @@ seconds() { # DURATION
     d) echo $((BASH_REMATCH[1] * 86400)) ;;
     w) echo $((BASH_REMATCH[1] * 604800)) ;;
   esac
-}
-
-# A scratch directory that goes when the script ends, and those that killed runs left.
-make_tmp() {
-  find "$PGV_STATE_DIR/tmp" -mindepth 1 -maxdepth 1 -exec rm --recursive --force {} +
-  # Workers come and go meanwhile; what this misses goes the next time.
-  [ ! -d "$PGV_STATE_DIR/spool" ] ||
-    find "$PGV_STATE_DIR/spool" -ignore_readdir_race -mindepth 2 -mmin +60 \( -path '*/in/*' -o -path '*/sealed/*' \) \
-      -prune -exec rm --recursive --force {} + 2>/dev/null || true
-  tmp=$(mktemp --directory "$PGV_STATE_DIR/tmp/run.XXXXXX")
-  trap 'rm --recursive --force "$tmp"' EXIT
-}
-
-# What is needed of a backup's sets, one line each: state, system identifier, label, URL, parent, mode; "-"
-# for what there is not.
-list_sets() {
-  local line parent mode
-  local pattern='"label":"([^"]*)".*"state":"([a-z]*)".*"system_identifier":"([0-9]*)".*"url":"([^"]*)"'
-  pgv-info "$PGV_CLUSTER" --repo "$PGV_REPO" --format json >"$tmp/sets" || [ $? -eq 7 ] || return 1
-  while IFS= read -r line; do
-    [[ $line =~ $pattern ]] || die 1 'pgv-info printed what this script does not understand'
-    line="${BASH_REMATCH[2]} ${BASH_REMATCH[3]} ${BASH_REMATCH[1]} ${BASH_REMATCH[4]}|$line"
-    parent=- mode=-
-    [[ $line =~ \"parent\":\"([^\"]*)\" ]] && parent=${BASH_REMATCH[1]}
-    [[ $line =~ \"mode\":\"([a-z]*)\" ]] && mode=${BASH_REMATCH[1]}
-    echo "${line%%|*} $parent $mode"
-  done <"$tmp/sets"
-}
-
-# Removes sets: each record first, so that an interruption leaves no backup that looks whole, and what
-# is built on a backup before the backup. The last complete one is never removed.
-remove_sets() { # LABEL…
-  local sets label doomed url kept newest
-  sets=$(list_sets)
-  if [ "$(cut --delimiter=' ' --fields=2 <<<"$sets" | sort --unique | wc --lines)" -gt 1 ]; then
-    die 2 "$PGV_CLUSTER has backups of more than one system identifier" 'nothing was removed' \
-      "set PGV_SYSTEM_ID to one of: $(cut --delimiter=' ' --fields=2 <<<"$sets" | sort --unique | tr '\n' ' ')"
-  fi
-  for label in "$@"; do
-    [[ $label =~ ^[0-9]{8}-[0-9]{6}F(_[0-9]{8}-[0-9]{6}[DI])?$ ]] || die 2 "\"$label\" is not a backup's label"
-    grep --quiet --fixed-strings " $label " <<<"$sets" || die 3 "there is no backup $label of $PGV_CLUSTER" 'nothing was removed'
-  done
-  # Sets come oldest first, so a parent's fate is known before its children's. What an interrupted run
-  # left tells its full only.
-  doomed=$(awk -v given="$*" 'BEGIN { split(given, labels, " "); for (i in labels) doomed[labels[i]] }
-    { full = $3; sub(/_.*/, "", full) }
-    $3 in doomed || $5 in doomed || (full in doomed) { doomed[$3]; print $3, $4 }' <<<"$sets" | tac)
-  newest=$(awk '$1 == "complete" && $3 !~ /_/ { print $3 }' <<<"$sets" | tail --lines=1)
-  if [ -n "$newest" ] && grep --quiet "^$newest " <<<"$doomed" && [ "$(grep --count '^complete ' <<<"$sets")" -gt 1 ]; then
-    die 1 "that would remove $newest, the newest full backup of $PGV_CLUSTER" 'nothing was removed; make a new full first, or remove it with pgv-s3 rm'
-  fi
-  kept=$(awk 'NR == FNR { doomed[$1]; next } $1 == "complete" && !($3 in doomed)' <(echo "$doomed") <(echo "$sets") | wc --lines)
-  if [ "$kept" -eq 0 ] && grep --quiet ^complete <<<"$sets"; then
-    die 1 "that would remove every complete backup of $PGV_CLUSTER" 'nothing was removed; make a new backup first, or remove them with pgv-s3 rm'
-  fi
-  while read -r label url; do
-    if [ "${dry_run:-no}" = yes ]; then
-      echo "$label"
-      continue
-    fi
-    remove_set "$url" || die $? "could not remove $url" 'the same command goes on where it stopped'
-    rm --force "$PGV_STATE_DIR/manifest/$label"
-    say "removed $label"
-  done <<<"$doomed"
-  remove_wal "$(head --lines=1 <<<"$sets" | cut --delimiter=' ' --fields=2)"
-}
-
-# Removes the WAL that no backup needs any more: segments before the first that a complete one needs, on any
-# timeline. Nothing goes while it is not known what every set needs, or while an older backup is running.
-remove_wal() { # SYSTEM-IDENTIFIER
-  local base=$PGV_REPO/$PGV_CLUSTER/$1 sets oldest_kept least doomed
-  [ "${dry_run:-no}" = no ] || return 0
-  sets=$(list_sets | awk -v id="$1" '$2 == id')
-  if grep --quiet ^damaged <<<"$sets"; then
-    warn 'no WAL is removed while a backup is damaged'
-    return 0
-  fi
-  oldest_kept=$(awk '$1 == "complete" { print $3; exit }' <<<"$sets")
-  [ -n "$oldest_kept" ] || return 0
-  if awk '$1 == "incomplete" { found = 1 } $1 == "complete" { exit } END { exit !found }' <<<"$sets"; then
-    warn "no WAL is removed while $(awk '{ print $3; exit }' <<<"$sets") is running, or was interrupted"
-    return 0
-  fi
-  least=$(pgv-info "$PGV_CLUSTER" --repo "$PGV_REPO" --system-id "$1" --format tsv | cut --fields=13 | cut --characters=9-24 | sort | head --lines=1)
-  [[ $least =~ ^[0-9A-F]{16}$ ]] || die 1 'pgv-info printed what this script does not understand'
-  doomed=$(pgv-s3 --quiet ls --recursive "$base/wal/" |
-    { grep --extended-regexp '/[0-9A-F]{24}(\.partial|\.[0-9A-F]{8}\.backup)?\.pgv$' || [ $? -eq 1 ]; } |
-    awk -v least="$least" '{ name = $0; sub(/.*\//, "", name); if (substr(name, 9, 16) "" < least "") print }')
-  [ -n "$doomed" ] || return 0
-  pgv-s3 --quiet rm - <<<"$doomed" || die $? "could not remove WAL below $base/wal/" 'the same command goes on where it stopped'
-  say "removed $(wc --lines <<<"$doomed") WAL files that no backup needs"
-}
-
-remove_set() { # URL
-  local status=0
-  pgv-s3 --quiet rm "$1/record.json" || status=$?
-  [ "$status" -eq 0 ] || [ "$status" -eq 3 ] || return "$status"
-  pgv-s3 --quiet rm --recursive "$1/"
 }
