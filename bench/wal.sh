@@ -99,9 +99,19 @@ milliseconds() { # NAME COMMAND…
   echo "$name $(((stop - start) / 1000000))" | tee --append "$scratch/times"
 }
 
-# As the archiver calls it: a shell for each segment, in the data directory. The same segments for both.
-sync_push() { # COMMAND NAME
-  (cd "$scratch/data" && as_postgres sh -c "$1 pg_wal/$2")
+# As the archiver calls it: a shell for each segment, in the data directory. The same segments for both, in turn;
+# becoming postgres is not timed, and no worker goes ahead.
+sync_pushes() { # NAME…
+  (cd "$scratch/data" && as_postgres bash -c 'pgbackrest=$1 pgv=$2
+    export PGV_WAL_JOBS=1
+    for name in "${@:3}"; do
+      for tool in pgbackrest pgv; do
+        start=${EPOCHREALTIME/[.,]/}
+        sh -c "${!tool} pg_wal/$name" || exit
+        stop=${EPOCHREALTIME/[.,]/}
+        echo "sync-$tool $(((stop - start + 500) / 1000))"
+      done
+    done' bash "$(pgbackrest_command archive-push)" "$(pgv_command pgv-wal-push)" "$@") | tee --append "$scratch/times"
 }
 
 # From the moment that PostgreSQL may archive until nothing waits.
@@ -175,10 +185,8 @@ main() {
   for round in $(seq "$rounds"); do
     echo "round $round"
     forget_stored
-    for name in $(head --lines=8 <<<"$names"); do
-      milliseconds sync-pgbackrest sync_push "$(pgbackrest_command archive-push)" "$name"
-      milliseconds sync-pgv sync_push "$(pgv_command pgv-wal-push)" "$name"
-    done
+    # shellcheck disable=SC2046  # names of segments
+    sync_pushes $(head --lines=8 <<<"$names")
     forget_stored
     make_ready
     milliseconds burst-pgv burst "$(pgv_command pgv-wal-push)"
