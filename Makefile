@@ -20,6 +20,7 @@ test-tools:
 	tests/tools/install-debian.sh
 	tests/tools/install-postgres.sh $(TEST_TOOLS)/postgres
 	tests/tools/install-s3.sh $(TEST_TOOLS)/s3
+	tests/tools/install-moto.sh $(TEST_TOOLS)/moto
 
 test: all test-tools
 	cargo test --release --locked
