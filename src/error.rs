@@ -90,6 +90,13 @@ impl Error {
         self
     }
 
+    /// Puts a detail behind the message, in parentheses.
+    #[must_use]
+    pub fn supplement(mut self, detail: impl fmt::Display) -> Self {
+        self.message = format!("{} ({detail})", self.message);
+        self
+    }
+
     pub fn message(&self) -> &str {
         &self.message
     }

@@ -433,7 +433,7 @@ fn a_broken_connection_is_taken_up_where_it_stopped() {
     assert_eq!(code(&get), 0, "{}", errors(&get));
     assert!(get.stdout == data);
     let hopeless = proxy(|head| if head.starts_with("GET") { Meddling::Cut(600) } else { Meddling::Nothing });
-    let get = run(command(&["get", "--endpoint-url", &hopeless, &url]).env("AWS_MAX_ATTEMPTS", "1"), b"");
+    let get = run(&mut command(&["get", "--endpoint-url", &hopeless, &url, "--timeout", "2s"]), b"");
     assert_eq!(code(&get), 75, "{}", errors(&get));
 }
 

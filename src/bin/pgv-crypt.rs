@@ -110,7 +110,6 @@ fn encrypt(args: &Args) -> Result<Status> {
     }
     let input = Input::open(args.file.as_deref())?;
     refuse_same_file(&input, args.output.as_deref())?;
-    widen(input.file());
     options.record_bytes = record_bytes(&input)?;
     let mut output = create_output(args)?;
     let sealed = crypt::seal(input, &mut output, &options, || Ok(()));
@@ -191,7 +190,6 @@ fn decrypt(args: &Args) -> Result<()> {
     let keys = read_keys(args)?;
     let input = Input::open(args.file.as_deref())?;
     refuse_same_file(&input, args.output.as_deref())?;
-    widen(input.file());
     let mut output = create_output(args)?;
     let name = input.name().to_owned();
     let opened = crypt::open(input, &mut output, &keys, args.context.as_encoded_bytes(), jobs(args));
@@ -211,20 +209,10 @@ fn finish<T>(output: Output, result: Result<T>) -> Result<T> {
 
 /// What comes out of a sealed stream may well be text for a terminal; a sealed stream never is.
 fn create_output(args: &Args) -> Result<Output> {
-    let output = match &args.output {
-        None if args.decrypt => Output::create(Some(Path::new("-")))?,
-        output => Output::create(output.as_deref())?,
-    };
-    if let Output::Stdout(file) = &output {
-        widen(file);
+    match &args.output {
+        None if args.decrypt => Output::create(Some(Path::new("-"))),
+        output => Output::create(output.as_deref()),
     }
-    Ok(output)
-}
-
-/// A pipe of 1 MiB instead of 64 KiB saves switches between the stages. What is no pipe, or may not
-/// grow, works as it is.
-fn widen(file: &File) {
-    let _as_it_is = rustix::pipe::fcntl_setpipe_size(file, 1 << 20).is_err();
 }
 
 fn jobs(args: &Args) -> usize {

@@ -3,7 +3,10 @@
 use pgv::cli::{self, Arguments, Common, StoreOptions};
 use pgv::error::{Error, IoContext, Kind, Result, Status};
 use pgv::io::{Input, Output, batch};
-use pgv::store::{self, Entry, GetOptions, PutOptions, Range, Source, Store, Url};
+use pgv::report;
+use pgv::store::{
+    self, Entry, GetOptions, Keeping, Lock, LockMode, PutOptions, Range, Scheme, Source, Store, Url,
+};
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -66,7 +69,11 @@ enum Verb {
         json: bool,
     },
     /// Try every operation that a backup needs, below a URL that ends with /
-    Check { url: String },
+    Check {
+        url: String,
+        #[command(flatten)]
+        kept: KeepingArgs,
+    },
     /// Remove objects
     Rm {
         /// URLs, or - for URLs on stdin
@@ -84,6 +91,9 @@ enum Verb {
         /// Print what would be removed
         #[arg(long)]
         dry_run: bool,
+        /// URLs on stdin end with NUL instead of newline
+        #[arg(short = '0', long)]
+        null: bool,
     },
 }
 
@@ -104,12 +114,8 @@ struct PutArgs {
     /// Parts on their way at once; with --batch, files
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
-    /// The object's storage class, such as STANDARD_IA
-    #[arg(long, value_name = "CLASS")]
-    storage_class: Option<String>,
-    /// Encryption by the service: AES256, aws:kms or aws:kms=KEY
-    #[arg(long, value_name = "KIND")]
-    sse: Option<String>,
+    #[command(flatten)]
+    kept: KeepingArgs,
     /// Read no faster than this, such as 50MiB/s
     #[arg(long, value_name = "RATE", value_parser = cli::parse_rate)]
     rate: Option<u64>,
@@ -129,6 +135,48 @@ struct PutArgs {
     command: Vec<OsString>,
 }
 
+/// How the service keeps what is stored.
+#[derive(clap::Args)]
+struct KeepingArgs {
+    /// The object's storage class, such as STANDARD_IA
+    #[arg(long, env = "PGV_S3_STORAGE_CLASS", value_name = "CLASS")]
+    storage_class: Option<String>,
+    /// Encryption by the service: AES256, aws:kms or aws:kms=KEY
+    #[arg(long, env = "PGV_S3_SSE", value_name = "KIND", value_parser = parse_sse)]
+    sse: Option<String>,
+    /// Nobody may remove it for so long: governance=30d, or compliance=30d that nobody can undo; the bucket needs object
+    /// lock
+    #[arg(long, env = "PGV_S3_OBJECT_LOCK", value_name = "MODE=DURATION", value_parser = parse_lock)]
+    object_lock: Option<Lock>,
+}
+
+impl From<KeepingArgs> for Keeping {
+    fn from(args: KeepingArgs) -> Self {
+        Keeping { storage_class: args.storage_class, sse: args.sse, object_lock: args.object_lock }
+    }
+}
+
+fn parse_sse(text: &str) -> std::result::Result<String, String> {
+    match text == "AES256"
+        || text == "aws:kms"
+        || text.strip_prefix("aws:kms=").is_some_and(|key| !key.is_empty())
+    {
+        true => Ok(text.to_owned()),
+        false => Err("it is AES256, aws:kms or aws:kms=KEY".to_owned()),
+    }
+}
+
+fn parse_lock(text: &str) -> std::result::Result<Lock, String> {
+    let help = || "it is governance=DURATION or compliance=DURATION, such as governance=30d".to_owned();
+    let (mode, duration) = text.split_once('=').ok_or_else(help)?;
+    let mode = match mode {
+        "governance" => LockMode::Governance,
+        "compliance" => LockMode::Compliance,
+        _ => return Err(help()),
+    };
+    Ok(Lock { mode, duration: cli::parse_duration(duration)? })
+}
+
 impl PutArgs {
     fn options(self, progress: bool) -> PutOptions {
         PutOptions {
@@ -140,8 +188,7 @@ impl PutArgs {
             part_size: self.part_size,
             max_parts: Some(self.max_parts),
             jobs: self.jobs.into(),
-            storage_class: self.storage_class,
-            sse: self.sse,
+            kept: self.kept.into(),
         }
     }
 }
@@ -179,14 +226,14 @@ fn run(args: Args) -> Result<Status> {
             let entry = store.stat(&url)?;
             print(&[describe(&entry, if json { Line::Json } else { Line::Long })])
         }
-        Verb::Check { url } => return check(&url, &options),
-        Verb::Rm { urls, recursive, uploads, older_than, dry_run } => {
+        Verb::Check { url, kept } => return check(&url, kept.into(), &options),
+        Verb::Rm { urls, recursive, uploads, older_than, dry_run, null } => {
             let what = match (recursive, uploads) {
                 (true, _) => Doomed::Below,
                 (_, true) => Doomed::Uploads(older_than.unwrap_or_default()),
                 _ => Doomed::Object,
             };
-            remove_all(&urls, &what, dry_run, &options)
+            remove(&urls, what, dry_run, null, &options)
         }
     }
     .map(|()| Status::Done)
@@ -255,10 +302,10 @@ fn put_batch(store: &Store, directory: &Url, args: PutArgs, progress: bool) -> R
 }
 
 /// A line for each operation.
-fn check(url: &str, options: &StoreOptions) -> Result<Status> {
+fn check(url: &str, kept: Keeping, options: &StoreOptions) -> Result<Status> {
     let (store, url) = open(&format!("{}/", url.trim_end_matches('/')), options)?;
     let mut status = Status::Done;
-    store::check(&store, &url, &PutOptions::default(), &mut |outcome| {
+    store::check(&store, &url, &PutOptions { kept, ..PutOptions::default() }, &mut |outcome| {
         print(&match outcome.failure {
             None => vec![format!("ok   {}", outcome.what)],
             Some(error) => {
@@ -311,77 +358,150 @@ fn describe(entry: &Entry, line: Line) -> String {
 }
 
 /// What `rm` removes of a URL.
+#[derive(Clone, Copy)]
 enum Doomed {
     Object,
     Below,
     Uploads(Duration),
 }
 
-/// In the order given. One that is not there does not keep the others, but is told at the end.
-fn remove_all(urls: &[String], what: &Doomed, dry_run: bool, options: &StoreOptions) -> Result<()> {
-    let mut store = None;
-    let mut absent = Ok(());
-    let mut each = |url: &str| -> Result<()> {
+/// Removals that go out together. One that fails does not keep the others: it is named, and the status tells.
+struct Removal {
+    store: Store,
+    scheme: Scheme,
+    dry_run: bool,
+    /// Whether the objects are from a listing.
+    known: bool,
+    waiting: Vec<Url>,
+    count: usize,
+    stayed: Stayed,
+}
+
+/// As many as one request may name.
+const TOGETHER: usize = 1000;
+
+/// What was not removed.
+#[derive(Default)]
+struct Stayed {
+    /// Told at the end, if it is the only one.
+    first: Option<Error>,
+    count: usize,
+    /// Whether there is more to it than objects that were not there.
+    failed: Option<Kind>,
+}
+
+impl Stayed {
+    fn add(&mut self, error: Error) {
+        self.count += 1;
+        if error.kind != Kind::NotFound {
+            self.failed = Some(error.kind);
+        }
+        match (self.count, self.first.take()) {
+            (1, _) => self.first = Some(error),
+            (_, first) => first.iter().chain([&error]).for_each(report::error),
+        }
+    }
+
+    fn told(self, of: usize) -> Result<()> {
+        match (self.first, self.count) {
+            (Some(only), _) => Err(only),
+            (None, 0) => Ok(()),
+            (None, count) => {
+                let kind = self.failed.unwrap_or(Kind::NotFound);
+                Err(Error::new(
+                    kind,
+                    format!("rm: {count} of {of} objects were not removed, or not there: see above"),
+                ))
+            }
+        }
+    }
+}
+
+impl Removal {
+    fn add(&mut self, url: Url) -> Result<()> {
+        self.count += 1;
+        self.waiting.push(url);
+        if self.waiting.len() == TOGETHER { self.carry_out() } else { Ok(()) }
+    }
+
+    fn carry_out(&mut self) -> Result<()> {
+        let some = std::mem::take(&mut self.waiting);
+        if !self.dry_run {
+            self.store
+                .remove_all(&some, self.known)?
+                .into_iter()
+                .for_each(|(_, error)| self.stayed.add(error));
+            return Ok(());
+        }
+        for url in some {
+            match if self.known { Ok(()) } else { self.store.stat(&url).map(drop) } {
+                Ok(()) => print(&[url.to_string()])?,
+                Err(error) => self.stayed.add(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn doom(&mut self, url: &str, what: Doomed) -> Result<()> {
         let url = Url::parse(url)?;
-        // Thousands of names may come, all of them in one store.
-        let (scheme, store) = match &mut store {
-            Some(store) => store,
-            none => none.insert((url.scheme(), Store::open(&url, options)?)),
-        };
-        if *scheme != url.scheme() {
+        if self.scheme != url.scheme() {
             return Err(Error::usage(format!("rm {url}: the URLs before it are of another kind of store")));
         }
-        match remove(store, &url, what, dry_run) {
-            Err(error) if error.kind == Kind::NotFound => {
-                absent = Err(error);
-                Ok(())
+        match (what, url.is_directory()) {
+            (Doomed::Object, false) => self.add(url),
+            (Doomed::Object, true) => Err(Error::usage(format!("rm {url}: a directory needs --recursive"))),
+            (_, false) => {
+                Err(Error::usage(format!("rm {url}: what is below a directory needs a URL that ends with /")))
             }
-            done => done,
+            (Doomed::Below, true) => self.doom_below(&url),
+            (Doomed::Uploads(older), true) => self.doom_uploads(&url, older),
         }
+    }
+
+    /// Page by page: nothing is listed twice, and memory does not grow with the directory.
+    fn doom_below(&mut self, directory: &Url) -> Result<()> {
+        let store = self.store.clone();
+        store.list(directory, true, &mut |entry| self.add(entry.url))
+    }
+
+    fn doom_uploads(&mut self, directory: &Url, older: Duration) -> Result<()> {
+        let store = self.store.clone();
+        store.leftovers(directory, older, &mut |leftover| {
+            self.count += 1;
+            match self.dry_run {
+                true => print(&[leftover.url.to_string()])?,
+                false => store.remove_leftover(&leftover).unwrap_or_else(|error| self.stayed.add(error)),
+            }
+            Ok(())
+        })
+    }
+}
+
+fn remove(urls: &[String], what: Doomed, dry_run: bool, null: bool, options: &StoreOptions) -> Result<()> {
+    let given: Box<dyn Iterator<Item = Result<String>>> = match urls == ["-"] {
+        true => Box::new(names_on_stdin(if null { b'\0' } else { b'\n' })),
+        false => Box::new(urls.iter().cloned().map(Ok)),
     };
-    match urls == ["-"] {
-        true => io::stdin().lines().try_for_each(|line| each(&line.during("read stdin")?))?,
-        false => urls.iter().try_for_each(|url| each(url))?,
-    }
-    absent
+    let mut given = given.peekable();
+    let Some(Ok(first)) = given.peek() else { return given.next().transpose().map(drop) };
+    let url = Url::parse(first)?;
+    let known = matches!(what, Doomed::Below);
+    let mut removal = Removal {
+        store: Store::open(&url, options)?,
+        scheme: url.scheme(),
+        dry_run,
+        known,
+        waiting: Vec::new(),
+        count: 0,
+        stayed: Stayed::default(),
+    };
+    given.try_for_each(|url| removal.doom(&url?, what)).and_then(|()| removal.carry_out())?;
+    removal.stayed.told(removal.count)
 }
 
-fn remove(store: &Store, url: &Url, what: &Doomed, dry_run: bool) -> Result<()> {
-    match (what, url.is_directory()) {
-        (Doomed::Object, false) if dry_run => {
-            store.stat(url).and_then(|entry| print(&[entry.url.to_string()]))
-        }
-        (Doomed::Object, false) => store.remove(url),
-        (Doomed::Object, true) => Err(Error::usage(format!("rm {url}: a directory needs --recursive"))),
-        (_, false) => {
-            Err(Error::usage(format!("rm {url}: what is below a directory needs a URL that ends with /")))
-        }
-        (Doomed::Below, true) => remove_below(store, url, dry_run),
-        (Doomed::Uploads(older), true) => remove_uploads(store, url, *older, dry_run),
-    }
-}
-
-/// The names first, then their removal: a listing that changes under it would be no plan.
-fn remove_below(store: &Store, url: &Url, dry_run: bool) -> Result<()> {
-    let mut doomed = Vec::new();
-    store.list(url, true, &mut |entry| {
-        doomed.push(entry.url);
-        Ok(())
-    })?;
-    match dry_run {
-        true => print(&doomed.iter().map(Url::to_string).collect::<Vec<_>>()),
-        false => store.remove_listed(&doomed),
-    }
-}
-
-fn remove_uploads(store: &Store, url: &Url, older: Duration, dry_run: bool) -> Result<()> {
-    let mut doomed = Vec::new();
-    store.leftovers(url, older, &mut |leftover| {
-        doomed.push(leftover);
-        Ok(())
-    })?;
-    match dry_run {
-        true => print(&doomed.iter().map(|leftover| leftover.url.to_string()).collect::<Vec<_>>()),
-        false => doomed.iter().try_for_each(|leftover| store.remove_leftover(leftover)),
-    }
+fn names_on_stdin(end: u8) -> impl Iterator<Item = Result<String>> {
+    BufReader::new(io::stdin()).split(end).map(|name| {
+        String::from_utf8(name.during("read stdin")?)
+            .map_err(|error| Error::usage(format!("a URL on stdin is not UTF-8: {error}")))
+    })
 }

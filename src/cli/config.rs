@@ -13,7 +13,8 @@ const SUFFIX: &str = ".conf";
 const SIZE_LIMIT: u64 = 1 << 20;
 
 /// Every `PGV_` key that a tool or script reads. `pgv.conf(5)` describes them.
-const KEYS: [&str; 24] = [
+const KEYS: &[&str] = &[
+    "PGV_CHECKPOINT",
     "PGV_CLUSTER",
     "PGV_EXPIRE",
     "PGV_FULL_EVERY",
@@ -33,14 +34,23 @@ const KEYS: [&str; 24] = [
     "PGV_PGDATA",
     "PGV_RATE",
     "PGV_REPO",
+    "PGV_S3_CA_FILE",
+    "PGV_S3_ENDPOINT_URL",
+    "PGV_S3_OBJECT_LOCK",
+    "PGV_S3_PATH_STYLE",
+    "PGV_S3_PROFILE",
+    "PGV_S3_REGION",
+    "PGV_S3_SSE",
+    "PGV_S3_STALL",
+    "PGV_S3_STORAGE_CLASS",
+    "PGV_S3_TIMEOUT",
     "PGV_STATE_DIR",
     "PGV_SYSTEM_ID",
-    "PGV_CHECKPOINT",
     "PGV_WAL",
+    "PGV_WAL_JOBS",
+    "PGV_WAL_SPOOL",
     "PGV_WAL_TIMEOUT",
 ];
-const STORE_KEYS: [&str; 5] =
-    ["PGV_S3_CA_FILE", "PGV_S3_ENDPOINT_URL", "PGV_S3_PATH_STYLE", "PGV_S3_PROFILE", "PGV_S3_REGION"];
 
 /// One cluster's configuration.
 #[derive(Debug)]
@@ -155,7 +165,7 @@ fn check_key(key: &str) -> std::result::Result<(), String> {
         return Err("no KEY before = (no blanks around it)".to_owned());
     }
     match key.starts_with("PGV_") {
-        true if KEYS.contains(&key) || STORE_KEYS.contains(&key) => Ok(()),
+        true if KEYS.contains(&key) => Ok(()),
         false if key.starts_with("PG") || key.starts_with("AWS_") => Ok(()),
         _ => Err(format!("unknown key {key}")),
     }
@@ -187,6 +197,23 @@ mod tests {
             ("PGV_KEEP_FULL", ""),
         ];
         assert_eq!(pairs, expected);
+    }
+
+    /// The scripts have a list of their own, and the manual describes each.
+    #[test]
+    fn scripts_and_manual_know_the_same_keys() {
+        let read = |name| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+        let scripts = read("scripts/pgv-common.sh");
+        let list = scripts.split_once("\npgv_keys=(").unwrap().1.split_once(')').unwrap().0;
+        let mut theirs: Vec<_> = list.split_whitespace().collect();
+        theirs.sort_unstable();
+        let mut ours = KEYS.to_vec();
+        ours.sort_unstable();
+        assert_eq!(theirs, ours);
+        let manual = read("man/pgv.conf.5");
+        for key in KEYS {
+            assert!(manual.contains(key), "pgv.conf(5) does not describe {key}");
+        }
     }
 
     #[test]

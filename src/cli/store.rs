@@ -1,10 +1,12 @@
 //! How a store on S3 is reached: the same options and environment for every tool that reads one.
 
+use crate::cli::parse_duration;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Of no meaning for `file://`. Credentials are not among them: they come by the AWS chain only
 /// (environment, profile, web identity, container, instance).
-#[derive(clap::Args, Clone, Debug, Default)]
+#[derive(clap::Args, Clone, Debug)]
 pub struct StoreOptions {
     /// Where the S3 service is, if not at AWS
     #[arg(long, global = true, env = "PGV_S3_ENDPOINT_URL", value_name = "URL", help_heading = "S3")]
@@ -23,4 +25,26 @@ pub struct StoreOptions {
     /// Trust these certificates (PEM) instead of the system's
     #[arg(long, global = true, env = "PGV_S3_CA_FILE", value_name = "FILE", help_heading = "S3")]
     pub ca_file: Option<PathBuf>,
+    /// Repeat a request that may yet succeed for so long, and as long let nothing move
+    #[arg(long, global = true, env = "PGV_S3_TIMEOUT", value_name = "DURATION", help_heading = "S3",
+        default_value = "5min", value_parser = parse_duration)]
+    pub timeout: Duration,
+    /// Give up a connection on which nothing moves for so long, and open another
+    #[arg(long, global = true, env = "PGV_S3_STALL", value_name = "DURATION", help_heading = "S3",
+        default_value = "20s", value_parser = parse_duration)]
+    pub stall: Duration,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        StoreOptions {
+            endpoint_url: None,
+            region: None,
+            profile: None,
+            path_style: None,
+            ca_file: None,
+            timeout: Duration::from_secs(300),
+            stall: Duration::from_secs(20),
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! `.pgv-tmp-*`, which every reader of pgv ignores).
 
 use crate::error::{Error, IoContext, Kind, Result};
+use crate::io::interrupt::{Unfinished, on_interrupt};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -14,13 +15,14 @@ use std::path::{Path, PathBuf};
 /// Begins the name of every temporary file, so that listings can leave them out.
 pub const TEMPORARY_PREFIX: &str = ".pgv-tmp-";
 
-/// Ends with [`AtomicFile::commit`] or [`AtomicFile::abandon`]; dropped without either, it leaves
-/// only the temporary file behind.
+/// Ends with [`AtomicFile::commit`] or [`AtomicFile::abandon`]; dropped without either, as by a kill -9, it leaves
+/// only the temporary file behind. Signals that can be caught remove that.
 #[must_use]
 pub struct AtomicFile {
     file: File,
     temporary: PathBuf,
     path: PathBuf,
+    _unfinished: Unfinished,
 }
 
 impl AtomicFile {
@@ -30,13 +32,17 @@ impl AtomicFile {
         let mut random = [0u8; 8];
         getrandom::fill(&mut random).map_err(|e| Error::failed(format!("read random bytes: {e}")))?;
         let temporary = directory.join(format!("{TEMPORARY_PREFIX}{:016x}", u64::from_le_bytes(random)));
+        let doomed = temporary.clone();
+        let _unfinished = on_interrupt(move || {
+            let _gone_or_left = std::fs::remove_file(&doomed).is_err();
+        })?;
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(mode)
             .open(&temporary)
             .during_path("create", path)?;
-        Ok(AtomicFile { file, temporary, path: path.to_owned() })
+        Ok(AtomicFile { file, temporary, path: path.to_owned(), _unfinished })
     }
 
     pub fn path(&self) -> &Path {

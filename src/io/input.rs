@@ -1,6 +1,7 @@
 //! Input by path or from stdin.
 
 use crate::error::{IoContext, Result};
+use crate::io::widen;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -22,6 +23,7 @@ impl Input {
             _ => {
                 let fd =
                     rustix::io::dup(rustix::stdio::stdin()).map_err(io::Error::from).during("open stdin")?;
+                widen(&fd);
                 Ok(Input { name: "stdin".to_owned(), reader: File::from(fd) })
             }
         }

@@ -1,33 +1,85 @@
 //! Signals: tidy up, then die of them, as a shell expects it.
+//!
+//! Whoever leaves something unfinished behind, a temporary file or half an upload, says here how to undo it, and takes
+//! that back when it is finished. The process may have several such things at once; they are undone together.
 
 use crate::error::{Error, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
+use std::collections::BTreeMap;
 use std::io;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
 
-/// From here to the end of the process SIGINT, SIGTERM and SIGHUP run `clean_up` first, on a thread of its own, so that a
-/// blocking read elsewhere does not delay it. What was ignored at the start (nohup) stays ignored.
-pub fn catch_interrupts(clean_up: impl FnOnce() + Send + 'static) -> Result<()> {
+type Undo = Box<dyn FnOnce() + Send>;
+
+/// What is unfinished, by the order in which it was begun.
+static UNFINISHED: Mutex<BTreeMap<u64, Undo>> = Mutex::new(BTreeMap::new());
+static WATCHED: OnceLock<std::result::Result<(), io::ErrorKind>> = OnceLock::new();
+
+/// Something unfinished; what would undo it is forgotten with this.
+#[must_use]
+pub struct Unfinished(u64);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        unfinished().remove(&self.0);
+    }
+}
+
+fn unfinished() -> MutexGuard<'static, BTreeMap<u64, Undo>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From here on SIGINT, SIGTERM and SIGHUP run `undo` first, on a thread of its own, so that a blocking read elsewhere
+/// does not delay it. What was ignored at the start (nohup) stays ignored. A second signal waits for nothing.
+pub fn on_interrupt(undo: impl FnOnce() + Send + 'static) -> Result<Unfinished> {
+    WATCHED
+        .get_or_init(|| watch().map_err(|error| error.kind()))
+        .map_err(|kind| Error::io("set up the handling of signals", kind.into()))?;
+    let mut all = unfinished();
+    let number = all.last_key_value().map_or(0, |(last, _)| last + 1);
+    all.insert(number, Box::new(undo));
+    Ok(Unfinished(number))
+}
+
+fn watch() -> io::Result<()> {
     let ignored = ignored_signals();
     let wanted = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
-    let mut signals =
-        Signals::new(wanted).map_err(|error| Error::io("set up the handling of signals", error))?;
-    std::thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            clean_up();
-            // It does not return for these three.
-            let _impossible = emulate_default_handler(signal).is_err();
+    let mut signals = Signals::new(wanted)?;
+    thread::spawn(move || {
+        let mut first = true;
+        for signal in signals.forever() {
+            match std::mem::take(&mut first) {
+                true => drop(thread::spawn(move || {
+                    undo_all();
+                    die_of(signal);
+                })),
+                false => die_of(signal),
+            }
         }
     });
     Ok(())
+}
+
+fn undo_all() {
+    let all = std::mem::take(&mut *unfinished());
+    let undoing: Vec<_> = all.into_values().map(thread::spawn).collect();
+    // One that panicked has nothing more to undo.
+    undoing.into_iter().for_each(|undone| drop(undone.join()));
+}
+
+fn die_of(signal: i32) {
+    // It does not return for the signals that are caught here.
+    let _impossible = emulate_default_handler(signal).is_err();
 }
 
 /// Of a failed write to stdout: whoever read it has seen enough, which is no error worth a message. A
 /// filter dies of SIGPIPE then, which Rust's start-up ignores.
 pub fn die_if_unread(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::BrokenPipe {
-        let _impossible = emulate_default_handler(SIGPIPE).is_err();
+        die_of(SIGPIPE);
     }
     error
 }

@@ -6,13 +6,15 @@ mod batch;
 mod input;
 mod interrupt;
 mod output;
+mod pipe;
 mod producer;
 mod temporary;
 
 pub use atomic::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
 pub use batch::batch;
 pub use input::{Input, read_full};
-pub use interrupt::{catch_interrupts, die_if_unread};
+pub use interrupt::{Unfinished, die_if_unread, on_interrupt};
 pub use output::Output;
+pub use pipe::widen;
 pub use producer::Producer;
 pub use temporary::temporary_file;

@@ -1,7 +1,7 @@
 //! Output to stdout, or to a file that appears only when complete.
 
 use crate::error::{Error, IoContext, Result};
-use crate::io::{AtomicFile, die_if_unread};
+use crate::io::{AtomicFile, die_if_unread, widen};
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -28,6 +28,7 @@ impl Output {
                 let fd = rustix::io::dup(rustix::stdio::stdout())
                     .map_err(io::Error::from)
                     .during("open stdout")?;
+                widen(&fd);
                 Ok(Output::Stdout(File::from(fd)))
             }
         }

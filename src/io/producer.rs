@@ -4,6 +4,7 @@
 //! stores a stream must therefore ask for the status before calling it complete.
 
 use crate::error::{Error, IoContext, Kind, Result, Status};
+use crate::io::widen;
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -32,10 +33,13 @@ impl Producer {
     /// The command's output, to be read to its end.
     pub fn take_stdout(&mut self) -> Result<ChildStdout> {
         let name = &self.name;
-        self.child
+        let stdout = self
+            .child
             .stdout
             .take()
-            .ok_or_else(|| Error::failed(format!("run {name}: its stdout was taken before")))
+            .ok_or_else(|| Error::failed(format!("run {name}: its stdout was taken before")))?;
+        widen(&stdout);
+        Ok(stdout)
     }
 
     /// To be called after end of file: 0 and 7 mean that the output is complete.

@@ -192,10 +192,6 @@ fn open_stream(
         },
     };
     let output = Output::create(None)?;
-    if let Output::Stdout(file) = &output {
-        // Fewer switches between the stages of a pipe; stdout may be no pipe at all.
-        let _not_a_pipe = rustix::pipe::fcntl_setpipe_size(file, BUFFER).is_err();
-    }
     Ok(Copier {
         archive: Archive::new(BufWriter::with_capacity(BUFFER / 4, output)),
         ledger: Ledger::start(books),

@@ -2,8 +2,8 @@
 //! service that cannot do something is known before the night of the first backup.
 
 use crate::error::{Error, IoContext, Kind, Result};
-use crate::store::{PutOptions, Range, Store, Url};
-use std::io::{Read, Write};
+use crate::store::{PutOptions, Range, Store, Upload, Url};
+use std::io::Read;
 use std::time::Duration;
 
 /// The least that S3 takes as a part that is not the last.
@@ -14,7 +14,7 @@ const SMALL: &[u8] = b"pgv-s3 check";
 
 /// What was tried, and what a failure means for who goes on without it.
 pub struct Outcome {
-    pub what: &'static str,
+    pub what: String,
     pub failure: Option<Error>,
     pub costs: &'static str,
 }
@@ -31,9 +31,9 @@ pub fn check(
     getrandom::fill(&mut random).map_err(|e| Error::failed(format!("read random bytes: {e}")))?;
     let probe = directory.join(&format!("pgv-check-{:016x}/", u64::from_le_bytes(random)));
     let (small, large) = (probe.join("small"), probe.join("large"));
-    let mut tell = |what, costs, result: Result<()>| {
+    let mut tell = |what: &str, costs, result: Result<()>| {
         let failed = result.is_err();
-        each(Outcome { what, failure: result.err(), costs }).map(|()| failed)
+        each(Outcome { what: what.to_owned(), failure: result.err(), costs }).map(|()| failed)
     };
     let stored = put(store, &small, SMALL, options);
     if tell("put: store an object", "nothing can be backed up", stored)? {
@@ -45,6 +45,21 @@ pub fn check(
         Ok(()) => Err(Error::failed("an object that was there was replaced")),
     };
     tell("put: refuse to replace one", "two runs could overwrite each other", again)?;
+    let refusal = store.refusal(&small, SMALL);
+    let how = refusal.as_ref().map_or("by a condition", |refusal| match (refusal.of_one, refusal.of_parts) {
+        (true, true) => "by a condition, which the service honours: of two writers at once one is refused",
+        (true, false) => {
+            "by a condition for what is one request; by looking, before and after, for what has parts"
+        }
+        (false, true) => {
+            "by a condition for what has parts; by looking, before and after, for what is one request"
+        }
+        (false, false) => {
+            "by looking, before and after: the service ignores the condition, so of two writers at the \
+            same moment both may be told that they succeeded"
+        }
+    });
+    tell(&format!("put: refuse {how}"), "how it refuses is not known", refusal.map(drop))?;
     tell("get: read it back", "nothing can be restored", same(store, &small, None, SMALL))?;
     let range = Range { from: 4, end: Some(6) };
     let part = same(store, &small, Some(range), &SMALL[4..6]);
@@ -76,20 +91,31 @@ pub fn check(
         "uploads that fail stay, and cost money",
         given_up(store, &probe, &content, &in_parts),
     )?;
-    let removed = remove(store, &small).and(remove(store, &large));
+    let removed = remove(store, &[small, large]);
+    let listable = store.leftovers(&probe, Duration::ZERO, &mut |_| Ok(()));
+    tell(
+        "rm --uploads: list what killed uploads left",
+        "it costs money until a lifecycle rule removes it",
+        listable,
+    )?;
     tell("rm: remove them", "no expiry with these credentials: set PGV_EXPIRE=no", removed)?;
     Ok(())
 }
 
 fn put(store: &Store, url: &Url, content: &[u8], options: &PutOptions) -> Result<()> {
     let mut upload = store.create(url, options)?;
-    match upload.write_all(content).during(format_args!("put {url}")) {
+    match take_all(&mut upload, content) {
         Ok(()) => upload.commit().map(|_| ()),
         Err(error) => {
             upload.abandon();
             Err(error)
         }
     }
+}
+
+fn take_all(upload: &mut Upload, mut content: &[u8]) -> Result<()> {
+    while !upload.take(&mut content)?.is_empty() {}
+    Ok(())
 }
 
 fn same(store: &Store, url: &Url, range: Option<Range>, wanted: &[u8]) -> Result<()> {
@@ -118,14 +144,15 @@ fn listed(store: &Store, directory: &Url, url: &Url) -> Result<()> {
 fn given_up(store: &Store, directory: &Url, content: &[u8], options: &PutOptions) -> Result<()> {
     let url = directory.join("given-up");
     let mut upload = store.create(&url, options)?;
-    let written = upload.write_all(content).during(format_args!("put {url}"));
+    let written = take_all(&mut upload, content);
     upload.abandon();
     written?;
     let mut left = false;
-    store.leftovers(directory, Duration::ZERO, &mut |_| {
+    // Where they cannot be listed, that is told by itself.
+    let _listed = store.leftovers(directory, Duration::ZERO, &mut |_| {
         left = true;
         Ok(())
-    })?;
+    });
     match (left, store.stat(&url)) {
         (true, _) => Err(Error::failed(format!("put {url}: parts of it stay"))),
         (false, Err(error)) if error.kind == Kind::NotFound => Ok(()),
@@ -134,9 +161,7 @@ fn given_up(store: &Store, directory: &Url, content: &[u8], options: &PutOptions
     }
 }
 
-fn remove(store: &Store, url: &Url) -> Result<()> {
-    match store.remove(url) {
-        Err(error) if error.kind == Kind::NotFound => Ok(()),
-        result => result,
-    }
+fn remove(store: &Store, urls: &[Url]) -> Result<()> {
+    let stayed = store.remove_all(urls, true)?;
+    stayed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
 }

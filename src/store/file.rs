@@ -3,9 +3,9 @@
 
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::io::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
-use crate::store::{Entry, Range, Url};
+use crate::store::{COPY_BYTES, Entry, Range, Url};
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -18,6 +18,7 @@ const DIRECTORY_MODE: u32 = 0o700;
 const EMPTY_LEVELS: usize = 3;
 
 /// No state: every call names its object by URL.
+#[derive(Clone)]
 pub struct FileStore;
 
 impl FileStore {
@@ -143,6 +144,41 @@ impl FileStore {
             emptied = directory.parent();
         }
         emptied.map_or(Ok(()), sync_directory)
+    }
+}
+
+/// An object being written.
+pub struct Upload {
+    file: AtomicFile,
+    replace: bool,
+    buffer: Vec<u8>,
+}
+
+impl Upload {
+    pub fn new(file: AtomicFile, replace: bool) -> Self {
+        Upload { file, replace, buffer: vec![0; COPY_BYTES] }
+    }
+
+    /// As [`Upload::take`](crate::store::Upload::take).
+    pub fn take(&mut self, from: &mut dyn Read) -> Result<&[u8]> {
+        let Upload { file, buffer, .. } = self;
+        let length = loop {
+            match from.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read.during(format_args!("put {}: read", file.path().display()))?,
+            }
+        };
+        let written = file.write_all(&buffer[..length]);
+        written.during(format_args!("put {}: write", file.path().display()))?;
+        Ok(&buffer[..length])
+    }
+
+    pub fn commit(self) -> Result<()> {
+        self.file.commit(self.replace)
+    }
+
+    pub fn abandon(self) {
+        self.file.abandon();
     }
 }
 

@@ -13,11 +13,13 @@ pub use transfer::{Put, Source, get, put};
 pub use url::{Scheme, Url};
 
 use crate::cli::StoreOptions;
-use crate::error::{Error, IoContext, Result};
-use crate::io::AtomicFile;
-use std::io::{self, Read, Write};
+use crate::error::{Error, IoContext, Kind, Result};
+use std::io::{self, BufRead, BufReader, Read};
 use std::time::Duration;
 use time::OffsetDateTime;
+
+/// One piece of a copy; large enough that system calls cost nothing.
+const COPY_BYTES: usize = 1 << 20;
 
 /// One line of a listing.
 #[derive(Clone, Debug)]
@@ -70,9 +72,31 @@ pub struct PutOptions {
     pub max_parts: Option<u32>,
     /// Parts on their way at once.
     pub jobs: usize,
+    pub kept: Keeping,
+}
+
+/// How a service keeps an object.
+#[derive(Clone, Debug, Default)]
+pub struct Keeping {
     pub storage_class: Option<String>,
     /// `AES256`, `aws:kms` or `aws:kms=KEY`.
     pub sse: Option<String>,
+    pub object_lock: Option<Lock>,
+}
+
+/// That this version of the object cannot be removed for so long from now on, in a bucket with object lock.
+#[derive(Clone, Copy, Debug)]
+pub struct Lock {
+    pub mode: LockMode,
+    pub duration: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum LockMode {
+    /// By nobody without the right to bypass it.
+    Governance,
+    /// By nobody.
+    Compliance,
 }
 
 impl Default for PutOptions {
@@ -86,8 +110,7 @@ impl Default for PutOptions {
             part_size: None,
             max_parts: None,
             jobs: 2,
-            storage_class: None,
-            sse: None,
+            kept: Keeping::default(),
         }
     }
 }
@@ -100,6 +123,7 @@ pub struct Stored {
 }
 
 /// A store of one kind; objects are named by URLs of that kind.
+#[derive(Clone)]
 pub enum Store {
     File(file::FileStore),
     S3(s3::S3Store),
@@ -118,9 +142,9 @@ impl Store {
     /// read.
     pub fn create(&self, url: &Url, options: &PutOptions) -> Result<Upload> {
         match self {
-            Store::File(store) => {
-                store.create(url, options.replace).map(|file| Upload::File(file, options.replace))
-            }
+            Store::File(store) => store
+                .create(url, options.replace)
+                .map(|file| Upload::File(file::Upload::new(file, options.replace))),
             Store::S3(store) => store.create(url, options).map(|upload| Upload::S3(Box::new(upload))),
         }
     }
@@ -128,7 +152,10 @@ impl Store {
     /// Begins to read an object, with `jobs` requests at once where there are requests.
     pub fn get(&self, url: &Url, range: Option<Range>, jobs: usize) -> Result<Download> {
         match self {
-            Store::File(store) => store.get(url, range).map(Download::File),
+            Store::File(store) => {
+                let reader = store.get(url, range)?;
+                Ok(Download::File(BufReader::with_capacity(COPY_BYTES, reader)))
+            }
             Store::S3(store) => store.get(url, range, jobs).map(|download| Download::S3(Box::new(download))),
         }
     }
@@ -174,11 +201,29 @@ impl Store {
         }
     }
 
-    /// Removes what a listing named, in no order.
-    pub fn remove_listed(&self, urls: &[Url]) -> Result<()> {
+    /// Removes objects, in no order, several at once. Gives those that stay, and why; with `known` all of them are
+    /// there as far as the caller knows, else one that is not is such a failure, too, of kind NotFound. An error of
+    /// its own is that of the service as a whole, and nobody knows which of them are gone.
+    pub fn remove_all(&self, urls: &[Url], known: bool) -> Result<Vec<(Url, Error)>> {
         match self {
-            Store::File(store) => urls.iter().try_for_each(|url| store.remove(url)),
-            Store::S3(store) => store.remove_listed(urls),
+            Store::File(store) => {
+                let mut failed: Vec<_> =
+                    urls.iter().filter_map(|url| Some((url.clone(), store.remove(url).err()?))).collect();
+                failed.retain(|(_, error)| !known || error.kind != Kind::NotFound);
+                Ok(failed)
+            }
+            Store::S3(store) => store.remove_all(urls, known),
+        }
+    }
+
+    /// How this store keeps an object, which is there with `content`, from being replaced.
+    pub fn refusal(&self, url: &Url, content: &[u8]) -> Result<Refusal> {
+        match self {
+            Store::File(_) => Ok(Refusal { of_one: true, of_parts: true }),
+            Store::S3(store) => {
+                let (of_one, of_parts) = s3::Upload::condition_is_honoured(store, url, content)?;
+                Ok(Refusal { of_one, of_parts })
+            }
         }
     }
 
@@ -205,6 +250,13 @@ impl Store {
     }
 }
 
+/// Whether the store itself refuses to replace an object, so that of two writers at once only one succeeds.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal {
+    pub of_one: bool,
+    pub of_parts: bool,
+}
+
 /// Part of an object that never became one.
 pub struct Leftover {
     /// Of the object that it was to become, or of the temporary file.
@@ -215,15 +267,22 @@ pub struct Leftover {
 /// An object being written. It has no name before [`Upload::commit`].
 #[must_use]
 pub enum Upload {
-    /// And whether it may replace.
-    File(AtomicFile, bool),
+    File(file::Upload),
     S3(Box<s3::Upload>),
 }
 
 impl Upload {
+    /// Reads from `from` once, and gives what was read and is written or on its way; nothing at the end of the input.
+    pub fn take(&mut self, from: &mut dyn Read) -> Result<&[u8]> {
+        match self {
+            Upload::File(upload) => upload.take(from),
+            Upload::S3(upload) => upload.take(from),
+        }
+    }
+
     pub fn commit(self) -> Result<Stored> {
         match self {
-            Upload::File(file, replace) => file.commit(replace).map(|()| Stored::default()),
+            Upload::File(upload) => upload.commit().map(|()| Stored::default()),
             Upload::S3(upload) => upload.commit(),
         }
     }
@@ -231,31 +290,15 @@ impl Upload {
     /// Nothing of it stays.
     pub fn abandon(self) {
         match self {
-            Upload::File(file, _) => file.abandon(),
+            Upload::File(upload) => upload.abandon(),
             Upload::S3(upload) => upload.abandon(),
-        }
-    }
-}
-
-impl Write for Upload {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match self {
-            Upload::File(file, _) => file.write(buf),
-            Upload::S3(upload) => upload.write(buf),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Upload::File(file, _) => file.flush(),
-            Upload::S3(upload) => upload.flush(),
         }
     }
 }
 
 /// An object being read. A truncated one is an error, never an end.
 pub enum Download {
-    File(file::Reader),
+    File(BufReader<file::Reader>),
     S3(Box<s3::Download>),
 }
 
@@ -263,7 +306,7 @@ impl Download {
     /// How many there are to come.
     fn length(&self) -> u64 {
         match self {
-            Download::File(file) => file.left(),
+            Download::File(file) => file.get_ref().left(),
             Download::S3(download) => download.length(),
         }
     }
@@ -271,9 +314,24 @@ impl Download {
 
 impl Read for Download {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let length = self.fill_buf()?.read(buf)?;
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+impl BufRead for Download {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
         match self {
-            Download::File(file) => file.read(buf),
-            Download::S3(download) => download.read(buf),
+            Download::File(file) => file.fill_buf(),
+            Download::S3(download) => download.fill_buf(),
+        }
+    }
+
+    fn consume(&mut self, length: usize) {
+        match self {
+            Download::File(file) => file.consume(length),
+            Download::S3(download) => download.consume(length),
         }
     }
 }

@@ -1,18 +1,15 @@
 //! The two verbs that move bytes. What decides is the same for every store: an object is committed only
 //! when its source is known to be complete, and an output only when the object was.
 
-use crate::error::{IoContext, Result, Status};
+use crate::error::{Error, IoContext, Result, Status};
 use crate::io::{Input, Output, Producer};
 use crate::report::Progress;
 use crate::store::pace::Pace;
-use crate::store::{GetOptions, PutOptions, Store, Stored, Upload, Url};
+use crate::store::{COPY_BYTES, Download, GetOptions, PutOptions, Store, Stored, Upload, Url};
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
-
-/// One piece of a copy; large enough that system calls cost nothing.
-const COPY_BYTES: usize = 1 << 20;
 
 /// Where an object comes from.
 pub enum Source<'a> {
@@ -42,11 +39,12 @@ pub struct Put {
 
 pub fn put(store: &Store, url: &Url, source: Source<'_>, options: &PutOptions) -> Result<Put> {
     let what = format!("put {url}");
+    let length = source.length();
     let mut upload = store.create(url, options)?;
     let read = match source {
-        Source::Input(mut input) => {
-            copy_in(&what, &mut input, &mut upload, options).map(|copied| (copied, Status::Done))
-        }
+        Source::Input(mut input) => copy_in(&mut input, &mut upload, options)
+            .and_then(|copied| refuse_shortened(&what, length, copied))
+            .map(|copied| (copied, Status::Done)),
         Source::Command(command) => copy_output(&what, command, &mut upload, options),
     };
     match read {
@@ -58,14 +56,22 @@ pub fn put(store: &Store, url: &Url, source: Source<'_>, options: &PutOptions) -
     }
 }
 
+/// A file that has become shorter is not the one that was to be stored.
+fn refuse_shortened(what: &str, length: Option<u64>, copied: Copied) -> Result<Copied> {
+    match length.is_some_and(|length| copied.0 < length) {
+        true => Err(Error::failed(format!("{what}: the file became shorter while it was read"))),
+        false => Ok(copied),
+    }
+}
+
 fn copy_output(
     what: &str,
     command: &[OsString],
     upload: &mut Upload,
     options: &PutOptions,
-) -> Result<((u64, Option<String>), Status)> {
+) -> Result<(Copied, Status)> {
     let mut producer = Producer::spawn(command).map_err(|error| error.context(what))?;
-    match producer.take_stdout().and_then(|mut stdout| copy_in(what, &mut stdout, upload, options)) {
+    match producer.take_stdout().and_then(|mut stdout| copy_in(&mut stdout, upload, options)) {
         Ok(copied) => producer.finish().map(|status| (copied, status)).map_err(|error| error.context(what)),
         Err(error) => {
             producer.kill();
@@ -75,20 +81,21 @@ fn copy_output(
 }
 
 /// Length, and SHA-256 if wanted, of what was read.
-fn copy_in(
-    what: &str,
-    from: &mut impl Read,
-    upload: &mut Upload,
-    options: &PutOptions,
-) -> Result<(u64, Option<String>)> {
+type Copied = (u64, Option<String>);
+
+fn copy_in(from: &mut dyn Read, upload: &mut Upload, options: &PutOptions) -> Result<Copied> {
     let mut meter = Meter::new("put", options.rate, options.expected_size, options.progress)?;
     let mut digest = options.digest.then(Sha256::new);
     let mut bytes = 0;
-    copy(what, from, upload, &mut |piece| {
+    loop {
+        let piece = upload.take(from)?;
+        if piece.is_empty() {
+            break;
+        }
         digest.iter_mut().for_each(|digest| digest.update(piece));
         bytes += piece.len() as u64;
         meter.pass(piece.len());
-    })?;
+    }
     meter.progress.finish();
     let hex = |digest: Sha256| digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     Ok((bytes, digest.map(hex)))
@@ -99,7 +106,7 @@ pub fn get(store: &Store, url: &Url, options: &GetOptions, output: Option<&Path>
     let mut object = store.get(url, options.range, options.jobs)?;
     let mut output = Output::create(output)?;
     let mut meter = Meter::new("get", options.rate, Some(object.length()), options.progress)?;
-    let copied = copy(&format!("get {url}"), &mut object, &mut output, &mut |piece| meter.pass(piece.len()));
+    let copied = copy_out(url, &mut object, &mut output, &mut meter);
     meter.progress.finish();
     match copied {
         Ok(()) => output.finish(),
@@ -127,17 +134,18 @@ impl Meter {
     }
 }
 
-/// `what`: verb and URL, for the failures of either side that do not say so themselves.
-fn copy(what: &str, from: &mut impl Read, to: &mut impl Write, seen: &mut dyn FnMut(&[u8])) -> Result<()> {
-    let mut buffer = vec![0u8; COPY_BYTES];
+fn copy_out(url: &Url, object: &mut Download, output: &mut Output, meter: &mut Meter) -> Result<()> {
     loop {
-        let length = match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(length) => length,
+        let piece = match object.fill_buf() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error).during(format_args!("{what}: read")),
+            piece => piece.during(format_args!("get {url}: read"))?,
         };
-        seen(&buffer[..length]);
-        to.write_all(&buffer[..length]).during(format_args!("{what}: write"))?;
+        if piece.is_empty() {
+            return Ok(());
+        }
+        let length = piece.len().min(COPY_BYTES);
+        output.write_all(&piece[..length]).during(format_args!("get {url}: write"))?;
+        object.consume(length);
+        meter.pass(length);
     }
 }

@@ -1,11 +1,19 @@
-//! CRC-64/NVME, the checksum that S3 keeps of a whole object, however it was cut into parts.
+//! CRC-64/NVME, the checksum that S3 keeps of a whole object, however it was cut into parts; and MD5 for the request
+//! bodies of services that do not know that one.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use crc_fast::CrcAlgorithm::Crc64Nvme;
 
-pub fn of(bytes: &[u8]) -> u64 {
+#[cfg(test)]
+fn of(bytes: &[u8]) -> u64 {
     crc_fast::crc64_nvme(bytes)
+}
+
+/// For the header Content-MD5.
+pub fn md5(bytes: &[u8]) -> String {
+    use md5::Digest;
+    STANDARD.encode(md5::Md5::digest(bytes))
 }
 
 /// Of what `first` is of, followed by `length` bytes that `second` is of.

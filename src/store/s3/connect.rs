@@ -3,7 +3,6 @@
 
 use crate::cli::StoreOptions;
 use crate::error::{Error, IoContext, Result};
-use crate::store::s3::body::sliced;
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
@@ -13,46 +12,69 @@ use aws_sdk_s3::config::interceptors::InterceptorContext;
 use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction, RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    Builder, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
+    Builder, RequestChecksumCalculation, ResponseChecksumValidation, RuntimeComponents, SharedHttpClient,
     StalledStreamProtectionConfig,
 };
-use aws_sdk_s3::primitives::ByteStream;
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{self, TlsContext, TrustStore, rustls_provider::CryptoMode};
-use bytes::Bytes;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-/// Waits between them double from 1 s, at random below that: half a minute at most in all.
-const ATTEMPTS: u32 = 6;
+/// Attempts of one request. Its patience ends them much earlier, unless AWS_MAX_ATTEMPTS does.
+const ATTEMPTS: u32 = 100;
+/// Waits between attempts double from the first to the longest, each at random below that.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
 const CONNECT: Duration = Duration::from_secs(10);
-/// One attempt of a request without a body, up to the headers of its answer.
-const ATTEMPT: Duration = Duration::from_secs(60);
-/// A body that stands still for longer than this is given up.
-const STALL: Duration = Duration::from_secs(20);
-/// The slowest connection that is not taken for a dead one, in bytes a second. Over https a body that
-/// stands still is noticed by itself.
-const SLOWEST_HTTP: u64 = 64 << 10;
-const SLOWEST_HTTPS: u64 = 8 << 10;
+/// The slowest connection that is not taken for a dead one, in bytes a second.
+const SLOWEST: u64 = 8 << 10;
+/// Its parts, but for the last, must all have the same size.
+const WANTS_EQUAL_PARTS: &str = ".r2.cloudflarestorage.com";
 
 pub struct Connection {
     pub client: Client,
-    pub https: bool,
+    /// Whether the service is known to refuse parts of different sizes.
+    pub equal_parts: bool,
+    patience: Patience,
+}
+
+/// How long a request is repeated, and how long an attempt may stand still.
+#[derive(Clone, Copy)]
+pub struct Patience {
+    /// From the first attempt to the beginning of the last.
+    pub timeout: Duration,
+    pub stall: Duration,
 }
 
 impl Connection {
-    /// Over http it is signed, and so hashed as a whole; over https TLS protects it, and it goes in slices.
-    pub fn body(&self, bytes: Bytes) -> ByteStream {
-        match self.https {
-            true => sliced(bytes),
-            false => ByteStream::from(bytes),
-        }
+    pub fn patience(&self) -> Patience {
+        self.patience
     }
 
-    /// For a request that carries `bytes`.
-    pub fn attempt_for(&self, bytes: usize) -> Builder {
-        let slowest = if self.https { SLOWEST_HTTPS } else { SLOWEST_HTTP };
-        Builder::default().timeout_config(timeouts(ATTEMPT + Duration::from_secs(bytes as u64 / slowest)))
+    /// For a request that is made now and carries `bytes`. Up to the headers of its answer an attempt may stand still
+    /// three times as long as in the midst of a body: the service may have to work.
+    pub fn attempts_for(&self, bytes: usize) -> Builder {
+        self.attempts(self.patience.stall * 3 + Duration::from_secs(bytes as u64 / SLOWEST), None)
+    }
+
+    /// The same, for a request whose effect is not to be done twice unnoticed: `lost` becomes true if an attempt had no
+    /// answer.
+    pub fn attempts_watched(&self, lost: &Arc<AtomicBool>) -> Builder {
+        self.attempts(self.patience.stall * 3, Some(Arc::clone(lost)))
+    }
+
+    /// For putting the parts together, which takes a service minutes.
+    pub fn attempts_of_completion(&self) -> Builder {
+        self.attempts(self.patience.stall * 15, None)
+    }
+
+    fn attempts(&self, longest: Duration, lost: Option<Arc<AtomicBool>>) -> Builder {
+        let retries = Retries { until: Instant::now() + self.patience.timeout, lost };
+        Builder::default().timeout_config(timeouts(longest)).retry_classifier(retries)
     }
 }
 
@@ -64,27 +86,26 @@ pub async fn connect(options: &StoreOptions) -> Result<Connection> {
             .hint("set PGV_S3_REGION (or AWS_REGION); with PGV_S3_ENDPOINT_URL the default is us-east-1"));
     }
     let endpoint = given.as_deref().or(config.endpoint_url());
-    let https = !endpoint.is_some_and(|url| url.starts_with("http://"));
     let path_style = options.path_style.unwrap_or(endpoint.is_some());
+    let patience = Patience { timeout: options.timeout, stall: options.stall };
     let mut builder = Builder::from(&config)
         .force_path_style(path_style)
-        .timeout_config(timeouts(ATTEMPT))
-        .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(STALL).build())
+        .timeout_config(timeouts(patience.stall * 3))
+        .stalled_stream_protection(
+            StalledStreamProtectionConfig::enabled().grace_period(patience.stall).build(),
+        )
         // A process makes one transfer: it is not to run out of retries because parts fail together.
         .retry_partition(RetryPartition::custom("pgv").token_bucket(TokenBucket::unlimited()).build())
-        .retry_classifier(Retries)
         // Many services refuse or even store the framing of the SDK's own trailing checksums.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     if std::env::var_os("AWS_MAX_ATTEMPTS").is_none() {
-        builder = builder.retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS));
+        let waits = RetryConfig::standard().with_initial_backoff(FIRST_WAIT).with_max_backoff(LONGEST_WAIT);
+        builder = builder.retry_config(waits.with_max_attempts(ATTEMPTS));
     }
-    Ok(Connection { client: Client::from_conf(builder.build()), https })
-}
-
-/// For putting the parts together, which takes a service minutes.
-pub fn attempt_of_completion() -> Builder {
-    Builder::default().timeout_config(timeouts(Duration::from_secs(900)))
+    let host = endpoint.unwrap_or_default().trim_end_matches('/');
+    let equal_parts = host.ends_with(WANTS_EQUAL_PARTS);
+    Ok(Connection { client: Client::from_conf(builder.build()), equal_parts, patience })
 }
 
 fn timeouts(attempt: Duration) -> TimeoutConfig {
@@ -140,10 +161,17 @@ fn with_authorities(loader: ConfigLoader, path: &Path) -> Result<ConfigLoader> {
     let context =
         TlsContext::builder().with_trust_store(TrustStore::empty().with_pem_certificate(pem)).build();
     let context = context.map_err(|_| no_certificates(path))?;
-    let client: SharedHttpClient = aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc))
-        .tls_context(context)
-        .build_https();
+    // As the SDK's own client, which looks for a proxy in the environment; the ready-made one with a context does not.
+    let client: SharedHttpClient =
+        aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
+            let mut connector = Connector::builder()
+                .proxy_config(ProxyConfig::from_env())
+                .tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc))
+                .tls_context(context.clone());
+            connector.set_connector_settings(settings.cloned());
+            connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+            connector.build()
+        });
     Ok(loader.http_client(client))
 }
 
@@ -163,22 +191,35 @@ fn endpoint_of_environment() -> Option<String> {
 
 /// Where the SDK knows better than to ask again, and where it does not.
 #[derive(Debug)]
-struct Retries;
+struct Retries {
+    until: Instant,
+    lost: Option<Arc<AtomicBool>>,
+}
 
 impl ClassifyRetry for Retries {
-    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        if context.response().is_some_and(|response| response.status().as_u16() == 429) {
-            return RetryAction::throttling_error();
-        }
+    fn classify_retry_v2(&self, context: &InterceptorContext, others: &RetryAction) -> RetryAction {
+        let status = context.response().map(|response| response.status().as_u16());
         let failed = context.output_or_error().and_then(|outcome| outcome.err());
+        if failed.is_some() && status.is_none_or(|status| status >= 500) {
+            self.lost.iter().for_each(|lost| lost.store(true, Ordering::Relaxed));
+        }
         match failed.and_then(|error| error.as_connector_error()) {
-            Some(error) if is_distrust(error) => RetryAction::RetryForbidden,
-            _ => RetryAction::NoActionIndicated,
+            Some(error) if is_distrust(error) => return RetryAction::RetryForbidden,
+            _ if Instant::now() >= self.until => return RetryAction::RetryForbidden,
+            _ => {}
+        }
+        match status {
+            Some(429) => RetryAction::throttling_error(),
+            _ => others.clone(),
         }
     }
 
+    fn classify_retry(&self, _: &InterceptorContext) -> RetryAction {
+        RetryAction::NoActionIndicated
+    }
+
     fn name(&self) -> &'static str {
-        "429 will pass, a wrong certificate will not"
+        "429 will pass, a wrong certificate will not, and patience ends"
     }
 }
 

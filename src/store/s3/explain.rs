@@ -4,6 +4,7 @@
 use crate::error::{Error, Kind, io_reason};
 use crate::store::s3::connect::is_distrust;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::RequestId;
 use std::fmt::Display;
 
 /// The parts of a failure that decide, whatever the operation was.
@@ -14,6 +15,10 @@ pub struct Failure {
     pub status: u16,
     cause: Cause,
     text: String,
+    /// The service's name for the request, which its operators ask for.
+    request: Option<String>,
+    /// Where the bucket is, if the answer says so.
+    region: Option<String>,
 }
 
 enum Cause {
@@ -34,16 +39,26 @@ where
             SdkError::ServiceError(_) => Cause::Answer,
             SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Cause::Network,
             SdkError::DispatchFailure(failure) if is_distrust(failure) => Cause::Distrust,
-            SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => Cause::Network,
+            SdkError::DispatchFailure(failure)
+                if failure.is_io()
+                    || failure.is_timeout()
+                    // Such as a connection that was closed before its answer.
+                    || failure.as_other().is_some() =>
+            {
+                Cause::Network
+            }
             // No type of the SDK's interface says so.
             other if format!("{other:?}").contains("CredentialsNotLoaded") => Cause::Credentials,
             _ => Cause::Other,
         };
-        let status = error.raw_response().map_or(0, |raw| raw.status().as_u16());
+        let answer = error.raw_response();
+        let status = answer.map_or(0, |raw| raw.status().as_u16());
+        let region = answer.and_then(|raw| raw.headers().get("x-amz-bucket-region")).map(str::to_owned);
+        let request = error.request_id().map(str::to_owned);
         let metadata = error.as_service_error().map(ProvideErrorMetadata::meta);
         let code = metadata.and_then(|found| found.code()).map(str::to_owned);
         let text = metadata.and_then(|found| found.message()).map_or_else(|| root(&error), str::to_owned);
-        Failure { code, status, cause, text }
+        Failure { code, status, cause, text, request, region }
     }
 }
 
@@ -75,11 +90,23 @@ impl Failure {
         matches!(self.code.as_deref(), Some("NotImplemented" | "InvalidArgument" | "InvalidRequest"))
     }
 
+    /// The answer to a request that removes several objects at once.
+    pub fn knows_no_batches(&self) -> bool {
+        self.is_unsupported() || matches!(self.status, 404 | 405 | 501) && !self.is("NoSuchBucket")
+    }
+
     /// `what`: verb and URL.
     pub fn explain(&self, what: impl Display) -> Error {
-        if !matches!(self.cause, Cause::Answer) {
-            return self.unanswered(what);
+        match (&self.cause, &self.request) {
+            (Cause::Answer, Some(request)) => {
+                self.answered(what).supplement(format_args!("request {request}"))
+            }
+            (Cause::Answer, None) => self.answered(what),
+            _ => self.unanswered(what),
         }
+    }
+
+    fn answered(&self, what: impl Display) -> Error {
         let failed = |text: &str| Error::failed(format!("{what}: {text}"));
         match (self.code.as_deref().unwrap_or_default(), self.status) {
             ("NoSuchKey", _) => Error::not_found(format!("{what}: no such object")),
@@ -91,17 +118,19 @@ impl Failure {
                 "the secret key is wrong (AWS_SECRET_ACCESS_KEY or the profile), or not this access key's",
             ),
             ("ExpiredToken" | "TokenRefreshRequired" | "InvalidToken", _) => {
-                failed("access denied: the session token has expired or is invalid")
+                failed("access denied: the session token has expired or is invalid").hint(
+                    "a role, a web identity or a credential_process renews it; one in the environment is not renewed",
+                )
             }
-            ("RequestTimeTooSkewed", _) => {
-                failed("access denied: the clocks differ too much").hint("set this machine's clock")
+            ("RequestTimeTooSkewed" | "RequestExpired", _) => {
+                failed("access denied: this machine's clock and the service's differ too much")
+                    .hint("set this machine's clock")
             }
             (
                 "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException",
                 _,
             )
-            | (_, 301) => Error::usage(format!("{what}: the bucket is in another region: {}", self.text))
-                .hint("set PGV_S3_REGION"),
+            | (_, 301) => self.in_another_region(what),
             ("PreconditionFailed", _) | (_, 412) => {
                 Error::new(Kind::Exists, format!("{what}: it exists, nothing was overwritten"))
             }
@@ -119,6 +148,15 @@ impl Failure {
             ("", status) => failed(&format!("the service answered {status}")),
             (code, status) => failed(&format!("the service answered {status} {code}: {}", self.text)),
         }
+    }
+
+    fn in_another_region(&self, what: impl Display) -> Error {
+        let Some(region) = &self.region else {
+            return Error::usage(format!("{what}: the bucket is in another region: {}", self.text))
+                .hint("set PGV_S3_REGION");
+        };
+        Error::usage(format!("{what}: the bucket is in region {region}"))
+            .hint(format!("PGV_S3_REGION={region}"))
     }
 
     fn temporary(&self, what: impl Display) -> Error {

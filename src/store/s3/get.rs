@@ -8,18 +8,19 @@ use crate::error::{Error, Kind, Result};
 use crate::store::s3::explain::{Failure, root};
 use crate::store::s3::{S3Store, checksum, object, stopped};
 use crate::store::{Range, Url};
-use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::types::ChecksumMode;
 use std::collections::VecDeque;
-use std::io::{self, Read};
-use std::time::Duration;
+use std::io;
+use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 const PIECE: u64 = 8 << 20;
-/// Broken connections in a row that brought next to nothing; the SDK's own attempts are below each.
-const BREAKS: u32 = 5;
+/// What a connection must bring before it breaks, or it counts as none.
 const PROGRESS: usize = 64 << 10;
+/// Waits before a connection is taken up again double from the first to the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Reads to its end or fails: a short object is an error, never an end.
 pub struct Download {
@@ -40,7 +41,7 @@ pub struct Download {
 /// The whole object's own checksum, asked for beside the first pieces.
 struct Check {
     seen: crc_fast::Digest,
-    expected: JoinHandle<Option<String>>,
+    expected: JoinHandle<Result<Option<String>>>,
 }
 
 impl Download {
@@ -50,7 +51,7 @@ impl Download {
         let from = range.map_or(0, |range| range.from);
         let wanted = range.and_then(|range| range.end).unwrap_or(u64::MAX);
         let first_end = wanted.min(from.saturating_add(PIECE));
-        let mut object = Remote { client: store.client().clone(), url: url.clone(), etag: None };
+        let mut object = Remote { store: store.clone(), url: url.clone(), etag: None };
         let first = match store.block_on(object.ask(from, first_end)) {
             Ok(first) => first,
             // A range that begins beyond the end: of an empty object every range does.
@@ -128,15 +129,12 @@ impl Download {
             Some(piece) => self.current = self.store.block_on(piece).map_err(stopped)??,
             None => self.compare()?,
         }
-        if let Some(check) = &mut self.check {
-            check.seen.update(&self.current);
-        }
         Ok(())
     }
 
     fn compare(&mut self) -> Result<()> {
         let Some(check) = self.check.take() else { return Ok(()) };
-        match self.store.block_on(check.expected).map_err(stopped)? {
+        match self.store.block_on(check.expected).map_err(stopped)?? {
             Some(expected) if expected != checksum::encode(check.seen.finalize()) => {
                 Err(Error::damaged(format!("{}: its bytes do not have its checksum", self.object.what())))
             }
@@ -145,23 +143,27 @@ impl Download {
     }
 }
 
-impl Read for Download {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.read == self.current.len() && !buf.is_empty() {
+impl Download {
+    /// What has come and was not consumed; nothing at the end.
+    pub fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.read == self.current.len() {
             self.advance()?;
         }
-        let rest = &self.current[self.read..];
-        let length = buf.len().min(rest.len());
-        buf[..length].copy_from_slice(&rest[..length]);
+        Ok(&self.current[self.read..])
+    }
+
+    pub fn consume(&mut self, length: usize) {
+        if let Some(check) = &mut self.check {
+            check.seen.update(&self.current[self.read..self.read + length]);
+        }
         self.read += length;
-        Ok(length)
     }
 }
 
 /// The object on the other side.
 #[derive(Clone)]
 struct Remote {
-    client: Client,
+    store: S3Store,
     url: Url,
     /// Of the first answer: all others must be of the same content.
     etag: Option<String>,
@@ -172,9 +174,13 @@ impl Remote {
     async fn ask(&self, from: u64, end: u64) -> std::result::Result<GetObjectOutput, Failure> {
         let (bucket, key) = self.url.bucket_and_key();
         let range = format!("bytes={from}-{}", end.saturating_sub(1));
-        let request =
-            self.client.get_object().bucket(bucket).key(key).range(range).set_if_match(self.etag.clone());
-        request.send().await.map_err(Failure::from)
+        let request = self.store.client().get_object().bucket(bucket).key(key).range(range);
+        let request = request.set_if_match(self.etag.clone()).customize();
+        request
+            .config_override(self.store.inner.connection.attempts_for(0))
+            .send()
+            .await
+            .map_err(Failure::from)
     }
 
     /// A whole piece, however often its connection breaks.
@@ -188,7 +194,8 @@ impl Remote {
         let length = usize::try_from(end - from).unwrap_or(usize::MAX);
         piece.clear();
         piece.reserve_exact(length);
-        let (mut answer, mut breaks) = (first, 0);
+        let patience = self.store.inner.connection.patience();
+        let (mut answer, mut wait, mut moved) = (first, FIRST_WAIT, Instant::now());
         loop {
             let at = from + piece.len() as u64;
             let reading = match answer.take() {
@@ -204,15 +211,17 @@ impl Remote {
             if piece.len() > length {
                 return Err(self.no_range());
             }
-            breaks = if piece.len() - before >= PROGRESS { 0 } else { breaks + 1 };
-            if breaks == BREAKS {
+            if piece.len() - before >= PROGRESS {
+                (wait, moved) = (FIRST_WAIT, Instant::now());
+            } else if moved.elapsed() >= patience.timeout {
                 let text = broken.unwrap_or_else(|| "the answers are too short".to_owned());
                 return Err(Error::new(
                     Kind::Temporary,
-                    format!("{}: the connection broke: {text}", self.what()),
+                    format!("{}: the connection broke, again and again: {text}", self.what()),
                 ));
             }
-            tokio::time::sleep(Duration::from_millis(100 << breaks)).await;
+            tokio::time::sleep(at_random_below(wait)).await;
+            wait = LONGEST_WAIT.min(wait * 2);
         }
     }
 
@@ -243,11 +252,17 @@ impl Remote {
     }
 
     /// None where the service keeps no checksum of whole objects.
-    async fn checksum(self) -> Option<String> {
+    async fn checksum(self) -> Result<Option<String>> {
         let (bucket, key) = self.url.bucket_and_key();
-        let request = self.client.head_object().bucket(bucket).key(key).set_if_match(self.etag.clone());
-        let head = request.checksum_mode(ChecksumMode::Enabled).send().await.ok()?;
-        head.checksum_crc64_nvme().map(str::to_owned)
+        let request =
+            self.store.client().head_object().bucket(bucket).key(key).set_if_match(self.etag.clone());
+        let request = request.checksum_mode(ChecksumMode::Enabled).customize();
+        let request = request.config_override(self.store.inner.connection.attempts_for(0));
+        let head = request.send().await.map_err(|error| self.changed(&Failure::from(error)))?;
+        if head.e_tag().is_some() && self.etag.is_some() && head.e_tag() != self.etag.as_deref() {
+            return Err(self.other_content());
+        }
+        Ok(head.checksum_crc64_nvme().map(str::to_owned))
     }
 
     fn what(&self) -> String {
@@ -261,6 +276,14 @@ impl Remote {
     fn other_content(&self) -> Error {
         Error::failed(format!("{}: it was replaced while it was read", self.what()))
     }
+}
+
+/// Pieces that broke together are not all to come again together.
+fn at_random_below(longest: Duration) -> Duration {
+    let mut random = [0u8; 1];
+    // Without random bytes it is the whole of it.
+    let share = if getrandom::fill(&mut random).is_ok() { f64::from(random[0]) / 255.0 } else { 1.0 };
+    longest.mul_f64(0.5 + share / 2.0)
 }
 
 /// Appends what comes, up to one byte too many; says what broke.

@@ -7,6 +7,7 @@ mod checksum;
 mod connect;
 mod explain;
 mod get;
+mod part;
 mod parts;
 mod put;
 
@@ -14,21 +15,26 @@ pub use get::Download;
 pub use put::Upload;
 
 use crate::cli::StoreOptions;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::store::{Entry, Leftover, PutOptions, Range, Url};
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::primitives::DateTime;
-use aws_sdk_s3::types::ChecksumMode;
+use aws_sdk_s3::types::{ChecksumMode, Delete, EncodingType, ObjectIdentifier};
 use connect::Connection;
 use explain::Failure;
+use percent_encoding::percent_decode_str;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::runtime::{Builder, Runtime};
 
-/// Removals on their way at once.
-const REMOVALS: usize = 16;
+/// Requests for single objects on their way at once.
+const AT_ONCE: usize = 16;
+/// Keys that one request may name:
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>
+const BATCH: usize = 1000;
 
 #[derive(Clone)]
 pub struct S3Store {
@@ -82,36 +88,28 @@ impl S3Store {
         let (bucket, key) = directory.bucket_and_key();
         let slash = if key.is_empty() || key.ends_with('/') { "" } else { "/" };
         let prefix = format!("{key}{slash}");
-        let mut pages = self
-            .client()
-            .list_objects_v2()
-            .bucket(bucket)
-            .prefix(&prefix)
-            .set_delimiter((!recursive).then(|| "/".to_owned()))
-            .into_paginator()
-            .send();
-        let url_of = |key: &str| Url::of_key(bucket, key);
-        while let Some(page) = self.block_on(pages.next()) {
+        let mut token = None;
+        loop {
+            let request = self
+                .client()
+                .list_objects_v2()
+                .bucket(bucket)
+                .prefix(&prefix)
+                .set_delimiter((!recursive).then(|| "/".to_owned()))
+                // Not every key can be written in XML as it is.
+                .encoding_type(EncodingType::Url)
+                .set_continuation_token(token)
+                .customize()
+                .config_override(self.inner.connection.attempts_for(0));
+            let page = self.block_on(request.send());
             let page = page.map_err(|error| Failure::from(error).explain(format_args!("ls {directory}")))?;
-            let mut entries = Vec::with_capacity(page.contents().len() + page.common_prefixes().len());
-            // What consoles make to show an empty directory is no object of ours.
-            for object in
-                page.contents().iter().filter(|object| !object.key().is_none_or(|key| key.ends_with('/')))
-            {
-                entries.push(Entry {
-                    url: url_of(object.key().unwrap_or_default()),
-                    bytes: unsigned(object.size()),
-                    modified: object.last_modified().and_then(time_of),
-                    etag: object.e_tag().map(unquoted),
-                });
+            entries_of(&page, bucket)?.into_iter().try_for_each(&mut *each)?;
+            // A page that says "more" without where would be asked for for ever.
+            token = page.next_continuation_token().map(str::to_owned);
+            if !page.is_truncated().unwrap_or(false) || token.is_none() {
+                return Ok(());
             }
-            for below in page.common_prefixes().iter().filter_map(|below| below.prefix()) {
-                entries.push(Entry { url: url_of(below), bytes: 0, modified: None, etag: None });
-            }
-            entries.sort_unstable_by(|a, b| a.url.cmp(&b.url));
-            entries.into_iter().try_for_each(&mut *each)?;
         }
-        Ok(())
     }
 
     /// One object, which must be there.
@@ -123,27 +121,89 @@ impl S3Store {
         })
     }
 
-    /// Objects of a listing, several at once and in no order. The first failure ends it.
-    pub fn remove_listed(&self, urls: &[Url]) -> Result<()> {
-        urls.chunks(REMOVALS).try_for_each(|some| {
-            let running: Vec<_> = some.iter().map(|url| self.spawn_delete(url)).collect();
-            // All are waited for before the first failure is told: none goes on behind the caller's back.
-            let results: Vec<_> = running.into_iter().map(|task| self.block_on(task)).collect();
-            results.into_iter().try_for_each(|result| result.map_err(stopped)?)
-        })
+    /// As [`Store::remove_all`](crate::store::Store::remove_all): in batches, or one by one where the service knows no
+    /// batches. All of them are tried, whatever happens to some.
+    pub fn remove_all(&self, urls: &[Url], known: bool) -> Result<Vec<(Url, Error)>> {
+        let (there, mut failed) = if known { (urls.to_vec(), Vec::new()) } else { self.look_for(urls) };
+        for batch in there.chunks(BATCH) {
+            match self.delete_batch(batch) {
+                Ok(stay) => failed.extend(stay),
+                Err(failure) if failure.knows_no_batches() => {
+                    failed.extend(
+                        self.each_at_once(batch, |store, url| async move { store.delete(&url).await }),
+                    );
+                }
+                Err(failure) => {
+                    let others = batch.len() - 1;
+                    return Err(failure.explain(format_args!("rm {} and {others} others", batch[0])));
+                }
+            }
+        }
+        Ok(failed)
     }
 
-    fn spawn_delete(&self, url: &Url) -> tokio::task::JoinHandle<Result<()>> {
-        let (store, url) = (self.client().clone(), url.clone());
-        self.inner.runtime.spawn(async move {
-            let (bucket, key) = url.bucket_and_key();
-            let deleted = store.delete_object().bucket(bucket).key(key).send().await;
-            deleted.map(drop).map_err(|error| Failure::from(error).explain(format_args!("rm {url}")))
-        })
+    /// Those that are there, and why others are not taken for it.
+    fn look_for(&self, urls: &[Url]) -> (Vec<Url>, Vec<(Url, Error)>) {
+        let failed = self.each_at_once(urls, |store, url| async move {
+            let what = format!("rm {url}");
+            store.head(&url, &what, true).await?.ok_or_else(|| absent(&what)).map(drop)
+        });
+        let there =
+            urls.iter().filter(|url| failed.iter().all(|(failed, _)| failed != *url)).cloned().collect();
+        (there, failed)
+    }
+
+    /// The failures of `work` on each, several of them at once.
+    fn each_at_once<F>(&self, urls: &[Url], work: impl Fn(S3Store, Url) -> F) -> Vec<(Url, Error)>
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        let mut failed = Vec::new();
+        for some in urls.chunks(AT_ONCE) {
+            let running: Vec<_> =
+                some.iter().map(|url| self.inner.runtime.spawn(work(self.clone(), url.clone()))).collect();
+            for (url, task) in some.iter().zip(running) {
+                if let Err(error) = self.block_on(task).map_err(stopped).and_then(|done| done) {
+                    failed.push((url.clone(), error));
+                }
+            }
+        }
+        failed
+    }
+
+    /// What one request did not remove.
+    fn delete_batch(&self, urls: &[Url]) -> std::result::Result<Vec<(Url, Error)>, Failure> {
+        let Some((bucket, _)) = urls.first().map(Url::bucket_and_key) else { return Ok(Vec::new()) };
+        let mut failed = Vec::new();
+        let mut objects = Vec::new();
+        for url in urls {
+            match ObjectIdentifier::builder().key(url.bucket_and_key().1).build() {
+                Ok(named) if url.bucket_and_key().0 == bucket => objects.push(named),
+                _ => failed.push((url.clone(), Error::usage(format!("rm {url}: it is in another bucket")))),
+            }
+        }
+        let Ok(batch) = Delete::builder().set_objects(Some(objects)).quiet(true).build() else {
+            return Ok(failed);
+        };
+        let request = self.client().delete_objects().bucket(bucket).delete(batch).customize();
+        let request = request.config_override(self.inner.connection.attempts_for(0));
+        let answer = self.block_on(request.send()).map_err(Failure::from)?;
+        for refused in answer.errors() {
+            let url = Url::of_key(bucket, refused.key().unwrap_or_default());
+            let why = refused.message().or(refused.code()).unwrap_or("no reason given");
+            failed.push((
+                url.clone(),
+                Error::failed(format!("rm {url}: {}: {why}", refused.code().unwrap_or("refused"))),
+            ));
+        }
+        Ok(failed)
     }
 
     async fn delete(&self, url: &Url) -> Result<()> {
-        self.spawn_delete(url).await.map_err(stopped)?
+        let (bucket, key) = object(url)?;
+        let request = self.client().delete_object().bucket(bucket).key(key).customize();
+        let request = request.config_override(self.inner.connection.attempts_for(0));
+        request.send().await.map(drop).map_err(|error| Failure::from(error).explain(format_args!("rm {url}")))
     }
 
     pub fn leftovers(
@@ -162,7 +222,9 @@ impl S3Store {
                 .bucket(bucket)
                 .prefix(prefix)
                 .set_key_marker(key_marker)
-                .set_upload_id_marker(id_marker);
+                .set_upload_id_marker(id_marker)
+                .customize()
+                .config_override(self.inner.connection.attempts_for(0));
             let page = self.block_on(request.send());
             let page =
                 page.map_err(|error| Failure::from(error).explain(format_args!("rm --uploads {directory}")))?;
@@ -200,8 +262,9 @@ impl S3Store {
     /// what a failure is; with `prove` also whether the bucket is there, of which 404 says nothing.
     async fn head(&self, url: &Url, what: &str, prove: bool) -> Result<Option<HeadObjectOutput>> {
         let (bucket, key) = object(url)?;
+        let attempts = || self.inner.connection.attempts_for(0);
         let head = self.client().head_object().bucket(bucket).key(key).checksum_mode(ChecksumMode::Enabled);
-        let failure = match head.send().await {
+        let failure = match head.customize().config_override(attempts()).send().await {
             Ok(head) => return Ok(Some(head)),
             Err(error) => Failure::from(error),
         };
@@ -211,8 +274,8 @@ impl S3Store {
         if !matches!(failure.status, 301 | 400 | 403 | 404) {
             return Err(failure.explain(what));
         }
-        let listing = self.client().list_objects_v2().bucket(bucket).prefix(key).max_keys(1).send().await;
-        match listing {
+        let listing = self.client().list_objects_v2().bucket(bucket).prefix(key).max_keys(1).customize();
+        match listing.config_override(attempts()).send().await {
             Ok(_) if failure.status == 404 => Ok(None),
             Ok(_) => Err(failure.explain(what)),
             Err(error) => Err(Failure::from(error).explain(what)),
@@ -222,11 +285,50 @@ impl S3Store {
 
 async fn abort(connection: &Connection, url: &Url, id: &str) -> std::result::Result<(), Failure> {
     let (bucket, key) = url.bucket_and_key();
-    let request = connection.client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id);
-    match request.send().await.map_err(Failure::from) {
+    let request =
+        connection.client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).customize();
+    match request.config_override(connection.attempts_for(0)).send().await.map_err(Failure::from) {
         Err(failure) if !failure.is("NoSuchUpload") => Err(failure),
         _ => Ok(()),
     }
+}
+
+/// A page of a listing, in the order of URLs.
+fn entries_of(page: &ListObjectsV2Output, bucket: &str) -> Result<Vec<Entry>> {
+    let encoded = page.encoding_type() == Some(&EncodingType::Url);
+    let url_of = |key: &str| match encoded {
+        true => decoded(key).map(|key| Url::of_key(bucket, &key)),
+        false => Ok(Url::of_key(bucket, key)),
+    };
+    let mut entries = Vec::with_capacity(page.contents().len() + page.common_prefixes().len());
+    // What consoles make to show an empty directory is no object of ours.
+    for object in page.contents().iter().filter(|object| !object.key().is_none_or(|key| key.ends_with('/'))) {
+        entries.push(Entry {
+            url: url_of(object.key().unwrap_or_default())?,
+            bytes: unsigned(object.size()),
+            modified: object.last_modified().and_then(time_of),
+            etag: object.e_tag().map(unquoted),
+        });
+    }
+    for below in page.common_prefixes().iter().filter_map(|below| below.prefix()) {
+        entries.push(Entry { url: url_of(below)?, bytes: 0, modified: None, etag: None });
+    }
+    entries.sort_unstable_by(|a, b| a.url.cmp(&b.url));
+    Ok(entries)
+}
+
+/// As a form encodes it: a plus is a space.
+fn decoded(key: &str) -> Result<String> {
+    let spaced = key.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8();
+    decoded
+        .map(Into::into)
+        .map_err(|_| Error::failed(format!("the key {key} is not UTF-8, no object of pgv is")))
+}
+
+fn is_there(what: &str) -> Error {
+    Error::new(Kind::Exists, format!("{what}: it exists, nothing was overwritten"))
+        .hint("--replace replaces it")
 }
 
 fn object(url: &Url) -> Result<(&str, &str)> {

@@ -11,8 +11,10 @@ pub const PARTS_MAX: u32 = 10_000;
 const OBJECT_MAX: u64 = PARTS_MAX as u64 * PART_MAX;
 /// The first parts where nothing is asked for.
 const PART_DEFAULT: u64 = 16 << 20;
-/// Sizes double this often within the parts that there are: 16 MiB grow to 2 GiB, which makes 4.9 TiB.
-const STEPS: u64 = 8;
+/// Where parts must be equal and the length is not known: 610 GiB.
+const PART_EQUAL: u64 = 64 << 20;
+/// Sizes double this often within the parts that there are: 16 MiB grow to 4 GiB, which makes 8.7 TiB.
+const STEPS: u64 = 9;
 
 #[derive(Clone, Debug)]
 pub struct Parts {
@@ -26,18 +28,27 @@ pub struct Parts {
 
 impl Parts {
     /// `part_size`: all parts have this size. `expected`: the stream's length, roughly; four fifths of
-    /// the parts are made to hold it, so that a wrong guess is no failure.
-    pub fn plan(part_size: Option<u64>, expected: Option<u64>, max_parts: Option<u32>) -> Result<Self> {
+    /// the parts are made to hold it, so that a wrong guess is no failure. `all_equal`: the service refuses others.
+    pub fn plan(
+        part_size: Option<u64>,
+        expected: Option<u64>,
+        max_parts: Option<u32>,
+        all_equal: bool,
+    ) -> Result<Self> {
         let max = u64::from(max_parts.unwrap_or(PARTS_MAX));
         let parts = match (part_size, expected) {
             (Some(first), _) => Parts { first, bytes_per_job: first, equal: max, max },
             (None, Some(expected)) if expected <= OBJECT_MAX => {
                 let equal = (max * 4 / 5).max(1);
                 let needed = expected.div_ceil(equal).next_multiple_of(1 << 20);
-                Parts { first: needed.max(PART_DEFAULT), bytes_per_job: PART_DEFAULT, equal, max }
+                let equal = if all_equal { max } else { equal };
+                Parts { first: needed.clamp(PART_DEFAULT, PART_MAX), bytes_per_job: PART_DEFAULT, equal, max }
             }
             (None, Some(expected)) => {
                 return Err(Error::usage(format!("{expected} bytes are more than an object of S3 can hold")));
+            }
+            (None, None) if all_equal => {
+                Parts { first: PART_EQUAL, bytes_per_job: PART_EQUAL / 2, equal: max, max }
             }
             (None, None) => Parts { first: PART_DEFAULT, bytes_per_job: PART_DEFAULT, equal: 0, max },
         };
@@ -84,13 +95,13 @@ mod tests {
 
     #[test]
     fn sizes_grow_and_hold_terabytes() {
-        let parts = Parts::plan(None, None, None).unwrap();
+        let parts = Parts::plan(None, None, None, false).unwrap();
         assert_eq!(parts.size(1), Some(16 << 20));
-        assert_eq!(parts.size(1250), Some(16 << 20));
-        assert_eq!(parts.size(1251), Some(32 << 20));
-        assert_eq!(parts.size(10_000), Some(2 << 30));
+        assert_eq!(parts.size(1112), Some(16 << 20));
+        assert_eq!(parts.size(1113), Some(32 << 20));
+        assert_eq!(parts.size(10_000), Some(4 << 30));
         assert_eq!(parts.size(10_001), None);
-        assert!(parts.capacity() > 4 << 40);
+        assert!(parts.capacity() > 8 << 40, "what S3 held in one object for its first 19 years is 5 TiB");
         assert_eq!(
             (parts.at_once(4, 16 << 20), parts.at_once(4, 32 << 20), parts.at_once(4, 1 << 30)),
             (4, 2, 1)
@@ -99,12 +110,15 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_kept_or_refused() {
-        let fixed = Parts::plan(Some(8 << 20), None, Some(1000)).unwrap();
+        let fixed = Parts::plan(Some(8 << 20), None, Some(1000), false).unwrap();
         assert_eq!((fixed.size(1), fixed.size(1000), fixed.size(1001)), (Some(8 << 20), Some(8 << 20), None));
-        assert!(Parts::plan(Some(8 << 20), Some(8001 << 20), Some(1000)).is_err(), "too long for its parts");
-        assert!(Parts::plan(Some(1 << 20), None, None).is_err(), "too small a part");
-        assert!(Parts::plan(Some(6 << 30), None, None).is_err(), "too large a part");
-        let expected = Parts::plan(None, Some(5 << 40), None).unwrap();
+        assert!(
+            Parts::plan(Some(8 << 20), Some(8001 << 20), Some(1000), false).is_err(),
+            "too long for its parts"
+        );
+        assert!(Parts::plan(Some(1 << 20), None, None, false).is_err(), "too small a part");
+        assert!(Parts::plan(Some(6 << 30), None, None, false).is_err(), "too large a part");
+        let expected = Parts::plan(None, Some(5 << 40), None, false).unwrap();
         assert!(expected.size(8000) == expected.size(1) && expected.size(10_000) > expected.size(1));
         assert_eq!(
             expected.at_once(4, expected.size(1).unwrap()),
@@ -112,8 +126,13 @@ mod tests {
             "large parts are not held four at a time"
         );
         assert!(8000 * expected.size(1).unwrap() >= 5 << 40);
+        // 10,000 parts of 5 GiB are what S3 takes at most today.
+        let longest = Parts::plan(None, Some(48 << 40), None, true).unwrap();
+        assert!(longest.size(1) == longest.size(10_000) && longest.capacity() >= 48 << 40);
+        let equal = Parts::plan(None, None, None, true).unwrap();
+        assert!(equal.size(1) == equal.size(10_000) && equal.capacity() > 600 << 30);
         for max in 1..20 {
-            assert!(Parts::plan(None, Some(1), Some(max)).unwrap().capacity() >= 16 << 20);
+            assert!(Parts::plan(None, Some(1), Some(max), false).unwrap().capacity() >= 16 << 20);
         }
     }
 }
