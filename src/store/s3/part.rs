@@ -22,6 +22,11 @@ impl Buffers {
         }
         Part { bytes: used, size, filled: 0, crc: checksum::digest(), buffers: self.clone() }
     }
+
+    /// A part that holds nothing, in place of one that is on its way.
+    pub fn nothing(&self) -> Part {
+        Part { bytes: Vec::new(), size: 0, filled: 0, crc: checksum::digest(), buffers: self.clone() }
+    }
 }
 
 /// A part that is being filled.

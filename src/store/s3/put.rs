@@ -131,7 +131,7 @@ impl Upload {
     pub fn condition_is_honoured(store: &S3Store, url: &Url, content: &[u8]) -> Result<(bool, bool)> {
         let mut one = Self::unlooked(store.clone(), url, &PutOptions::default())?;
         one.take(&mut &*content)?;
-        let (body, crc) = std::mem::replace(&mut one.filling, one.buffers.part(0)).into_bytes();
+        let (body, crc) = std::mem::replace(&mut one.filling, one.buffers.nothing()).into_bytes();
         one.crc = crc;
         let whole = one.put_whole(body.clone());
         let mut parts = Self::unlooked(store.clone(), url, &PutOptions::default())?;
@@ -156,13 +156,14 @@ impl Upload {
         while self.take_sent(false)? {}
         if self.filling.is_full() {
             let Some(size) = self.parts.size(self.number + 1) else { return self.expect_the_end(from) };
-            let next = self.buffers.part(in_memory(Some(size)));
-            let full = std::mem::replace(&mut self.filling, next);
+            let full = std::mem::replace(&mut self.filling, self.buffers.nothing());
             match self.number {
                 1 => self.first = Some(full),
                 _ => self.send(full)?,
             }
             self.number += 1;
+            // Only now: the buffer of a part that was sent meanwhile will do.
+            self.filling = self.buffers.part(in_memory(Some(size)));
         }
         let read = self.filling.read(from).during(format_args!("put {}: read", self.url))?;
         if let Some(first) = self.first.take_if(|_| read > 0) {
@@ -253,7 +254,7 @@ impl Upload {
 
     /// The outer failure is one of a part, the inner that of the request that makes the object.
     fn make_object(&mut self) -> Result<std::result::Result<(), Failure>> {
-        let last = std::mem::replace(&mut self.filling, self.buffers.part(0));
+        let last = std::mem::replace(&mut self.filling, self.buffers.nothing());
         let whole = match self.first.take() {
             Some(first) => Some(first),
             None if self.number == 1 => Some(last),
