@@ -1,5 +1,5 @@
 # Sourced, after pgv-common.sh, by the scripts that make, read and remove a cluster's backup sets: its lock, scratch
-# space, and the sets. The WAL scripts run for every segment, and need none of it.
+# space, the sets, and where on this machine the original is. The WAL scripts run for every segment, and need none of it.
 # shellcheck shell=bash
 
 # One run per cluster. The descriptor is inherited by the tools, so the lock lasts as long as any.
@@ -107,4 +107,40 @@ remove_set() { # URL
   pgv-s3 --quiet rm "$1/record.json" || status=$?
   [ "$status" -eq 0 ] || [ "$status" -eq 3 ] || return "$status"
   pgv-s3 --quiet rm --recursive "$1/"
+}
+
+# Sets `original` to a data directory of that cluster on this machine, or to what may be one and cannot be looked at, and
+# `original_runs`. Empty: there is none below what this machine can tell.
+# shellcheck disable=SC2034  # for the caller
+find_original() { # SYSTEM-IDENTIFIER [EXCEPT BELOW DIRECTORY]
+  local process place comm directory
+  original='' original_runs=no
+  for process in /proc/[0-9]*; do
+    place=$process/cwd
+    if [ -e "$place/global/pg_control" ]; then
+      directory=$(readlink "$place" || true)
+      [[ $directory/ != "${2:-/nowhere}"/* ]] || continue
+      ! may_be "$place" "$1" || { original=$directory original_runs=yes && return; }
+    elif [ ! -O "$process" ] && [ ! -e "$place/." ] && read -r comm 2>/dev/null <"$process/comm" && [[ $comm =~ ^post(gres|master)$ ]]; then
+      original="that of process ${process#/proc/}, which this user may not look at" original_runs=yes
+      return
+    fi
+  done
+  while read -r directory; do
+    if [ -n "$directory" ] && may_be "$directory" "$1"; then
+      original=$directory
+      return
+    fi
+  done < <(echo "${PGV_PGDATA:-}" && { ! command -v pg_lsclusters >/dev/null || pg_lsclusters --no-header | awk '{ print $6 }'; })
+}
+
+# Whether a directory holds that cluster, or does not let us see.
+may_be() { # DIR SYSTEM-IDENTIFIER
+  local found
+  if [ ! -e "$1/global/pg_control" ]; then
+    [ -d "$1" ] && [ ! -x "$1" ]
+    return
+  fi
+  found=$(data_system_identifier "$1" 2>/dev/null) || found=$2
+  [ "$found" = "$2" ]
 }

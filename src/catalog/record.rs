@@ -41,6 +41,10 @@ pub struct BackupFacts {
     pub wal_last: String,
     pub wal_included: bool,
     pub tablespaces: Vec<Tablespace>,
+    /// Whether tablespaces came or went while it ran: those that came are left to recovery, which makes them at the
+    /// original's places.
+    #[serde(default)]
+    pub tablespaces_changed: bool,
     /// Bytes of the files in the data directory that were backed up, as they lie on disk.
     pub database_bytes: u64,
     /// Bytes of the tar stream.

@@ -220,6 +220,7 @@ mod tests {
             wal_first: String::new(),
             wal_last: String::new(),
             wal_included: true,
+            tablespaces_changed: false,
             tablespaces: Vec::new(),
             database_bytes: 1,
             stream_bytes: 1,

@@ -15,9 +15,10 @@ use crate::report::{self, Progress};
 use crate::snap::archive::{Archive, Attributes};
 use crate::snap::copy::{Copier, Listing, Lists, Pace, PageRules, attributes};
 use crate::snap::ledger::{BUFFER, Books, Hashing, Ledger, Spooled};
-use crate::snap::session::Stopped;
+use crate::snap::session::{Session, Stopped};
 use crate::snap::since::Since;
 use crate::snap::source::{self, Source, last_control, measure, root_attributes};
+use crate::snap::tablespaces::{Changed, Found};
 use crate::snap::tree::{Entry, Name};
 use crate::snap::wal::{Segments, copy_wal};
 use crate::snap::{base, config, tablespaces};
@@ -33,6 +34,11 @@ use time::format_description::well_known::Rfc3339;
 const UNSTACK: &[u8] = include_bytes!("../../scripts/pgv-unstack");
 /// From here on servers know increments in blocks, and refuse to start one.
 const SEVENTEEN: u32 = 17;
+
+/// How often a backup begins, for a checkpoint younger than every tablespace.
+const START_TRIES: u32 = 3;
+/// Checkpoints tell their time in whole seconds.
+const CLOCK_TICK: Duration = Duration::from_millis(1100);
 
 /// The command line.
 pub struct Options {
@@ -68,7 +74,8 @@ pub fn run(options: &Options) -> Result<Status> {
     let started_at = now()?;
     let host = host_name();
     let config = config::find(&mut source)?;
-    let identity = begin(options, &mut source, &label, since.as_ref())?;
+    let Begun { identity, mut tablespaces_changed, found_at } =
+        begin(options, &mut source, &label, since.as_ref())?;
     let mut copier = open_stream(options, &mut source, &identity, since, total)?;
 
     let made_up = Attributes { mode: 0o600, ..root_attributes(&source.root)? };
@@ -76,6 +83,13 @@ pub fn run(options: &Options) -> Result<Status> {
     let spaces = copy_tree(&source, &mut copier)?;
     let control = last_control(&source, copier.session.is_some())?;
     let stopped = stop(&mut copier, &identity)?;
+    if tablespaces::changed(&source.root)? != found_at {
+        report::warn("a tablespace was created or dropped while the backup ran");
+        report::hint(
+            "what was created comes back at its original place: do not restore this backup beside the original",
+        );
+        tablespaces_changed = true;
+    }
     let stop_lsn = stopped.as_ref().map_or(control.checkpoint(), |stopped| stopped.lsn);
     let segments = Segments::between(&identity, stop_lsn, control.wal_segment_bytes());
     copy_wal(&source.root, &mut copier, &segments, options.include_wal, made_up)?;
@@ -108,6 +122,7 @@ pub fn run(options: &Options) -> Result<Status> {
         wal_last: segments.names.last().cloned().unwrap_or_default(),
         wal_included: options.include_wal,
         tablespaces: tablespaces::with_bytes(&identity.tablespaces, spaces),
+        tablespaces_changed,
         database_bytes: finished.bytes,
         stream_bytes: finished.stream_bytes,
         files: finished.files,
@@ -134,28 +149,34 @@ fn full_label(options: &Options) -> Result<Label> {
     }
 }
 
+struct Begun {
+    identity: StreamIdentity,
+    tablespaces_changed: bool,
+    /// The state of `pg_tblspc` that `identity` tells of.
+    found_at: Changed,
+}
+
 /// Starts the backup; from here on the server keeps what it needs.
-fn begin(
-    options: &Options,
-    source: &mut Source,
-    label: &Label,
-    since: Option<&Since>,
-) -> Result<StreamIdentity> {
-    let (start_lsn, timeline) = match &mut source.session {
-        None => (source.control.redo(), source.control.timeline()),
+fn begin(options: &Options, source: &mut Source, label: &Label, since: Option<&Since>) -> Result<Begun> {
+    let (start_lsn, timeline, found, tablespaces_changed) = match &mut source.session {
+        None => {
+            let found = tablespaces::find(&source.root, None)?;
+            (source.control.redo(), source.control.timeline(), found, false)
+        }
         Some(session) => {
             if options.include_wal {
                 session.hold_wal()?;
             }
-            let start = session.start(label.as_str(), options.fast)?;
-            (start, session.timeline()?)
+            let (start, found, changed) = start(session, &source.root, label, options.fast)?;
+            (start, session.timeline()?, found, changed)
         }
     };
+    source.tree.keep_tablespaces(found.spaces.iter().map(|space| space.oid).collect());
     let parent = since.map(Since::head);
     if parent.is_some_and(|parent| parent.timeline == timeline && parent.start_lsn > start_lsn) {
         return Err(Error::failed("the parent begins after this backup").hint("make a full backup"));
     }
-    Ok(StreamIdentity {
+    let identity = StreamIdentity {
         format: STREAM_FORMAT.to_owned(),
         label: label.clone(),
         mode: since.map_or(Mode::Full, |since| since.mode),
@@ -168,8 +189,31 @@ fn begin(
         start_lsn,
         page_size: source.control.page_size(),
         segment_pages: source.control.segment_pages(),
-        tablespaces: tablespaces::find(&source.root, source.session.as_mut())?,
-    })
+        tablespaces: found.spaces,
+    };
+    Ok(Begun { identity, tablespaces_changed, found_at: found.changed })
+}
+
+/// Begins at a checkpoint that is younger than every tablespace: replaying a CREATE TABLESPACE fails if files lie
+/// where its link goes. Where there is no such checkpoint (a standby cannot make one) the last value is true.
+fn start(session: &mut Session, root: &Path, label: &Label, fast: bool) -> Result<(Lsn, Found, bool)> {
+    let mut tries = 0;
+    loop {
+        let start = session.start(label.as_str(), fast)?;
+        let found = tablespaces::find(root, Some(session))?;
+        let (redo, time) = session.checkpoint()?;
+        let in_wal = found.newest.is_some_and(|newest| redo != start || newest >= time);
+        tries += 1;
+        if !in_wal || tries == START_TRIES || session.is_standby() {
+            if in_wal {
+                report::warn("a tablespace may be younger than the checkpoint where this backup begins");
+            }
+            return Ok((start, found, in_wal));
+        }
+        report::verbose("a tablespace was created while the backup began: beginning again");
+        session.stop()?;
+        std::thread::sleep(CLOCK_TICK);
+    }
 }
 
 fn open_stream(

@@ -73,6 +73,18 @@ impl Session {
         Ok(self.value("SHOW data_checksums")? == "on")
     }
 
+    /// Where the last checkpoint's recovery begins, and when it was begun; seconds.
+    pub fn checkpoint(&mut self) -> Result<(Lsn, i64)> {
+        let sql = "SELECT redo_lsn, extract(epoch FROM checkpoint_time)::bigint FROM pg_control_checkpoint()";
+        let row = self.rows(sql)?.into_iter().next().unwrap_or_default();
+        let [redo, time] = &row[..] else { return Err(unexpected("checkpoint", "")) };
+        Ok((redo.parse().map_err(Error::failed)?, time.parse().map_err(|_| unexpected("checkpoint", time))?))
+    }
+
+    pub fn is_standby(&self) -> bool {
+        self.in_recovery
+    }
+
     pub fn timeline(&mut self) -> Result<u32> {
         let text = self.value("SELECT timeline_id FROM pg_control_checkpoint()")?;
         text.parse().map_err(|_| unexpected("timeline", &text))

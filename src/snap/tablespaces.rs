@@ -6,37 +6,60 @@ use crate::error::{IoContext, Result};
 use crate::pg::relation::is_oid;
 use crate::snap::session::Session;
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// In the order of their OIDs.
-pub fn find(root: &Path, session: Option<&mut Session>) -> Result<Vec<StreamTablespace>> {
+/// What lay in `pg_tblspc` at one moment.
+pub struct Found {
+    /// In the order of their OIDs.
+    pub spaces: Vec<StreamTablespace>,
+    /// When the newest of the links was made; seconds.
+    pub newest: Option<i64>,
+    pub changed: Changed,
+}
+
+/// When a link last came or went; seconds and nanoseconds.
+pub type Changed = (i64, i64);
+
+pub fn changed(root: &Path) -> Result<Changed> {
+    let directory = root.join("pg_tblspc");
+    let metadata = std::fs::metadata(&directory).during_path("stat", &directory)?;
+    Ok((metadata.mtime(), metadata.mtime_nsec()))
+}
+
+pub fn find(root: &Path, session: Option<&mut Session>) -> Result<Found> {
+    let changed = changed(root)?;
     let names: BTreeMap<u32, String> = match session {
         Some(session) => session.tablespaces()?.into_iter().collect(),
         None => BTreeMap::new(),
     };
     let directory = root.join("pg_tblspc");
-    let mut found = Vec::new();
+    let mut spaces = Vec::new();
+    let mut newest = None;
     for entry in std::fs::read_dir(&directory).during_path("read", &directory)? {
         let entry = entry.during_path("read", &directory)?;
         let text = entry.file_name().to_string_lossy().into_owned();
         let Some(oid) = text.parse().ok().filter(|_| is_oid(&text)) else { continue };
-        let kind = entry.file_type().during_path("stat", &entry.path())?;
-        let location = match kind.is_symlink() {
+        // Of the link itself.
+        let metadata = entry.metadata().during_path("stat", &entry.path())?;
+        let location = match metadata.is_symlink() {
             true => Some(std::fs::read_link(entry.path()).during_path("read", &entry.path())?),
             false => None,
         };
-        found.push(StreamTablespace {
+        if location.is_some() {
+            newest = newest.max(Some(metadata.mtime()));
+        }
+        spaces.push(StreamTablespace {
             oid,
             name: names.get(&oid).cloned().unwrap_or(text),
             location: location.map(|path| path.to_string_lossy().into_owned()),
         });
     }
-    found.sort_unstable_by_key(|space| space.oid);
-    Ok(found)
+    spaces.sort_unstable_by_key(|space| space.oid);
+    Ok(Found { spaces, newest, changed })
 }
 
-/// With the bytes that were copied of each. One that was created while the backup ran has its OID for
-/// a name.
+/// With the bytes that were copied of each.
 pub fn with_bytes(known: &[StreamTablespace], bytes: BTreeMap<u32, u64>) -> Vec<Tablespace> {
     let name_of = |oid: u32| {
         known

@@ -8,7 +8,7 @@ use crate::pg::relation::{
     EMPTIED_DIRECTORIES, Fork, RelationFile, is_excluded_at_top, is_excluded_name, is_oid,
     is_relation_directory, is_temporary,
 };
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::fs::FileType;
 use std::io;
@@ -19,6 +19,8 @@ pub struct Tree {
     root: PathBuf,
     /// The one directory in a tablespace that is this server's: `PG_15_202209061`.
     tablespace_directory: String,
+    /// The tablespaces that belong to the backup; all, if it has not begun.
+    tablespaces: Option<BTreeSet<u32>>,
 }
 
 /// A path below the data directory, without a slash at its end.
@@ -65,7 +67,22 @@ enum NameKind {
 
 impl Tree {
     pub fn new(root: &Path, major: u32, catalog_version: u32) -> Self {
-        Tree { root: root.to_owned(), tablespace_directory: format!("PG_{major}_{catalog_version}") }
+        Tree {
+            root: root.to_owned(),
+            tablespace_directory: format!("PG_{major}_{catalog_version}"),
+            tablespaces: None,
+        }
+    }
+
+    /// From now on no other tablespace is seen: what is created later comes back from WAL, and only where nothing
+    /// lies in its place.
+    pub fn keep_tablespaces(&mut self, oids: BTreeSet<u32>) {
+        self.tablespaces = Some(oids);
+    }
+
+    fn is_tablespace(&self, name: &str) -> bool {
+        let kept = |oid| self.tablespaces.as_ref().is_none_or(|kept| kept.contains(&oid));
+        is_oid(name) && name.parse().is_ok_and(kept)
     }
 
     pub fn absolute(&self, path: &[u8]) -> PathBuf {
@@ -146,7 +163,7 @@ impl Tree {
         }
         if directory == b"pg_tblspc" {
             // A tablespace: a link to its place, or a directory if it lies in place.
-            return (is_oid(text) && !file_type.is_file()).then_some(NameKind::Directory);
+            return (self.is_tablespace(text) && !file_type.is_file()).then_some(NameKind::Directory);
         }
         if directory.strip_prefix(b"pg_tblspc/").is_some_and(|rest| !rest.contains(&b'/')) {
             return (text == self.tablespace_directory).then_some(NameKind::Directory);

@@ -15,9 +15,26 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 content() {
   sql "copy (select * from marks order by id) to stdout" | md5sum
   sql "copy (select aid from pgbench_accounts order by aid) to stdout" | md5sum
+  sql "copy (select id from late order by id) to stdout" | md5sum
+}
+
+# While the backup runs: WAL makes it again, at its place, if nothing lies where its link goes.
+create_tablespace_meanwhile() {
+  local try
+  for try in $(seq 300); do
+    [ "$(sql "select count(*) from pg_replication_slots where slot_name like 'pgv_snap%'")" = 0 ] || break
+    sleep 0.1
+  done
+  [ "$try" -lt 300 ] || fail "no backup runs"
+  sleep 0.5
+  sql "create tablespace late location '$scratch/late'"
+  sql "create table late tablespace late as select generate_series(1, 10000) id"
 }
 
 check_restored() { # BIN DATA
+  # Another machine has the place, and nothing in it.
+  rm --recursive --force "$scratch/late"
+  as_postgres mkdir "$scratch/late"
   as_postgres sh -c 'echo "restore_command = '\''false'\''" >>"$1/postgresql.auto.conf"' sh "$2"
   start_cluster "$1" "$2"
   wait_until_promoted
@@ -56,18 +73,21 @@ main() {
   sql "create table marks as select id, md5(id::text) t from generate_series(1, 50000) id;
        create index on marks using hash (t); create index on marks (t);
        create unlogged table unlogged_marks as select * from marks;"
-  expected=$(content)
   pgbench --client=2 --time=20 --no-vacuum >/dev/null 2>&1 &
   local load=$!
   sleep 1
 
-  as_postgres mkdir "$repository"
+  as_postgres mkdir "$repository" "$scratch/late"
   url=file://$repository/15-main/1/backup/20260101-000000F
   as_postgres "$scratch/bin/pgv-s3" put "$url/data.pgv" -- \
-    pgv-crypt -e -- pgv-snap --label 20260101-000000F --manifest "$scratch/m" --facts "$scratch/f" "$source" ||
-    fail "the backup exits with $?"
+    pgv-crypt -e -- pgv-snap --rate 20MiB/s --label 20260101-000000F --manifest "$scratch/m" --facts "$scratch/f" "$source" &
+  local backup=$!
+  create_tablespace_meanwhile
+  wait "$backup" || fail "the backup exits with $?"
+  grep --quiet '"tablespaces_changed":true' "$scratch/f" || fail "the facts do not tell of the tablespace: $(cat "$scratch/f")"
   kill "$load" 2>/dev/null || true
   wait "$load" || true
+  expected=$(content)
   stop_cluster "$bin" "$source"
 
   as_postgres bash -c 'set -euo pipefail

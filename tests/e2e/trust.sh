@@ -151,6 +151,49 @@ fingerprint() {
   (cd "$scratch/space" && find . -type f -exec sha256sum {} + | sort --key=2)
 }
 
+# Whatever tells of the original is enough, and so is the lack of anything that does.
+beside_the_original() {
+  as_postgres sh -c 'umask 077; grep --invert-match "^PGV_PGDATA=" "$1/demo.conf" >"$1/elsewhere.conf"' sh "$scratch/etc"
+  expect 2 "the original is on this machine \\($source\\)" pgv-drill demo --latest --not-the-original-host
+  expect 2 "the original is on this machine \\($source\\)" pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host
+  stop_cluster "$bin" "$source"
+  expect 2 "the original is on this machine \\($source\\)" pgv-drill demo --latest --not-the-original-host
+  expect 2 'none was found here' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest
+  expect 0 'is good' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host --no-verdict \
+    --sql "select count(*) = 1 from pg_class where relname = 'last'"
+  start_cluster "$bin" "$source"
+}
+
+# A tablespace that came while the backup ran: at the end of the backup, too, recovery makes it where it was.
+tablespace_meanwhile() {
+  local label backup
+  as_postgres mkdir "$scratch/late"
+  as_postgres env PGV_RATE=20MiB/s pgv-backup demo --type full 2>"$scratch/err" &
+  backup=$!
+  wait_for "select count(*) = 1 from pg_replication_slots where slot_name like 'pgv_snap%'"
+  sleep 1
+  sql "create tablespace late location '$scratch/late'"
+  sql "create table late tablespace late as select generate_series(1, 1000)"
+  wait "$backup" || fail "the backup exits with $?: $(cat "$scratch/err")"
+  label=$(as_postgres pgv-info demo --format label | tail --lines=1)
+  expect 2 "the original is on this machine .* and to restore $label, during which a tablespace" pgv-drill demo
+  expect 2 'the original runs on this machine' pgv-restore demo "$scratch/beside" --immediate --tablespaces-under "$scratch/beside.spaces"
+  [ ! -e "$scratch/beside" ] || fail "something was written"
+  sql "drop table late"
+  sql "drop tablespace late"
+  expect 0 '' pgv-backup demo --type full
+  expect 0 'is good' pgv-drill demo --no-verdict
+}
+
+wait_for() { # SQL that becomes true
+  local try
+  for try in $(seq 300); do
+    [ "$(sql "$1")" != t ] || return 0
+    sleep 0.1
+  done
+  fail "never: $1 (looked $try times)"
+}
+
 drill() {
   local before
   sql "checkpoint"
@@ -161,7 +204,7 @@ drill() {
   [ ! -e "$scratch/state/drill/pgv-drill" ] || fail "the copy stays"
   [ "$(fingerprint)" = "$before" ] || fail "the drill touched the original's tablespace"
   [ "$(sql 'select count(*) from spaced')" -gt 0 ] || fail "the original lost its rows"
-  expect 2 'the original is on this machine' pgv-drill demo --latest
+  beside_the_original
   expect 7 'SQL: select false: f' pgv-drill demo --sql 'select false'
   [[ $(verdicts drill) == *'select false'*'"ok":false'* ]] || fail "the verdict: $(verdicts drill)"
   as_postgres pgv-info demo --format table | grep --quiet 'drill BAD' || fail "the table does not say BAD"
@@ -180,6 +223,7 @@ drill() {
   [ -e "$scratch/state/drill/pgv-drill/data/postmaster.pid" ] || fail "the killed drill left no server"
   expect 0 'is good' pgv-drill demo --no-verdict
   [ ! -e "$scratch/state/drill/pgv-drill" ] || fail "the copy stays"
+  tablespace_meanwhile
   # An index that lacks rows, and a backup that is damaged.
   sql "update pg_index set indisready = false where indexrelid = 'pgbench_accounts_pkey'::regclass"
   sql "insert into pgbench_accounts select generate_series(300000, 300100), 1, 0, ''"
