@@ -64,13 +64,67 @@ set_up() {
   as_postgres pgv-backup "$cluster" 2>"$scratch/err" || fail "the backup after the restart exits with $?: $(cat "$scratch/err")"
   as_postgres pgv-check "$cluster" >"$scratch/out" 2>&1 || fail "pgv-check exits with $?: $(cat "$scratch/out"; tail --lines=14 "/var/log/postgresql/postgresql-15-$name.log")"
   grep --quiet 'was archived, fetched back' "$scratch/out" || fail "archiving was not proved: $(cat "$scratch/out")"
-  setup 0 --sheet
-  grep --quiet "^pgv-restore $cluster\|pgv-restore $cluster DIRECTORY --start" "$scratch/sheet" || fail "the sheet: $(cat "$scratch/sheet")"
+  again
 }
 
-# A machine that has the sheet only.
+# The first key's name, as pgv-setup makes it.
+fingerprint() { # FILE
+  { echo 'pgv key name' && cat "$1"; } | sha256sum | cut --characters=1-8
+}
+
+# What is there stays there: no second first backup, no key but those that are configured, no lost comment.
+again() {
+  local before labels newest
+  labels=$(as_postgres pgv-info "$cluster" --format label)
+  setup 0
+  grep --quiet "backup $(tail --lines=1 <<<"$labels") is there" "$scratch/err" || fail "no word of the backup: $(cat "$scratch/err")"
+  [ "$(as_postgres pgv-info "$cluster" --format label)" = "$labels" ] || fail "another backup was taken"
+  newest=$(as_postgres pgv-info "$cluster" --format json | tail --lines=1)
+  [[ $newest == *"\"key_name\":\"$(fingerprint "$scratch/etc/key")\""* ]] || fail "the record does not name the key: $newest"
+  # A rotation as pgv.conf(5) describes it.
+  as_postgres sh -c 'umask 077; pgv-crypt --generate-key >"$1/key-2"' sh "$scratch/data"
+  mv "$scratch/data/key-2" "$scratch/etc/"
+  sed --in-place "s|^PGV_KEY_FILE=.*|# The new key first.\nPGV_KEY_FILE=$scratch/etc/key-2:$scratch/etc/key|" "$scratch/etc/$cluster.conf"
+  chown postgres "$scratch/etc/$cluster.conf"
+  before=$(sed "s|^PGV_KEY_NAME=.*|PGV_KEY_NAME=$(fingerprint "$scratch/etc/key-2")|" "$scratch/etc/$cluster.conf")
+  setup 0
+  [ "$(cat "$scratch/etc/$cluster.conf")" = "$before" ] || fail "the rotation was undone: $(diff <(echo "$before") "$scratch/etc/$cluster.conf")"
+  as_postgres pgv-backup "$cluster" --type full 2>"$scratch/err" || fail "the backup with the new key exits with $?: $(cat "$scratch/err")"
+  setup 0 --sheet
+  [ "$(sed --quiet 's/^key  *//p' "$scratch/sheet")" = "$(cat "$scratch/etc/key-2" "$scratch/etc/key")" ] || fail "the sheet's keys: $(cat "$scratch/sheet")"
+  grep --quiet "^ *$(fingerprint "$scratch/etc/key-2"), in $scratch/etc/key-2 " "$scratch/sheet" || fail "the sheet does not say whose key it is: $(cat "$scratch/sheet")"
+  # A key that is configured and gone is not made anew.
+  mv "$scratch/etc/key-2" "$scratch/etc/away"
+  setup 2 --no-backup
+  [ ! -e "$scratch/etc/key-2" ] || fail "a key was made in the place of one that is gone"
+  mv "$scratch/etc/away" "$scratch/etc/key-2"
+  other_sheet
+}
+
+# Everything that a new machine has to be told is from the configuration.
+other_sheet() {
+  local line
+  mkdir "$scratch/other"
+  cat >"$scratch/other/shop.conf" <<CONF
+PGV_REPO="s3://bucket/with blank"
+PGV_CLUSTER=trade
+PGV_SYSTEM_ID=7
+PGV_KEY_FILE=$scratch/etc/key
+PGV_S3_ENDPOINT_URL=https://127.0.0.1:9
+PGV_S3_CA_FILE=/etc/ssl/own.pem
+PGV_S3_PATH_STYLE=yes
+CONF
+  PGV_CONFIG_DIR=$scratch/other pgv-setup shop --sheet >"$scratch/sheet.other" 2>"$scratch/err" || fail "the sheet of another: $(cat "$scratch/err")"
+  for line in 'backups     s3://bucket/with blank/trade/' \
+    "  pgv-setup trade --restore-only --repo s3://bucket/with\\ blank --key-file $scratch/etc/key --endpoint-url https://127.0.0.1:9 --ca-file /etc/ssl/own.pem --path-style" \
+    '  sudo -u postgres pgv-restore trade DIRECTORY --system-id 7 --start'; do
+    grep --quiet --line-regexp --fixed-strings -- "$line" "$scratch/sheet.other" || fail "the sheet lacks \"$line\": $(cat "$scratch/sheet.other")"
+  done
+}
+
+# A machine that has the sheet only: what is on it is typed as it stands.
 from_the_sheet() {
-  local url last try
+  local url last try line keys
   last=$(sql_at "$port" "insert into marks values (1); select pg_walfile_name(pg_current_wal_insert_lsn())")
   sql_at "$port" "select pg_switch_wal()" >/dev/null
   for try in $(seq 300); do
@@ -78,20 +132,24 @@ from_the_sheet() {
     sleep 0.1
   done
   [ "$try" -lt 300 ] || fail "$last is not archived"
-  mkdir "$scratch/new"
-  sed --quiet 's/^key *//p' "$scratch/sheet" >"$scratch/new/key"
-  PGV_CONFIG_DIR=$scratch/new PGV_STATE_DIR=$scratch/new-state setup 0 --restore-only --repo "file://$scratch/repository" --key-file "$scratch/new/key"
-  grep --quiet "^$cluster " "$scratch/sheet" || fail "--restore-only lists: $(cat "$scratch/sheet")"
-  chmod 0755 "$scratch/new"
-  as_postgres env PGV_CONFIG_DIR="$scratch/new" pgv-restore "$cluster" "$scratch/data/restored" --port $((port + 30)) --start 2>"$scratch/err" ||
-    fail "pgv-restore exits with $?: $(cat "$scratch/err")"
-  [ "$(sql_at $((port + 30)) 'select count(*) from marks')" = 1 ] || fail "the restored cluster lacks a row"
+  pg_ctlcluster 15 "$name" stop
+  setup 0 --sheet
+  mapfile -t keys < <(sed --quiet 's/^key  *//p' "$scratch/sheet")
+  mv "$scratch/etc" "$scratch/etc.gone"
+  mv "$scratch/state" "$scratch/state.gone"
+  while read -r line; do
+    line=${line//DIRECTORY/$scratch/data/restored}
+    bash -c "$line" >"$scratch/out" 2>"$scratch/err" <<<"${keys[0]:-}" || fail "$line exits with $?: $(cat "$scratch/out" "$scratch/err")"
+    [[ $line != *'cat >'* ]] || keys=("${keys[@]:1}")
+    [[ $line != pgv-setup* ]] || grep --quiet "^$cluster " "$scratch/out" || fail "--restore-only lists: $(cat "$scratch/out")"
+  done < <(sed '1,/^On a new machine/d; /^$/,$d' "$scratch/sheet")
+  [ "$(sql_at "$port" 'select count(*) from marks')" = 1 ] || fail "the restored cluster lacks a row"
   as_postgres "$bin/pg_ctl" --pgdata="$scratch/data/restored" --silent stop
   # And no pgv.
   url=$(as_postgres pgv-info choose "$cluster" --latest | head --lines=1)
   as_postgres mkdir --mode=0700 "$scratch/data/stock"
   as_postgres bash -c 'set -o pipefail; tail -n +2 "$1/data.pgv" | openssl enc -d -aes-256-cbc -pbkdf2 -md sha256 -iter 1000 -pass "file:$2" | zstd -d | tar x -C "$3"' \
-    bash "${url#file://}" "$scratch/new/key" "$scratch/data/stock" || fail "the sheet's stock commands exit with $?"
+    bash "${url#file://}" "$scratch/etc/key-2" "$scratch/data/stock" || fail "the sheet's stock commands exit with $?"
   [ -s "$scratch/data/stock/global/pg_control" ] || fail "the sheet's stock commands restore nothing"
 }
 
@@ -99,6 +157,9 @@ main() {
   begin
   trap 'status=$?; set +e; drop; (exit "$status"); end' EXIT
   cp "$root"/scripts/pgv-* "$scratch/bin/"
+  # What the sheet says is typed on a machine that may have no sudo.
+  printf '#!/bin/sh\nshift 2\nexec runuser --user postgres -- "$@"\n' >"$scratch/bin/sudo"
+  chmod 0755 "$scratch/bin/sudo"
   # Whether cron is installed here is of no matter.
   ln --symbolic /bin/true "$scratch/bin/cron"
   unset PGHOST PGPORT PGUSER PGDATABASE PGV_KEY_FILE
