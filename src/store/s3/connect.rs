@@ -3,6 +3,8 @@
 
 use crate::cli::StoreOptions;
 use crate::error::{Error, IoContext, Result};
+use crate::report;
+use crate::store::s3::explain::root;
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
@@ -73,7 +75,7 @@ impl Connection {
     }
 
     fn attempts(&self, longest: Duration, lost: Option<Arc<AtomicBool>>) -> Builder {
-        let retries = Retries { until: Instant::now() + self.patience.timeout, lost };
+        let retries = Retries { begun: Instant::now(), patience: self.patience.timeout, lost };
         Builder::default().timeout_config(timeouts(longest)).retry_classifier(retries)
     }
 }
@@ -192,8 +194,22 @@ fn endpoint_of_environment() -> Option<String> {
 /// Where the SDK knows better than to ask again, and where it does not.
 #[derive(Debug)]
 struct Retries {
-    until: Instant,
+    begun: Instant,
+    patience: Duration,
     lost: Option<Arc<AtomicBool>>,
+}
+
+/// Whoever waits in front of a terminal is told once what for.
+static TOLD: AtomicBool = AtomicBool::new(false);
+const TELL_AFTER: Duration = Duration::from_secs(5);
+
+impl Retries {
+    fn tell(&self, why: &str) {
+        if self.begun.elapsed() >= TELL_AFTER && !TOLD.swap(true, Ordering::Relaxed) {
+            let seconds = self.patience.as_secs();
+            report::warn(format_args!("the S3 service fails: {why}; trying again for {seconds} s in all"));
+        }
+    }
 }
 
 impl ClassifyRetry for Retries {
@@ -205,8 +221,12 @@ impl ClassifyRetry for Retries {
         }
         match failed.and_then(|error| error.as_connector_error()) {
             Some(error) if is_distrust(error) => return RetryAction::RetryForbidden,
-            _ if Instant::now() >= self.until => return RetryAction::RetryForbidden,
-            _ => {}
+            _ if self.begun.elapsed() >= self.patience => return RetryAction::RetryForbidden,
+            Some(error) => self.tell(&root(error)),
+            None if failed.is_some() && status.is_some_and(|status| status == 429 || status >= 500) => {
+                self.tell(&format!("it answers {}", status.unwrap_or_default()));
+            }
+            None => {}
         }
         match status {
             Some(429) => RetryAction::throttling_error(),
