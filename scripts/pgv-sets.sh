@@ -38,74 +38,42 @@ list_sets() {
   done <"$tmp/sets"
 }
 
-# Removes sets: each record first, so that an interruption leaves no backup that looks whole, and what
-# is built on a backup before the backup. The last complete one is never removed.
-remove_sets() { # LABEL…
-  local sets label doomed url kept newest
-  sets=$(list_sets)
-  if [ "$(cut --delimiter=' ' --fields=2 <<<"$sets" | sort --unique | wc --lines)" -gt 1 ]; then
-    die 2 "$PGV_CLUSTER has backups of more than one system identifier" 'nothing was removed' \
-      "set PGV_SYSTEM_ID to one of: $(cut --delimiter=' ' --fields=2 <<<"$sets" | sort --unique | tr '\n' ' ')"
-  fi
-  for label in "$@"; do
-    [[ $label =~ ^[0-9]{8}-[0-9]{6}F(_[0-9]{8}-[0-9]{6}[DI])?$ ]] || die 2 "\"$label\" is not a backup's label"
-    grep --quiet --fixed-strings " $label " <<<"$sets" || die 3 "there is no backup $label of $PGV_CLUSTER" 'nothing was removed'
-  done
-  # Sets come oldest first, so a parent's fate is known before its children's. What an interrupted run
-  # left tells its full only.
-  doomed=$(awk -v given="$*" 'BEGIN { split(given, labels, " "); for (i in labels) doomed[labels[i]] }
-    { full = $3; sub(/_.*/, "", full) }
-    $3 in doomed || $5 in doomed || (full in doomed) { doomed[$3]; print $3, $4 }' <<<"$sets" | tac)
-  newest=$(awk '$1 == "complete" && $3 !~ /_/ { print $3 }' <<<"$sets" | tail --lines=1)
-  if [ -n "$newest" ] && grep --quiet "^$newest " <<<"$doomed" && [ "$(grep --count '^complete ' <<<"$sets")" -gt 1 ]; then
-    die 1 "that would remove $newest, the newest full backup of $PGV_CLUSTER" 'nothing was removed; make a new full first, or remove it with pgv-s3 rm'
-  fi
-  kept=$(awk 'NR == FNR { doomed[$1]; next } $1 == "complete" && !($3 in doomed)' <(echo "$doomed") <(echo "$sets") | wc --lines)
-  if [ "$kept" -eq 0 ] && grep --quiet ^complete <<<"$sets"; then
-    die 1 "that would remove every complete backup of $PGV_CLUSTER" 'nothing was removed; make a new backup first, or remove them with pgv-s3 rm'
-  fi
-  while read -r label url; do
+# Removes what `pgv-info prune` with these options says may go, and then the WAL that no backup needs any more: that
+# also if no set goes, because an earlier run may have been interrupted between the two.
+expire_sets() { # OPTION OF PRUNE…
+  local url
+  pgv-info prune "$PGV_CLUSTER" --repo "$PGV_REPO" --format url "$@" >"$tmp/doomed"
+  # What is built on a backup goes before it: newest first.
+  while read -r url; do
     if [ "${dry_run:-no}" = yes ]; then
-      echo "$label"
+      echo "${url##*/}"
       continue
     fi
-    remove_set "$url" || die $? "could not remove $url" 'the same command goes on where it stopped'
-    rm --force "$PGV_STATE_DIR/manifest/$label"
-    say "removed $label"
-  done <<<"$doomed"
-  remove_wal "$(head --lines=1 <<<"$sets" | cut --delimiter=' ' --fields=2)"
+    remove_set "$url" || die $? "could not remove $url" 'run it again: it goes on where it stopped'
+    rm --force "$PGV_STATE_DIR/manifest/${url##*/}"
+    say "removed ${url##*/}"
+  done < <(tac "$tmp/doomed")
+  [ "${dry_run:-no}" = yes ] || remove_wal
 }
 
-# Removes the WAL that no backup needs any more: segments before the first that a complete one needs, on any
-# timeline. Nothing goes while it is not known what every set needs, or while an older backup is running.
-remove_wal() { # SYSTEM-IDENTIFIER
-  local base=$PGV_REPO/$PGV_CLUSTER/$1 sets oldest_kept least doomed
-  [ "${dry_run:-no}" = no ] || return 0
-  sets=$(list_sets | awk -v id="$1" '$2 == id')
-  if grep --quiet ^damaged <<<"$sets"; then
-    warn 'no WAL is removed while a backup is damaged'
-    return 0
-  fi
-  oldest_kept=$(awk '$1 == "complete" { print $3; exit }' <<<"$sets")
-  [ -n "$oldest_kept" ] || return 0
-  if awk '$1 == "incomplete" { found = 1 } $1 == "complete" { exit } END { exit !found }' <<<"$sets"; then
-    warn "no WAL is removed while $(awk '{ print $3; exit }' <<<"$sets") is running, or was interrupted"
-    return 0
-  fi
-  least=$(pgv-info "$PGV_CLUSTER" --repo "$PGV_REPO" --system-id "$1" --format tsv | cut --fields=13 | cut --characters=9-24 | sort | head --lines=1)
-  [[ $least =~ ^[0-9A-F]{16}$ ]] || die 1 'pgv-info printed what this script does not understand'
-  doomed=$(pgv-s3 --quiet ls --recursive "$base/wal/" |
-    { grep --extended-regexp '/[0-9A-F]{24}(\.partial|\.[0-9A-F]{8}\.backup)?\.pgv$' || [ $? -eq 1 ]; } |
-    awk -v least="$least" '{ name = $0; sub(/.*\//, "", name); if (substr(name, 9, 16) "" < least "") print }')
-  [ -n "$doomed" ] || return 0
-  pgv-s3 --quiet rm - <<<"$doomed" || die $? "could not remove WAL below $base/wal/" 'the same command goes on where it stopped'
-  say "removed $(wc --lines <<<"$doomed") WAL files that no backup needs"
-}
-
-remove_set() { # URL
+# Nothing goes while it is not known what every backup needs.
+remove_wal() {
   local status=0
+  pgv-info wal "$PGV_CLUSTER" --repo "$PGV_REPO" --unneeded ${now:+--now "$now"} >"$tmp/unneeded" || status=$?
+  [ "$status" -eq 0 ] || [ "$status" -eq 7 ] || exit "$status"
+  [ -s "$tmp/unneeded" ] || return 0
+  pgv-s3 --quiet rm - <"$tmp/unneeded" || die $? 'could not remove all WAL that no backup needs' 'run it again: it goes on where it stopped'
+  say "removed $(wc --lines <"$tmp/unneeded") WAL files that no backup needs"
+}
+
+# The record first, so that an interruption leaves no backup that looks whole; the claim last, because it tells who
+# left the rest.
+remove_set() { # URL
+  local status=0 objects
   pgv-s3 --quiet rm "$1/record.json" || status=$?
   [ "$status" -eq 0 ] || [ "$status" -eq 3 ] || return "$status"
+  objects=$(pgv-s3 --quiet ls --recursive "$1/" | grep --invert-match '/claim\.json$') || [ $? -eq 1 ] || return
+  [ -z "$objects" ] || pgv-s3 --quiet rm - <<<"$objects" || return
   pgv-s3 --quiet rm --recursive "$1/"
 }
 

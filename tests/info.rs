@@ -35,7 +35,7 @@ impl Repository {
         fs::create_dir_all(&set).unwrap();
         fs::write(set.join("claim.json"), "{}").unwrap();
         fs::write(set.join("data.pgv"), [7; 100]).unwrap();
-        let (day, time) = label.split_at(8);
+        let (day, time) = label.rsplit('_').next().unwrap().split_at(8);
         let at = format!("{}-{}-{}T{}:{}", &day[..4], &day[4..6], &day[6..], &time[1..3], &time[3..5]);
         let record = format!(
             r#"{{"format":"pgv-record/1","label":"{label}","type":"full","mode":null,"parent":null,"system_identifier":"{id}",
@@ -135,7 +135,8 @@ fn a_backup_exists_iff_its_record_and_its_objects_do() {
     );
     let chosen = repository.lines(&["choose", "15-main", "--latest"]);
     assert!(chosen.len() == 1 && chosen[0].ends_with(A), "{chosen:?}");
-    assert!(repository.lines(&["prune", "--keep-full", "1"]).is_empty());
+    // What was interrupted long ago goes by itself; what has a record is for a person to judge.
+    assert_eq!(repository.lines(&["prune", "--keep-full", "1"]), ["20261104-010000F"]);
 }
 
 #[test]
@@ -186,11 +187,9 @@ fn strangers_are_not_chosen_among() {
     let repository = Repository::new();
     repository.add(A, 1);
     repository.add_to("15-main", "42", B, 1);
-    for verb in [&["choose", "15-main"][..], &["prune", "15-main", "--keep-full", "1"]] {
-        let output = repository.info(verb);
-        assert_eq!(status(&output), 2);
-        assert!(stderr(&output).contains("42") && stderr(&output).contains(ID));
-    }
+    let output = repository.info(&["choose", "15-main"]);
+    assert_eq!(status(&output), 2);
+    assert!(stderr(&output).contains("42") && stderr(&output).contains(ID));
     assert_eq!(repository.lines(&["choose", "15-main", "--system-id", "42"]).len(), 1);
     assert_eq!(repository.lines(&["--format", "label"]).len(), 2);
 }
@@ -302,11 +301,8 @@ fn windows_and_gaps_of_the_archive() {
     );
 }
 
-#[test]
-fn control_files_are_told_or_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    fs::create_dir(directory.path().join("global")).unwrap();
-    let path = directory.path().join("global/pg_control");
+/// Of PostgreSQL 15, in production, on timeline 3.
+fn control_file() -> Vec<u8> {
     let mut bytes = vec![0u8; 8192];
     bytes[..8].copy_from_slice(&7_711_175_703_245_852_542_u64.to_le_bytes());
     bytes[8..12].copy_from_slice(&1300u32.to_le_bytes());
@@ -315,6 +311,15 @@ fn control_files_are_told_or_refused() {
     bytes[228..232].copy_from_slice(&(16u32 << 20).to_le_bytes());
     let crc = crc32c::crc32c(&bytes[..288]);
     bytes[288..292].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn control_files_are_told_or_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("global")).unwrap();
+    let path = directory.path().join("global/pg_control");
+    let mut bytes = control_file();
     fs::write(&path, &bytes).unwrap();
     let control = || info(&["control", directory.path().to_str().unwrap()], &[]);
     let text = String::from_utf8(control().stdout).unwrap();
@@ -344,9 +349,346 @@ fn what_a_running_backup_is_built_on_stays() {
         repository.lines(&["prune", "--keep-full", "1"]),
         ["20260101-010000F", "20260103-010000F"].map(str::to_owned)
     );
-    // One that was interrupted long ago keeps nothing.
+    // One that was interrupted long ago keeps nothing, and goes itself.
     fs::rename(&set, set.with_file_name("20260102-010000F_20260103-020000I")).unwrap();
-    assert_eq!(repository.lines(&["prune", "--keep-full", "1"]).len(), 3);
+    assert_eq!(repository.lines(&["prune", "--keep-full", "1"]).len(), 4);
+}
+
+/// A verdict on a set, found at noon of its day.
+fn judge(set: &std::path::Path, kind: &str, ok: bool) {
+    let day = &set.file_name().unwrap().to_str().unwrap()[..8];
+    let at = format!("{}-{}-{}T12:00:00Z", &day[..4], &day[4..6], &day[6..]);
+    let verdict = format!(
+        r#"{{"format":"pgv-verdict/1","kind":"{kind}","started_at":"{at}","seconds":9,"bytes":1,"ok":{ok},"findings":[]}}"#
+    );
+    fs::create_dir_all(set.join("check")).unwrap();
+    fs::write(set.join(format!("check/{day}-120000-{kind}.json")), verdict).unwrap();
+}
+
+/// Turns a full into an increment on `parent`.
+fn build_on(set: &std::path::Path, parent: &str) {
+    let path = set.join("record.json");
+    let kind = if set.to_str().unwrap().ends_with('I') { "incr" } else { "diff" };
+    let record = fs::read_to_string(&path).unwrap();
+    let record = record.replace(
+        r#""type":"full","mode":null,"parent":null"#,
+        &format!(r#""type":"{kind}","mode":"blocks","parent":"{parent}""#),
+    );
+    fs::write(&path, record).unwrap();
+}
+
+#[test]
+fn each_system_identifier_is_pruned_by_itself() {
+    let repository = Repository::new();
+    // The old one's backups are all younger in days than the new one's count would leave.
+    for label in [A, B, C] {
+        repository.add_to("15-main", "42", label, 1);
+    }
+    for day in 4..=8 {
+        repository.add(&format!("2026110{day}-010000F"), 1);
+    }
+    let gone = repository.lines(&["prune", "15-main", "--keep-full", "2"]);
+    assert_eq!(gone, [A, "20261104-010000F", "20261105-010000F", "20261106-010000F"]);
+    let gone = repository.lines(&["prune", "15-main", "--keep-within", "1s"]);
+    assert!(!gone.contains(&C.to_owned()), "the newest of a system identifier went: {gone:?}");
+    assert_eq!(repository.lines(&["prune", "--system-id", "42", "--keep-full", "1"]), [A, B]);
+    repository.add_to("16-main", "43", C, 1);
+    assert_eq!(status(&repository.info(&["prune", "--keep-full", "1"])), 2, "two names");
+}
+
+#[test]
+fn only_good_backups_count() {
+    let repository = Repository::new();
+    let sets: Vec<PathBuf> = [A, B, C].iter().map(|label| repository.add(label, 1)).collect();
+    let stays = |rules: &[&str]| {
+        let all = lines(&repository.info(&["--format", "label"]));
+        let gone = repository.lines(&[&["prune"], rules].concat());
+        all.into_iter().filter(|label| !gone.contains(label)).collect::<Vec<_>>()
+    };
+    assert_eq!(stays(&["--keep-full", "1"]), [C]);
+    for kind in ["verify", "drill"] {
+        judge(&sets[2], kind, false);
+        assert_eq!(stays(&["--keep-full", "1"]), [B, C], "{kind}");
+        assert_eq!(stays(&["--keep-last", "1"]), [B, C], "{kind}");
+        assert_eq!(stays(&["--keep-monthly", "1"]), [B, C], "{kind}");
+        assert_eq!(stays(&["--keep-within", "1s"]), [B, C], "{kind}");
+        judge(&sets[2], kind, true);
+        assert_eq!(stays(&["--keep-full", "1"]), [C], "looked at again, and good: {kind}");
+    }
+    // The WAL's verdict says nothing of the backup beside which it lies.
+    judge(&sets[2], "wal", false);
+    assert_eq!(stays(&["--keep-full", "1"]), [C]);
+    // An increment is no better than what it is built on.
+    let on_c = format!("{C}_20261104-010000I");
+    build_on(&repository.add(&on_c, 1), C);
+    judge(&sets[2], "verify", false);
+    assert_eq!(stays(&["--keep-last", "1"]), [B, C, &on_c]);
+    fs::write(sets[2].join("record.json"), "{").unwrap();
+    assert_eq!(stays(&["--keep-last", "1"]), [B, on_c.as_str()]);
+    // All bad: nothing is good enough to let another one go.
+    judge(&sets[0], "verify", false);
+    judge(&sets[1], "verify", false);
+    assert_eq!(stays(&["--keep-full", "1"]), [A, B, on_c.as_str()]);
+}
+
+/// `prune --labels -` with this on stdin.
+fn condemn(repository: &Repository, labels: &str, more: &[&str]) -> Output {
+    let file = repository.0.path().join("labels");
+    fs::write(&file, labels).unwrap();
+    repository.info(&[&["prune", "15-main", "--labels", file.to_str().unwrap()], more].concat())
+}
+
+#[test]
+fn labels_take_with_them_what_is_built_on_them_and_nothing_good_that_is_the_last() {
+    let repository = Repository::new();
+    let a = repository.add(A, 1);
+    let incr = format!("{A}_20261101-020000I");
+    let later = format!("{A}_20261101-030000I");
+    build_on(&repository.add(&incr, 1), A);
+    build_on(&repository.add(&later, 1), &incr);
+    repository.add(B, 1);
+    let c = repository.add(C, 1);
+    repository.add_to("15-main", "42", "20261009-010000F", 1);
+    let interrupted = repository.set("15-main", ID, "20261001-000000F");
+    fs::create_dir_all(&interrupted).unwrap();
+    fs::write(interrupted.join("claim.json"), "{}").unwrap();
+    let gone = |labels: &str| {
+        let output = condemn(&repository, labels, &[]);
+        assert_eq!(status(&output), 0, "{}", stderr(&output));
+        lines(&output)
+    };
+    let swept = "20261001-000000F";
+    assert_eq!(gone(&format!("{A}\n")), [swept, A, &incr, &later]);
+    assert_eq!(gone(&incr), [swept, incr.as_str(), &later]);
+    assert_eq!(gone(""), [swept]);
+    let refused = |labels: &str, wanted: i32, why: &str| {
+        let output = condemn(&repository, labels, &[]);
+        assert_eq!((status(&output), lines(&output).len()), (wanted, 0), "{labels}: {}", stderr(&output));
+        assert!(stderr(&output).contains(why), "{labels}: {}", stderr(&output));
+    };
+    for empty in ["\n", "\n\n", &format!("{A}\n\n"), &format!("\n{A}\n"), " "] {
+        refused(empty, 2, "is not a backup label");
+    }
+    refused("20200101-000000F\n", 3, "there is no backup 20200101-000000F");
+    refused(C, 1, &format!("that would remove {C}, the newest good full backup of 15-main {ID}"));
+    refused("20261009-010000F", 1, "every complete backup of 15-main 42");
+    refused(&format!("{A}\n{B}\n{C}"), 1, "every complete backup of 15-main");
+    judge(&c, "drill", false);
+    refused(B, 1, &format!("that would remove {B}, the newest good full"));
+    assert_eq!(gone(C), [swept, C]);
+    repository.add_to("15-main", "42", A, 1);
+    refused(A, 2, "several system identifiers");
+    fs::remove_dir_all(repository.set("15-main", "42", A)).unwrap();
+    // Somebody may be building on one of the chain just now; two days later it was interrupted.
+    let young = a.with_file_name(format!("{A}_20261110-000000I"));
+    fs::create_dir_all(&young).unwrap();
+    fs::write(young.join("claim.json"), "{}").unwrap();
+    for label in [A, &later, young.file_name().unwrap().to_str().unwrap()] {
+        let output = condemn(&repository, label, &["--now", "2026-11-11T23:59:59Z"]);
+        assert_eq!(status(&output), 1);
+        assert!(
+            stderr(&output).contains(young.file_name().unwrap().to_str().unwrap()),
+            "{}",
+            stderr(&output)
+        );
+    }
+    let output = condemn(&repository, &later, &["--now", "2026-11-12T00:00:00Z"]);
+    assert_eq!(lines(&output), [swept, &later, young.file_name().unwrap().to_str().unwrap()]);
+    let output = condemn(&repository, B, &["--now", "2026-11-11T00:00:00Z"]);
+    assert_eq!(status(&output), 1, "still the newest good full");
+}
+
+#[test]
+fn ages_have_an_hour_of_grace_and_a_window_has_a_base() {
+    let repository = Repository::new();
+    for label in [A, B, C] {
+        repository.add(label, 1); // complete at 01:00:59
+    }
+    let at = |now: &str, more: &[&str]| {
+        let gone = repository.lines(&[&["prune", "--keep-within", "1d", "--now", now], more].concat());
+        [A, B, C].into_iter().filter(|label| !gone.contains(&(*label).to_owned())).collect::<Vec<_>>()
+    };
+    // B is 1 d old, with nearly an hour of grace, and older than the window: it is its base as well.
+    assert_eq!(at("2026-11-03T02:00:00Z", &[]), [B, C]);
+    // Before B is a day old, only A reaches the oldest moment.
+    assert_eq!(at("2026-11-03T01:00:58Z", &[]), [A, B, C]);
+    assert_eq!(at("2026-11-03T01:00:59Z", &[]), [B, C]);
+    // Both older than the window, and only the newer one its base; by grace both are young.
+    repository.add("20261103-013000F", 1);
+    assert_eq!(at("2026-11-04T02:00:00Z", &[]).len(), 1);
+    assert!(at("2026-11-04T02:00:58Z", &[]).contains(&C), "an hour's grace");
+    assert!(!at("2026-11-04T02:00:59Z", &[]).contains(&C), "and no more");
+    let line = |label: &str, now: &str| {
+        let all = repository.lines(&["prune", "--keep-within", "1d", "--now", now, "--format", "json"]);
+        let values: Vec<serde_json::Value> =
+            all.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        values.into_iter().find(|value| value["label"] == label).unwrap()
+    };
+    let value = line(A, "2026-11-03T01:00:58Z");
+    assert_eq!(value["format"], "pgv-prune/1");
+    assert_eq!(
+        (&value["may_go"], &value["reasons"][0]),
+        (&false.into(), &"start of the recovery window".into())
+    );
+    let value = line(A, "2026-11-04T03:00:00Z");
+    assert_eq!((&value["may_go"], value["reasons"].as_array().unwrap().len()), (&true.into(), 0));
+    let table = repository.lines(&["prune", "--keep-full", "1", "--format", "table"]).join("\n");
+    assert!(
+        table.contains(&format!("{A}  may go")) && table.contains("20261103-013000F  stays: newest,"),
+        "{table}"
+    );
+}
+
+#[test]
+fn hours_years_and_differentials() {
+    let repository = Repository::new();
+    for label in ["20241231-230000F", "20251231-230000F", "20261101-000000F", "20261101-003000F"] {
+        repository.add(label, 1);
+    }
+    let diff = "20261101-003000F_20261101-013000D";
+    let (first, second) = ("20261101-003000F_20261101-010000I", "20261101-003000F_20261101-020000I");
+    build_on(&repository.add(first, 1), "20261101-003000F");
+    build_on(&repository.add(diff, 1), "20261101-003000F");
+    build_on(&repository.add(second, 1), diff);
+    let stays = |rules: &[&str]| {
+        let all = repository.lines(&["--format", "label"]);
+        let gone = repository.lines(&[&["prune"], rules].concat());
+        all.into_iter().filter(|label| !gone.contains(label)).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        stays(&["--keep-yearly", "3"]),
+        ["20241231-230000F", "20251231-230000F", "20261101-003000F", diff, second]
+    );
+    // 02, 01 (the differential), 00 (the later of both).
+    assert_eq!(stays(&["--keep-hourly", "3"]), ["20261101-003000F", diff, second]);
+    assert_eq!(stays(&["--keep-hourly", "4"]), ["20251231-230000F", "20261101-003000F", diff, second]);
+    assert_eq!(stays(&["--keep-diff", "1"]), ["20261101-003000F", diff, second]);
+    assert_eq!(stays(&["--keep-diff", "2"]), ["20261101-003000F", first, diff, second]);
+    assert_eq!(
+        stays(&["--keep-full", "2", "--keep-diff", "1"]),
+        ["20261101-000000F", "20261101-003000F", diff, second]
+    );
+    assert_eq!(stays(&["--keep-full", "1"]), ["20261101-003000F", first, diff, second]);
+}
+
+#[test]
+fn metrics_hide_nothing_bad_behind_something_newer() {
+    let repository = Repository::new();
+    let (a, b) = (repository.add(A, 1), repository.add(B, 1));
+    let metric = |name: &str, more: &str| {
+        let output = repository.info(&["--metrics"]);
+        assert_eq!(status(&output), 0, "{}", stderr(&output));
+        let line = lines(&output)
+            .into_iter()
+            .find(|line| line.starts_with(&format!("{name}{{")) && line.contains(more));
+        line.map(|line| line.rsplit(' ').next().unwrap().to_owned())
+    };
+    assert_eq!(metric("pgv_last_check_ok", "verify"), None);
+    judge(&a, "verify", false);
+    judge(&b, "verify", true);
+    assert_eq!(metric("pgv_last_check_ok", "verify").as_deref(), Some("0"));
+    assert_eq!(metric("pgv_bad_backups", "").as_deref(), Some("1"));
+    let noon = "1793620800"; // 2026-11-02T12:00:00Z
+    assert_eq!(metric("pgv_last_check_timestamp_seconds", "verify").as_deref(), Some(noon));
+    judge(&a, "verify", true);
+    judge(&a, "wal", false);
+    assert_eq!(metric("pgv_last_check_ok", "wal").as_deref(), Some("0"));
+    judge(&b, "wal", true);
+    assert_eq!(metric("pgv_last_check_ok", "wal").as_deref(), Some("1"), "the WAL is one thing");
+    assert_eq!(metric("pgv_bad_backups", "").as_deref(), Some("0"));
+    assert!(repository.lines(&["--format", "table"]).join("|").contains("wal 2026-11-02"));
+    // It is told, so it was printed: the file is to be published.
+    fs::write(a.join("record.json"), "{").unwrap();
+    assert_eq!(metric("pgv_damaged_records", "").as_deref(), Some("1"));
+    assert_eq!(status(&repository.info(&["wal", "--metrics"])), 0);
+    assert_eq!(status(&repository.info(&["--metrics", "--max-age", "1d"])), 2);
+}
+
+#[test]
+fn what_waits_to_be_archived_is_told_where_it_can_be_known() {
+    let repository = Repository::new();
+    repository.add("20260101-010000F", 0x100_0100);
+    let archive = repository.0.path().join("repo/15-main").join(ID).join("wal/00000001");
+    fs::create_dir_all(&archive).unwrap();
+    fs::write(archive.join("000000010000000000000001.pgv"), "x").unwrap();
+    let newest = |output: &Output| {
+        lines(output).into_iter().find(|line| line.starts_with("pgv_wal_newest_segment_timestamp_seconds{"))
+    };
+    let output = repository.info(&["wal", "--metrics"]);
+    assert!(newest(&output).unwrap().contains("timeline=\"1\"} "), "{:?}", lines(&output));
+    let data = repository.0.path().join("data");
+    let status_directory = data.join("pg_wal/archive_status");
+    fs::create_dir_all(&status_directory).unwrap();
+    fs::create_dir(data.join("global")).unwrap();
+    fs::write(data.join("global/pg_control"), control_file()).unwrap();
+    for name in ["1.ready", "2.ready", "3.done"] {
+        fs::write(status_directory.join(name), "").unwrap();
+    }
+    let then = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    fs::File::open(status_directory.join("2.ready")).unwrap().set_modified(then).unwrap();
+    let own = [
+        format!("pgv_wal_ready_files{{cluster=\"15-main\",system_identifier=\"{ID}\"}} 2"),
+        format!(
+            "pgv_wal_oldest_ready_timestamp_seconds{{cluster=\"15-main\",system_identifier=\"{ID}\"}} 1700000000"
+        ),
+    ];
+    let by_option =
+        lines(&repository.info(&["wal", "--metrics", "--data-directory", data.to_str().unwrap()]));
+    let url = repository.url();
+    let by_setting =
+        lines(&info(&["wal", "--metrics", "--repo", &url], &[("PGV_PGDATA", data.to_str().unwrap())]));
+    for line in own {
+        assert!(
+            by_option.contains(&line) && by_setting.contains(&line),
+            "no {line} in {by_option:?} {by_setting:?}"
+        );
+    }
+    let elsewhere = info(&["wal", "--metrics", "--repo", &url], &[("PGV_PGDATA", "/nowhere")]);
+    assert_eq!(status(&elsewhere), 0, "the setting is that of another host");
+    assert_eq!(status(&repository.info(&["wal", "--metrics", "--data-directory", "/nowhere"])), 1);
+}
+
+#[test]
+fn wal_that_no_backup_needs() {
+    let repository = Repository::new();
+    let a = repository.add(A, 1);
+    let record = fs::read_to_string(a.join("record.json")).unwrap();
+    fs::write(a.join("record.json"), record.replace("000000010000000000000001", "000000010000000000000005"))
+        .unwrap();
+    let wal = repository.0.path().join("repo/15-main").join(ID).join("wal");
+    let names = [
+        "000000010000000000000004",
+        "000000010000000000000005",
+        "000000010000000000000003.00000028.backup",
+        "000000020000000000000004",
+        "000000020000000000000004.partial",
+        "00000002.history",
+        "000000020000000000000006",
+    ];
+    for name in names {
+        fs::create_dir_all(wal.join(&name[..8])).unwrap();
+        fs::write(wal.join(&name[..8]).join(format!("{name}.pgv")), "x").unwrap();
+    }
+    let unneeded = |more: &[&str]| {
+        let output = repository.info(&[&["wal", "15-main", "--unneeded"], more].concat());
+        let names: Vec<String> = lines(&output)
+            .iter()
+            .map(|url| url.rsplit('/').next().unwrap().trim_end_matches(".pgv").to_owned())
+            .collect();
+        (status(&output), names, stderr(&output))
+    };
+    let old = [names[2], names[0], names[4], names[3]].map(str::to_owned).to_vec();
+    assert_eq!(unneeded(&[]).1, old);
+    // One that was begun less than two days ago may need it, and one that was interrupted does not.
+    let young = repository.set("15-main", ID, "20261110-000000F");
+    fs::create_dir_all(&young).unwrap();
+    fs::write(young.join("claim.json"), "{}").unwrap();
+    let (code, held, why) = unneeded(&["--now", "2026-11-11T23:59:59Z"]);
+    assert!((code, held.len()) == (0, 0) && why.contains("20261110-000000F may be running"), "{why}");
+    assert_eq!(unneeded(&["--now", "2026-11-12T00:00:00Z"]).1, old);
+    fs::write(repository.add(B, 1).join("record.json"), "{").unwrap();
+    let (code, held, why) = unneeded(&["--now", "2026-11-12T00:00:00Z"]);
+    assert!((code, held.len()) == (7, 0) && why.contains("damaged"), "{why}");
 }
 
 #[test]

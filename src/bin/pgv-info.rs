@@ -10,7 +10,7 @@ use pgv::pg::control::Control;
 use pgv::pg::{Lsn, timeline, wal};
 use pgv::report;
 use pgv::store::{Store, Url};
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -63,11 +63,11 @@ struct List {
     /// As --format json
     #[arg(long, group = "form")]
     json: bool,
-    /// Print the same facts as Prometheus reads them
+    /// Print the same facts as Prometheus reads them; what is wrong is in them, and the status is 0
     #[arg(long, group = "form")]
     metrics: bool,
     /// Exit with 7 if the newest backup of any listed cluster is older, such as 26h, or there is none
-    #[arg(long, value_name = "DURATION", value_parser = cli::parse_duration)]
+    #[arg(long, conflicts_with = "metrics", value_name = "DURATION", value_parser = cli::parse_duration)]
     max_age: Option<Duration>,
 }
 
@@ -94,6 +94,15 @@ enum Verb {
         cluster: Option<String>,
         #[command(flatten)]
         rules: Keep,
+        /// Instead of rules: what goes with these labels, one a line, - for stdin; refused if nothing good would be left
+        #[arg(long, value_name = "FILE", conflicts_with = "Keep")]
+        labels: Option<PathBuf>,
+        /// Default: table on a terminal, else label
+        #[arg(long, value_enum)]
+        format: Option<PruneFormat>,
+        /// As if it were this time
+        #[arg(long, value_name = "TIME", value_parser = cli::parse_time)]
+        now: Option<OffsetDateTime>,
     },
     /// Print the record.json of a backup
     Record {
@@ -117,9 +126,18 @@ enum Verb {
         /// Default: table on a terminal, else tsv
         #[arg(long, value_enum)]
         format: Option<WalFormat>,
-        /// Print the same facts as Prometheus reads them
+        /// Print the same facts as Prometheus reads them; what is wrong is in them, and the status is 0
         #[arg(long, conflicts_with = "format")]
         metrics: bool,
+        /// And what waits in this data directory to be archived; default: PGV_PGDATA, if that can be read
+        #[arg(long, value_name = "DIR", requires = "metrics")]
+        data_directory: Option<PathBuf>,
+        /// Print the URLs of what no backup needs any more; nothing is removed
+        #[arg(long, conflicts_with_all = ["format", "metrics"])]
+        unneeded: bool,
+        /// As if it were this time
+        #[arg(long, value_name = "TIME", requires = "unneeded", value_parser = cli::parse_time)]
+        now: Option<OffsetDateTime>,
     },
     /// Print the verdict of a verification or a drill, to be stored beside the backup
     Verdict {
@@ -206,9 +224,18 @@ enum Format {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum PruneFormat {
+    Table,
+    Label,
+    Url,
+    Json,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum CheckKind {
     Verify,
     Drill,
+    Wal,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -274,14 +301,32 @@ fn run(args: Args) -> Result<Status> {
     let damaged = warn_of_damaged(&sets);
     let status = match args.verb {
         Some(Verb::Choose { time, lsn, label, .. }) => return print_choice(&sets, time, lsn, label),
-        Some(Verb::Prune { rules, .. }) => return print_prune(&sets, rules.into()),
-        Some(Verb::Wal { metrics: true, .. }) => {
-            print(&info::wal_metrics(&info::archives(&store, &query.repository, &sets)?))?
+        Some(Verb::Prune { rules, labels, format, now, .. }) => {
+            return print_prune(&sets, rules.into(), labels.as_deref(), format, now);
+        }
+        Some(Verb::Wal { metrics: true, data_directory, .. }) => {
+            let archives = info::archives(&store, &query.repository, &sets)?;
+            let waiting = waiting(data_directory.as_deref())?;
+            return print(&info::wal_metrics(&archives, query.cluster.as_deref(), waiting.as_ref()));
+        }
+        Some(Verb::Wal { unneeded: true, now, .. }) => {
+            let now = now.unwrap_or_else(OffsetDateTime::now_utc);
+            let (urls, reasons) = info::unneeded(&store, &query.repository, &sets, now)?;
+            reasons.iter().for_each(report::warn);
+            print(&urls.iter().fold(String::new(), |text, url| text + url + "\n"))?
         }
         Some(Verb::Wal { format, .. }) => print_wal(&store, &query.repository, &sets, format)?,
         _ => print_list(sets, &args.list, query.cluster.as_deref())?,
     };
-    Ok(if damaged { Status::Findings } else { status })
+    Ok(if damaged && !args.list.metrics { Status::Findings } else { status })
+}
+
+/// PGV_PGDATA may be another host's.
+fn waiting(data_directory: Option<&Path>) -> Result<Option<info::Waiting>> {
+    match data_directory {
+        Some(directory) => info::waiting(directory).map(Some),
+        None => Ok(variable("PGV_PGDATA").and_then(|directory| info::waiting(directory.as_ref()).ok())),
+    }
 }
 
 fn warn_of_damaged(sets: &[Set]) -> bool {
@@ -361,17 +406,34 @@ fn print_choice(
     print(&chain.iter().fold(String::new(), |text, set| text + &set.url + "\n"))
 }
 
-fn print_prune(sets: &[Set], given: Rules) -> Result<Status> {
-    let rules = if given == Rules::default() { rules_of_environment()? } else { given };
-    let fates = info::prune(sets, &rules, OffsetDateTime::now_utc())?;
-    let terminal = std::io::stdout().is_terminal();
-    let line = |fate: &info::Fate<'_>| match (fate.reasons.is_empty(), terminal) {
-        (true, false) => format!("{}\n", fate.set.label),
-        (true, true) => format!("{}  may go\n", fate.set.label),
-        (false, true) => format!("{}  stays: {}\n", fate.set.label, fate.reasons.join(", ")),
-        (false, false) => String::new(),
+fn print_prune(
+    sets: &[Set],
+    given: Rules,
+    labels: Option<&Path>,
+    format: Option<PruneFormat>,
+    now: Option<OffsetDateTime>,
+) -> Result<Status> {
+    let now = now.unwrap_or_else(OffsetDateTime::now_utc);
+    let fates = match labels {
+        Some(file) => info::prune_labels(sets, &read_labels(file)?, now)?,
+        None if given == Rules::default() => info::prune(sets, &rules_of_environment()?, now)?,
+        None => info::prune(sets, &given, now)?,
     };
-    print(&fates.iter().map(line).collect::<String>())
+    let format = match (format, std::io::stdout().is_terminal()) {
+        (Some(PruneFormat::Table), _) | (None, true) => info::Format::Table,
+        (Some(PruneFormat::Json), _) => info::Format::Json,
+        (Some(PruneFormat::Url), _) => info::Format::Url,
+        _ => info::Format::Label,
+    };
+    print(&info::show_fates(&fates, format)?)
+}
+
+/// One a line. A line without a label is what a pipe prints that went wrong.
+fn read_labels(file: &Path) -> Result<Vec<Label>> {
+    let mut input = Input::open(Some(file))?;
+    let mut text = String::new();
+    input.read_to_string(&mut text).during(format_args!("read {}", input.name()))?;
+    text.lines().map(|line| line.parse().map_err(Error::usage)).collect()
 }
 
 /// The option is the variable's name in lower case.
@@ -511,6 +573,7 @@ impl From<CheckKind> for VerdictKind {
         match kind {
             CheckKind::Verify => VerdictKind::Verify,
             CheckKind::Drill => VerdictKind::Drill,
+            CheckKind::Wal => VerdictKind::Wal,
         }
     }
 }

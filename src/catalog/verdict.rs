@@ -1,4 +1,5 @@
-//! `check/UTC-verify.json` and `check/UTC-drill.json` of a backup: what was found when it was looked at.
+//! `check/UTC-verify.json` and `check/UTC-drill.json` of a backup: what was found when it was looked at; and
+//! `check/UTC-wal.json`, beside the newest backup: what was found when all of the archived WAL was.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,8 @@ pub enum VerdictKind {
     Verify,
     /// It was restored, started and looked at.
     Drill,
+    /// The archived WAL was opened, and what is missing looked for. It tells nothing of the backup beside which it lies.
+    Wal,
 }
 
 impl VerdictKind {
@@ -21,6 +24,7 @@ impl VerdictKind {
         match self {
             VerdictKind::Verify => "verify",
             VerdictKind::Drill => "drill",
+            VerdictKind::Wal => "wal",
         }
     }
 }
@@ -54,7 +58,7 @@ impl Verdict {
 pub fn verdict_kind(name: &str) -> Option<VerdictKind> {
     let name = name.strip_prefix(VERDICT_DIRECTORY)?.strip_suffix(".json")?;
     let (_, kind) = name.rsplit_once('-')?;
-    [VerdictKind::Verify, VerdictKind::Drill].into_iter().find(|known| known.name() == kind)
+    [VerdictKind::Verify, VerdictKind::Drill, VerdictKind::Wal].into_iter().find(|known| known.name() == kind)
 }
 
 #[cfg(test)]

@@ -64,16 +64,23 @@ pub fn require(sets: &[Set], label: &Label) -> Result<()> {
 
 /// A choice among strangers would be a guess.
 pub fn one_cluster(sets: &[Set]) -> Result<()> {
-    let mut names: Vec<_> = sets.iter().map(|set| (set.cluster.as_str(), set.system_identifier)).collect();
-    names.dedup();
-    match names.len() {
-        0 | 1 => Ok(()),
-        _ => {
-            let list: Vec<_> = names.iter().map(|(cluster, id)| format!("{cluster} {id}")).collect();
-            Err(Error::usage("there is more than one cluster to choose from")
-                .hint(format!("name one, and --system-id if its name is not enough: {}", list.join(", "))))
-        }
+    one_of(sets, |set| (&set.cluster, set.system_identifier))
+}
+
+/// The backups of one name are one cluster's, through all of its system identifiers.
+pub fn one_name(sets: &[Set]) -> Result<()> {
+    one_of(sets, |set| &set.cluster)
+}
+
+fn one_of<'a, T: PartialEq>(sets: &'a [Set], key: impl Fn(&'a Set) -> T) -> Result<()> {
+    if sets.windows(2).all(|pair| key(&pair[0]) == key(&pair[1])) {
+        return Ok(());
     }
+    let mut names: Vec<_> =
+        sets.iter().map(|set| format!("{} {}", set.cluster, set.system_identifier)).collect();
+    names.dedup();
+    Err(Error::usage("there is more than one cluster to choose from")
+        .hint(format!("name one, and --system-id if its name is not enough: {}", names.join(", "))))
 }
 
 /// Says what there is instead. Absence is not proved where the answer may be in a damaged record.
@@ -120,7 +127,7 @@ fn unusable(set: Option<&Set>, message: String) -> Error {
 fn reason(set: &Set) -> String {
     match &set.state {
         State::Complete(_) => "is part of a circle of parents".to_owned(),
-        State::Incomplete(why) => format!("is incomplete: {why}"),
+        State::Incomplete { why, .. } => format!("is incomplete: {why}"),
         State::Damaged(why) => format!("is damaged: {why}"),
     }
 }

@@ -3,7 +3,7 @@
 use crate::catalog::{BackupType, Verdict, VerdictKind};
 use crate::info::choose::{stopped_at, time_of};
 use crate::info::show::took;
-use crate::info::{Set, State};
+use crate::info::{Set, State, good, systems};
 use std::fmt::Write;
 
 const TYPES: [BackupType; 3] = [BackupType::Full, BackupType::Diff, BackupType::Incr];
@@ -18,8 +18,7 @@ struct Group<'a> {
 /// Every sample has cluster and system identifier. A `cluster` that was asked for and has nothing
 /// stored says so with a zero, so that an alert need not wait for a series that never comes.
 pub fn metrics(sets: &[Set], cluster: Option<&str>) -> String {
-    let chunks = sets.chunk_by(|a, b| (&a.cluster, a.system_identifier) == (&b.cluster, b.system_identifier));
-    let mut groups: Vec<Group<'_>> = chunks.filter_map(group).collect();
+    let mut groups: Vec<Group<'_>> = systems(sets).filter_map(group).collect();
     if let (Some(cluster), []) = (cluster, groups.as_slice()) {
         groups.push(Group { labels: format!("cluster=\"{cluster}\",system_identifier=\"\""), sets });
     }
@@ -41,13 +40,24 @@ fn of_groups(text: &mut String, groups: &[Group<'_>]) {
         |group: &Group<'_>, of: fn(&Set) -> bool| group.sets.iter().filter(|set| of(set)).count() as u64;
     family(text, "pgv_incomplete_sets", "Sets that are no backups: running, interrupted or expiring.");
     for group in groups {
-        let value = count(group, |set| matches!(set.state, State::Incomplete(_)));
+        let value = count(group, |set| matches!(set.state, State::Incomplete { .. }));
         sample(text, "pgv_incomplete_sets", &group.labels, value);
     }
     family(text, "pgv_damaged_records", "Backups whose record cannot be used.");
     for group in groups {
         let value = count(group, |set| matches!(set.state, State::Damaged(_)));
         sample(text, "pgv_damaged_records", &group.labels, value);
+    }
+    let name = "pgv_bad_backups";
+    family(
+        text,
+        name,
+        "Complete backups that a restore cannot count on: a verdict is bad, or a parent is not there.",
+    );
+    for group in groups {
+        let sets = group.sets.iter().zip(good(group.sets));
+        let bad = sets.filter(|(set, good)| set.record().is_some() && !good).count();
+        sample(text, name, &group.labels, bad as u64);
     }
     family(text, "pgv_stored_bytes", "Bytes of all sets.");
     for group in groups {
@@ -96,25 +106,41 @@ fn of_newest(text: &mut String, groups: &[Group<'_>]) {
     }
 }
 
-/// Of the newest verdict of each kind on any backup.
+/// What is told of the newest verdicts of one kind, one of each backup.
+type Told = (&'static str, &'static str, fn(&[&Verdict]) -> Option<u64>);
+
+const VERDICTS: [Told; 3] = [
+    (
+        "pgv_last_check_timestamp_seconds",
+        "When a backup was last verified or restored as a drill, or all of the WAL was read.",
+        |verdicts| u64::try_from(time_of(&newest(verdicts)?.started_at)?.unix_timestamp()).ok(),
+    ),
+    (
+        "pgv_last_check_ok",
+        "Whether nothing was wrong with any of them when it was last looked at.",
+        |verdicts| verdicts.iter().map(|verdict| u64::from(verdict.ok)).min(),
+    ),
+    ("pgv_last_check_duration_seconds", "How long the newest of these took.", |verdicts| {
+        Some(newest(verdicts)?.seconds)
+    }),
+];
+
+fn newest<'a>(verdicts: &[&'a Verdict]) -> Option<&'a Verdict> {
+    verdicts.iter().copied().max_by_key(|verdict| &verdict.started_at)
+}
+
 fn of_verdicts(text: &mut String, groups: &[Group<'_>]) {
-    type Value = fn(&Verdict) -> Option<u64>;
-    let families: [(&str, &str, Value); 3] = [
-        (
-            "pgv_last_check_timestamp_seconds",
-            "When a backup was last verified, or restored as a drill.",
-            |v| u64::try_from(time_of(&v.started_at)?.unix_timestamp()).ok(),
-        ),
-        ("pgv_last_check_ok", "Whether that found nothing wrong.", |v| Some(u64::from(v.ok))),
-        ("pgv_last_check_duration_seconds", "How long that took.", |v| Some(v.seconds)),
-    ];
-    for (name, help, value) in families {
+    for (name, help, value) in VERDICTS {
         family(text, name, help);
         for group in groups {
-            for kind in [VerdictKind::Verify, VerdictKind::Drill] {
-                let verdicts = group.sets.iter().flat_map(|set| &set.verdicts);
-                let newest = verdicts.filter(|v| v.kind == kind).max_by_key(|v| &v.started_at);
-                if let Some(value) = newest.and_then(value) {
+            for kind in [VerdictKind::Verify, VerdictKind::Drill, VerdictKind::Wal] {
+                let all = group.sets.iter().flat_map(|set| &set.verdicts);
+                let mut verdicts: Vec<&Verdict> = all.filter(|verdict| verdict.kind == kind).collect();
+                // The WAL is one thing, beside whatever backup its verdict lies.
+                if kind == VerdictKind::Wal {
+                    verdicts = newest(&verdicts).into_iter().collect();
+                }
+                if let Some(value) = value(&verdicts) {
                     sample(text, name, &format!("{},kind=\"{}\"", group.labels, kind.name()), value);
                 }
             }

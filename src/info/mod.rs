@@ -13,10 +13,11 @@ mod wal;
 
 pub use choose::{Choice, choose, require};
 pub use metrics::metrics;
-pub use prune::{Fate, Rules, prune};
+pub use prune::{Fate, Rules, prune, prune_labels};
 pub use record::{RecordInput, record};
 pub use segment::{Expected, check_segment, segment};
 pub use sets::{Query, Set, State, collect};
-pub use show::{Format, show, too_old};
+use sets::{good, systems};
+pub use show::{Format, show, show_fates, too_old};
 pub use verdict::verdict;
-pub use wal::{Archive, archives, show_wal, wal_metrics};
+pub use wal::{Archive, Waiting, archives, show_wal, unneeded, waiting, wal_metrics};

@@ -1,10 +1,15 @@
-//! Which backups may go. A backup stays if a rule keeps it, or if one that stays is built on it; the
-//! newest complete backup always stays.
+//! Which backups may go. A backup stays if a rule keeps it, or if one that stays is built on it. Each system identifier
+//! is looked at by itself, so that an upgraded cluster never makes another one's backups look old, and of each the
+//! newest backup, the newest good one and the newest good full always stay.
+//!
+//! A backup is good if its chain is complete and nothing bad was found in any link of it when it was last looked at.
+//! A rule counts good ones only. One that is not good stays as long as if it were, and stands for none: a verdict, which
+//! may be wrong, makes backups stay and never go.
 
-use crate::catalog::BackupType;
+use crate::catalog::{BackupType, Label};
 use crate::error::{Error, Result};
-use crate::info::choose::{one_cluster, stopped_at};
-use crate::info::{Set, State};
+use crate::info::choose::{one_name, stopped_at};
+use crate::info::{Set, State, good, systems};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -12,8 +17,8 @@ use time::OffsetDateTime;
 /// A backup that began a little later than yesterday's is not to fall out of its day.
 const GRACE: Duration = Duration::from_secs(3_600);
 
-/// A set without a record that is older was interrupted.
-const LONGEST_BACKUP: Duration = Duration::from_secs(2 * 86_400);
+/// An incomplete set that was begun longer ago is not running any more.
+pub const LONGEST_BACKUP: Duration = Duration::from_secs(2 * 86_400);
 
 /// Each rule keeps; together they keep what any of them keeps. In none of them is zero a number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,26 +35,45 @@ pub struct Rules {
     pub weekly: Option<usize>,
     pub monthly: Option<usize>,
     pub yearly: Option<usize>,
-    /// Everything that is younger, with [`GRACE`].
+    /// Everything that is younger, with [`GRACE`], and what reaches the oldest moment of that time.
     pub within: Option<Duration>,
 }
 
-/// What is to become of one complete backup.
+/// What is to become of one set.
 pub struct Fate<'a> {
     pub set: &'a Set,
     /// Why it stays; empty: it may go.
     pub reasons: Vec<String>,
+    good: bool,
 }
 
-/// Verdicts on all complete backups, oldest first.
-pub fn prune<'a>(sets: &'a [Set], rules: &Rules, now: OffsetDateTime) -> Result<Vec<Fate<'a>>> {
-    one_cluster(sets)?;
-    rules.check()?;
-    let complete = sets.iter().filter(|set| set.record().is_some());
-    let mut fates: Vec<_> = complete.map(|set| Fate { set, reasons: Vec::new() }).collect();
-    if let Some(newest) = fates.last_mut() {
-        newest.reasons.push("newest".to_owned());
+impl Fate<'_> {
+    fn is_complete(&self) -> bool {
+        self.set.record().is_some()
     }
+
+    fn is_full(&self) -> bool {
+        self.set.label.backup_type() == BackupType::Full
+    }
+
+    fn keep(&mut self, reason: &str) {
+        let counts = if self.good { "" } else { ", not counted: it is not good" };
+        self.reasons.push(format!("{reason}{counts}"));
+    }
+}
+
+/// The fates of all sets, oldest first in each system identifier.
+pub fn prune<'a>(sets: &'a [Set], rules: &Rules, now: OffsetDateTime) -> Result<Vec<Fate<'a>>> {
+    one_name(sets)?;
+    rules.check()?;
+    Ok(systems(sets).flat_map(|sets| prune_system(sets, rules, now)).collect())
+}
+
+fn prune_system<'a>(sets: &'a [Set], rules: &Rules, now: OffsetDateTime) -> Vec<Fate<'a>> {
+    let good = good(sets);
+    let fate = |(set, good)| Fate { set, reasons: Vec::new(), good };
+    let mut fates: Vec<_> = sets.iter().zip(good).map(fate).collect();
+    keep_newest(&mut fates);
     if let Some(count) = rules.full {
         keep_fulls(&mut fates, count, rules.diff.is_some());
     }
@@ -57,22 +81,113 @@ pub fn prune<'a>(sets: &'a [Set], rules: &Rules, now: OffsetDateTime) -> Result<
         keep_differentials(&mut fates, count);
     }
     if let Some(count) = rules.last {
-        fates.iter_mut().rev().take(count).for_each(|fate| fate.reasons.push("last".to_owned()));
+        keep_good(newest_first(&mut fates), count, "last");
     }
     for (count, name, period) in rules.periods() {
         keep_periods(&mut fates, count, name, period);
     }
     if let Some(within) = rules.within {
-        let young =
-            |set: &Set| stopped_at(set).is_none_or(|stopped| now - stopped < within.saturating_add(GRACE));
-        fates
-            .iter_mut()
-            .filter(|fate| young(fate.set))
-            .for_each(|fate| fate.reasons.push("within".to_owned()));
+        keep_within(&mut fates, within, now);
     }
-    keep_for_running(&mut fates, sets, now);
+    keep_for_running(&mut fates, now);
     keep_parents(&mut fates);
-    Ok(fates)
+    keep_incomplete(&mut fates, now);
+    fates
+}
+
+/// What goes if these backups are to go: they, what is built on them, and what was interrupted. Oldest first in each
+/// system identifier. Refuses what would leave nothing good.
+pub fn prune_labels<'a>(sets: &'a [Set], labels: &[Label], now: OffsetDateTime) -> Result<Vec<Fate<'a>>> {
+    one_name(sets)?;
+    let named: BTreeSet<&Label> = labels.iter().collect();
+    for label in &named {
+        match sets.iter().filter(|set| set.label == **label).count() {
+            0 => return Err(Error::not_found(format!("there is no backup {label}"))),
+            1 => {}
+            _ => {
+                return Err(Error::usage(format!(
+                    "backup {label} is there under several system identifiers"
+                ))
+                .hint("--system-id names one"));
+            }
+        }
+    }
+    let doomed: Vec<Vec<&Set>> = systems(sets).map(|sets| doom(sets, &named, now)).collect::<Result<_>>()?;
+    let fate = |set| Fate { set, reasons: Vec::new(), good: false };
+    Ok(doomed.into_iter().flatten().map(fate).collect())
+}
+
+/// Of one system identifier.
+fn doom<'a>(sets: &'a [Set], named: &BTreeSet<&Label>, now: OffsetDateTime) -> Result<Vec<&'a Set>> {
+    let mut doomed: BTreeSet<&str> = BTreeSet::new();
+    // Oldest first: a parent's fate is known before its children's.
+    for set in sets {
+        let parent = set.record().and_then(|record| record.backup.parent.as_ref());
+        // What has no record tells its full only.
+        let builds_on_doomed = match parent {
+            Some(parent) => doomed.contains(parent.as_str()),
+            None => doomed.contains(set.label.full_part()),
+        };
+        if named.contains(&set.label) || builds_on_doomed || is_interrupted(set, now) {
+            doomed.insert(set.label.as_str());
+        }
+    }
+    let chosen = |set: &&Set| doomed.contains(set.label.as_str());
+    let chains: BTreeSet<&str> = sets
+        .iter()
+        .filter(|set| chosen(set) && !is_interrupted(set, now))
+        .map(|set| set.label.full_part())
+        .collect();
+    if let Some(running) =
+        sets.iter().find(|set| may_be_running(set, now) && chains.contains(set.label.full_part()))
+    {
+        let days = LONGEST_BACKUP.as_secs() / 86_400;
+        return Err(Error::failed(format!(
+            "{} was begun less than {days} days ago: a backup that may be running is built on what would go",
+            running.label
+        ))
+        .hint("wait for its end; the next pgv-backup removes it if it was interrupted"));
+    }
+    refuse_last(sets, &doomed)?;
+    Ok(sets.iter().filter(chosen).collect())
+}
+
+fn refuse_last(sets: &[Set], doomed: &BTreeSet<&str>) -> Result<()> {
+    let complete: Vec<&Set> = sets.iter().filter(|set| set.record().is_some()).collect();
+    let goes = |set: &Set| doomed.contains(set.label.as_str());
+    if !complete.is_empty() && complete.iter().all(|set| goes(set)) {
+        let (cluster, system) = (&complete[0].cluster, complete[0].system_identifier);
+        return Err(Error::failed(format!("that would remove every complete backup of {cluster} {system}"))
+            .hint("make a new backup first, or remove them with pgv-s3 rm"));
+    }
+    let is_full = |set: &Set| set.label.backup_type() == BackupType::Full;
+    let good_full = sets.iter().zip(good(sets)).rfind(|(set, good)| *good && is_full(set));
+    let newest = match good_full {
+        Some((set, _)) => Some((set, "newest good full backup")),
+        None => complete.iter().rfind(|set| is_full(set)).map(|set| (*set, "newest full backup")),
+    };
+    match newest {
+        Some((set, what)) if goes(set) => Err(Error::failed(format!(
+            "that would remove {}, the {what} of {} {}",
+            set.label, set.cluster, set.system_identifier
+        ))
+        .hint("make a new full first, or remove it with pgv-s3 rm")),
+        _ => Ok(()),
+    }
+}
+
+/// Whether somebody may be making it just now.
+pub fn may_be_running(set: &Set, now: OffsetDateTime) -> bool {
+    matches!(set.state, State::Incomplete { .. }) && is_young(set, now)
+}
+
+/// Begun, and never ended; or what is left of one that was being removed.
+fn is_interrupted(set: &Set, now: OffsetDateTime) -> bool {
+    matches!(set.state, State::Incomplete { has_record: false, .. }) && !is_young(set, now)
+}
+
+fn is_young(set: &Set, now: OffsetDateTime) -> bool {
+    set.label.time().is_none_or(|begun| now - begun < LONGEST_BACKUP)
 }
 
 /// Tells apart the hours, days, … of UTC.
@@ -111,65 +226,114 @@ impl Rules {
     }
 }
 
-fn keep_fulls(fates: &mut [Fate<'_>], count: usize, alone: bool) {
-    let fulls = fates.iter().rev().filter(|fate| fate.set.label.backup_type() == BackupType::Full);
-    let kept: BTreeSet<String> = fulls.take(count).map(|fate| fate.set.label.to_string()).collect();
-    for fate in fates {
-        let name = if alone { fate.set.label.as_str() } else { fate.set.label.full_part() };
-        if kept.contains(name) {
-            fate.reasons.push("full".to_owned());
+fn newest_first<'f, 'a>(fates: &'f mut [Fate<'a>]) -> impl Iterator<Item = &'f mut Fate<'a>> {
+    fates.iter_mut().rev().filter(|fate| fate.is_complete())
+}
+
+/// The first of these until so many good ones stay.
+fn keep_good<'f, 'a: 'f>(candidates: impl Iterator<Item = &'f mut Fate<'a>>, count: usize, reason: &str) {
+    let mut left = count;
+    for fate in candidates {
+        if left == 0 {
+            return;
         }
+        fate.keep(reason);
+        left -= usize::from(fate.good);
     }
 }
 
-/// Oldest first, so that a parent's head is known before its children ask for it.
+/// Whatever the rules.
+fn keep_newest(fates: &mut [Fate<'_>]) {
+    if let Some(newest) = newest_first(fates).next() {
+        newest.keep("newest");
+    }
+    if let Some(newest) = newest_first(fates).find(|fate| fate.good) {
+        newest.keep("newest good");
+    }
+    if let Some(newest) = newest_first(fates).find(|fate| fate.good && fate.is_full()) {
+        newest.keep("newest good full");
+    }
+}
+
+fn keep_fulls(fates: &mut [Fate<'_>], count: usize, alone: bool) {
+    const FULL: &str = "full";
+    keep_good(newest_first(fates).filter(|fate| fate.is_full()), count, FULL);
+    if alone {
+        return;
+    }
+    let has_reason = |fate: &&Fate<'_>| fate.reasons.iter().any(|reason| reason.starts_with(FULL));
+    let kept: BTreeSet<String> =
+        fates.iter().filter(has_reason).map(|fate| fate.set.label.to_string()).collect();
+    let built_on = newest_first(fates).filter(|fate| !fate.is_full());
+    for fate in built_on.filter(|fate| kept.contains(fate.set.label.full_part())) {
+        fate.keep(FULL);
+    }
+}
+
+/// A head is a full or a differential; the incrementals between it and the next one follow it.
 fn keep_differentials(fates: &mut [Fate<'_>], count: usize) {
-    let mut heads: BTreeMap<String, String> = BTreeMap::new();
-    let labels = fates.iter().rev().map(|fate| &fate.set.label);
-    let newest: BTreeSet<String> = labels
-        .filter(|label| label.backup_type() != BackupType::Incr)
-        .take(count)
-        .map(ToString::to_string)
-        .collect();
-    for fate in fates {
-        let label = &fate.set.label;
+    const DIFF: &str = "diff";
+    let is_head = |fate: &Fate<'_>| fate.set.label.backup_type() != BackupType::Incr;
+    keep_good(newest_first(fates).filter(|fate| is_head(fate)), count, DIFF);
+    // Oldest first, so that a parent's head is known before its children ask for it.
+    let mut kept: BTreeMap<String, bool> = BTreeMap::new();
+    for fate in fates.iter_mut().filter(|fate| fate.is_complete()) {
         let parent = fate.set.record().and_then(|record| record.backup.parent.as_ref());
-        let head = match label.backup_type() {
-            BackupType::Incr => parent.and_then(|parent| heads.get(parent.as_str())).cloned(),
-            _ => Some(label.to_string()),
+        let stays = match is_head(fate) {
+            true => fate.reasons.iter().any(|reason| reason.starts_with(DIFF)),
+            false => {
+                let parent = parent.and_then(|parent| kept.get(parent.as_str()));
+                parent.or_else(|| kept.get(fate.set.label.full_part())).is_some_and(|kept| *kept)
+            }
         };
-        let head = head.unwrap_or_else(|| label.full_part().to_owned());
-        if newest.contains(&head) {
-            fate.reasons.push("diff".to_owned());
+        if stays && !is_head(fate) {
+            fate.keep(DIFF);
         }
-        heads.insert(label.to_string(), head);
+        kept.insert(fate.set.label.to_string(), stays);
     }
 }
 
 fn keep_periods(fates: &mut [Fate<'_>], count: usize, name: &str, period: Period) {
     let mut seen = Vec::new();
-    for fate in fates.iter_mut().rev() {
+    for fate in newest_first(fates) {
         let Some(stopped) = stopped_at(fate.set) else {
-            fate.reasons.push("unknown time".to_owned());
+            fate.keep("unknown time");
             continue;
         };
         let this = period(stopped.to_offset(time::UtcOffset::UTC));
         if seen.last() != Some(&this) && seen.len() < count {
-            seen.push(this);
-            fate.reasons.push(name.to_owned());
+            fate.keep(name);
+            if fate.good {
+                seen.push(this);
+            }
         }
     }
 }
 
+/// The young ones, and the newest good one that reaches the first moment of that time.
+fn keep_within(fates: &mut [Fate<'_>], within: Duration, now: OffsetDateTime) {
+    let age = |set: &Set| stopped_at(set).map(|stopped| now - stopped);
+    for fate in newest_first(fates) {
+        if age(fate.set).is_none_or(|age| age < within.saturating_add(GRACE)) {
+            fate.keep("within");
+        }
+    }
+    if let Some(start) =
+        newest_first(fates).find(|fate| fate.good && age(fate.set).is_some_and(|age| age >= within))
+    {
+        start.keep("start of the recovery window");
+    }
+}
+
 /// What a backup that is being made may be built on: nobody knows yet on which of them.
-fn keep_for_running(fates: &mut [Fate<'_>], sets: &[Set], now: OffsetDateTime) {
-    let is_running = |set: &&Set| {
-        let young = set.label.time().is_none_or(|begun| now - begun < LONGEST_BACKUP);
-        young && matches!(set.state, State::Incomplete(_)) && set.label.backup_type() != BackupType::Full
-    };
-    for running in sets.iter().filter(is_running) {
-        let chain = fates.iter_mut().filter(|fate| fate.set.label.full_part() == running.label.full_part());
-        chain.for_each(|fate| fate.reasons.push(format!("{} is being made", running.label)));
+fn keep_for_running(fates: &mut [Fate<'_>], now: OffsetDateTime) {
+    let is_running = |fate: &&Fate<'_>| may_be_running(fate.set, now) && !fate.is_full();
+    let running: Vec<Label> = fates.iter().filter(is_running).map(|fate| fate.set.label.clone()).collect();
+    for running in running {
+        let chain = fates.iter_mut().filter(|fate| fate.set.label.full_part() == running.full_part());
+        chain
+            .filter(|fate| fate.is_complete())
+            .for_each(|fate| fate.reasons.push(format!("{running} is being made")));
     }
 }
 
@@ -183,6 +347,23 @@ fn keep_parents(fates: &mut [Fate<'_>]) {
         if let Some(parent) = found.filter(|_| !fates[at].reasons.is_empty()) {
             let reason = format!("parent of {}", fates[at].set.label);
             fates[parent].reasons.push(reason);
+        }
+    }
+}
+
+/// What is no backup goes if it was interrupted; what may be running stays; and whether a record that does not fit its
+/// objects is of use is for a person to say. Nothing of it stays whose full goes.
+fn keep_incomplete(fates: &mut [Fate<'_>], now: OffsetDateTime) {
+    let goes = |fate: &&Fate<'_>| fate.is_complete() && fate.is_full() && fate.reasons.is_empty();
+    let gone: BTreeSet<String> = fates.iter().filter(goes).map(|fate| fate.set.label.to_string()).collect();
+    for fate in fates.iter_mut().filter(|fate| !fate.is_complete() && !is_interrupted(fate.set, now)) {
+        let reason = match &fate.set.state {
+            State::Damaged(_) => "its record is damaged",
+            _ if may_be_running(fate.set, now) => "may be running",
+            _ => "its record does not fit its objects",
+        };
+        if !gone.contains(fate.set.label.full_part()) {
+            fate.reasons.push(reason.to_owned());
         }
     }
 }

@@ -38,8 +38,11 @@ pub struct Set {
 
 pub enum State {
     Complete(Box<Record>),
-    /// Why it is not.
-    Incomplete(String),
+    Incomplete {
+        why: String,
+        /// Whether it has a record all the same, which names what is not there.
+        has_record: bool,
+    },
     /// The record is there and cannot be used; why.
     Damaged(String),
 }
@@ -54,6 +57,29 @@ impl Set {
             _ => None,
         }
     }
+
+    /// Whether something was wrong with it when it was last verified, or restored as a drill.
+    pub fn is_bad(&self) -> bool {
+        self.verdicts.iter().any(|verdict| verdict.kind != VerdictKind::Wal && !verdict.ok)
+    }
+}
+
+/// The sets of each cluster and system identifier.
+pub fn systems(sets: &[Set]) -> impl Iterator<Item = &[Set]> {
+    sets.chunk_by(|a, b| (&a.cluster, a.system_identifier) == (&b.cluster, b.system_identifier))
+}
+
+/// Which of one system identifier's sets a restore can count on: their chain is complete, and nothing bad was found in
+/// any link of it when that was last verified, or restored as a drill.
+pub fn good(sets: &[Set]) -> Vec<bool> {
+    let mut good: BTreeMap<&Label, bool> = BTreeMap::new();
+    // Oldest first, so a parent comes before its children.
+    for set in sets {
+        let parent = set.record().and_then(|record| record.backup.parent.as_ref());
+        let has_parent = parent.is_none_or(|parent| good.get(parent).copied().unwrap_or(false));
+        good.insert(&set.label, set.record().is_some() && has_parent && !set.is_bad());
+    }
+    sets.iter().map(|set| good[&set.label]).collect()
 }
 
 /// All sets that fit, by cluster, system identifier and time. Memory: one record for each backup, some
@@ -166,13 +192,14 @@ fn state(
 ) -> Result<State> {
     if !objects.contains_key(layout::RECORD) {
         let why = "no record: the backup is still running, or it was interrupted";
-        return Ok(State::Incomplete(why.to_owned()));
+        return Ok(State::Incomplete { why: why.to_owned(), has_record: false });
     }
     let json = match store.read(&url.join(layout::RECORD), RECORD_LIMIT) {
         Ok(json) => json,
         // Removed since the listing: being expired.
         Err(error) if error.kind == Kind::NotFound => {
-            return Ok(State::Incomplete("its record was just removed".to_owned()));
+            let why = "its record was just removed".to_owned();
+            return Ok(State::Incomplete { why, has_record: false });
         }
         // One record that cannot be read hides no other.
         Err(error) if matches!(error.kind, Kind::Failed | Kind::Damaged) => {
@@ -185,7 +212,7 @@ fn state(
         Ok(record) => match contradiction(&record, label, system_identifier) {
             Some(why) => State::Damaged(why),
             None => match missing(&record, objects) {
-                Some(why) => State::Incomplete(one_line(&why)),
+                Some(why) => State::Incomplete { why: one_line(&why), has_record: true },
                 None => State::Complete(Box::new(record)),
             },
         },

@@ -4,7 +4,7 @@ use crate::catalog::{BackupFacts, Verdict};
 use crate::error::{Error, Result};
 use crate::info::choose::{stopped_at, time_of};
 use crate::info::sets::one_line;
-use crate::info::{Set, State};
+use crate::info::{Fate, Set, State, systems};
 use std::fmt::Write;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -98,7 +98,7 @@ fn tsv(set: &Set) -> Option<String> {
 fn json(set: &Set) -> Result<String> {
     let (state, reason) = match &set.state {
         State::Complete(_) => ("complete", None),
-        State::Incomplete(why) => ("incomplete", Some(why)),
+        State::Incomplete { why, .. } => ("incomplete", Some(why)),
         State::Damaged(why) => ("damaged", Some(why)),
     };
     let value = serde_json::json!({
@@ -107,6 +107,30 @@ fn json(set: &Set) -> Result<String> {
         "record": set.record(), "verdicts": set.verdicts,
     });
     serde_json::to_string(&value).map_err(|e| Error::failed(format!("encode {}: {e}", set.label)))
+}
+
+/// Labels and URLs are of what may go; a table and JSON tell of the others why they stay.
+pub fn show_fates(fates: &[Fate<'_>], format: Format) -> Result<String> {
+    let line = |fate: &Fate<'_>| {
+        let (set, may_go) = (fate.set, fate.reasons.is_empty());
+        Ok(match format {
+            Format::Json => {
+                let value = serde_json::json!({
+                    "format": "pgv-prune/1", "cluster": set.cluster,
+                    "system_identifier": set.system_identifier.to_string(), "label": set.label, "url": set.url,
+                    "may_go": may_go, "reasons": fate.reasons,
+                });
+                let text = serde_json::to_string(&value);
+                text.map_err(|e| Error::failed(format!("encode {}: {e}", set.label)))? + "\n"
+            }
+            Format::Table if may_go => format!("{}  may go\n", set.label),
+            Format::Table => format!("{}  stays: {}\n", set.label, fate.reasons.join(", ")),
+            _ if !may_go => String::new(),
+            Format::Url => format!("{}\n", set.url),
+            _ => format!("{}\n", set.label),
+        })
+    };
+    fates.iter().map(line).collect()
 }
 
 const HEADER: [&str; 11] = [
@@ -128,9 +152,7 @@ fn table(sets: &[Set]) -> String {
         return "no backups\n".to_owned();
     }
     let mut rows = vec![HEADER.map(str::to_owned).to_vec()];
-    for cluster in
-        sets.chunk_by(|a, b| (&a.cluster, a.system_identifier) == (&b.cluster, b.system_identifier))
-    {
+    for cluster in systems(sets) {
         rows.extend(cluster.first().map(|set| vec![format!("{} {}", set.cluster, set.system_identifier)]));
         rows.extend(cluster.iter().map(row));
     }
@@ -160,7 +182,7 @@ fn row(set: &Set) -> Vec<String> {
     let stored = size(set.stored_bytes);
     let backup = match &set.state {
         State::Complete(record) => &record.backup,
-        State::Incomplete(why) => return vec![label, kind, format!("incomplete, {stored}: {why}")],
+        State::Incomplete { why, .. } => return vec![label, kind, format!("incomplete, {stored}: {why}")],
         State::Damaged(why) => return vec![label, kind, format!("damaged, {stored}: {why}")],
     };
     let cells = [

@@ -1,14 +1,19 @@
 //! What the archived WAL is good for: from when to when a cluster can be restored along each timeline, and
 //! which segments are missing in between. It reads names and times only, no key is needed: the segments of
 //! `wal/` come in the order of their names and are kept as runs without a hole, so memory follows the number
-//! of holes. A timeline's run goes on from the run of an older timeline that ends where it begins.
+//! of holes. A timeline's run goes on from the run of an older timeline that ends where it begins. And what may go of
+//! it: what is older than all that a backup needs.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::info::choose::stopped_at;
 use crate::info::metrics::{family, sample};
-use crate::info::{Format, Set};
+use crate::info::prune::may_be_running;
+use crate::info::{Format, Set, State, systems};
+use crate::pg::control::Control;
 use crate::pg::{Lsn, wal};
 use crate::store::{Store, Url};
+use std::fs;
+use std::path::Path;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -22,6 +27,8 @@ pub struct Archive {
     segment_bytes: u64,
     windows: Vec<Window>,
     gaps: Vec<Run>,
+    /// Of each timeline, and when it was stored.
+    newest: Vec<Run>,
 }
 
 /// Segments of one timeline, by number, without a hole.
@@ -40,6 +47,8 @@ struct Window {
     from: OffsetDateTime,
     /// The oldest backup that reaches it.
     label: String,
+    /// The last segment that this backup needs.
+    backup_last: u64,
 }
 
 impl Archive {
@@ -52,22 +61,85 @@ impl Archive {
 /// Of every cluster that has complete backups: without one, WAL restores nothing.
 pub fn archives(store: &Store, repository: &Url, sets: &[Set]) -> Result<Vec<Archive>> {
     let mut found = Vec::new();
-    for sets in sets.chunk_by(|a, b| (&a.cluster, a.system_identifier) == (&b.cluster, b.system_identifier)) {
+    for sets in systems(sets) {
         let Some((first, segment_bytes)) = sets.iter().find_map(|set| Some((set, segment_bytes(set)?)))
         else {
             continue;
         };
-        let directory = repository.join(&format!("{}/{}/wal/", first.cluster, first.system_identifier));
-        let runs = runs(store, &directory, segment_bytes)?;
+        let runs = runs(store, &directory(repository, first), segment_bytes)?;
+        let needs = needs(sets, segment_bytes);
+        let windows = windows(&needs, &runs);
         found.push(Archive {
             cluster: first.cluster.clone(),
             system_identifier: first.system_identifier,
             segment_bytes,
-            windows: windows(&needs(sets, segment_bytes), &runs),
-            gaps: gaps(&needs(sets, segment_bytes), &runs),
+            gaps: gaps(&needs, &runs, &windows),
+            windows,
+            newest: runs
+                .chunk_by(|a, b| a.timeline == b.timeline)
+                .filter_map(<[Run]>::last)
+                .cloned()
+                .collect(),
         });
     }
     Ok(found)
+}
+
+/// Where the WAL of the cluster lies of which this is a backup.
+fn directory(repository: &Url, set: &Set) -> Url {
+    repository.join(&format!("{}/{}/wal/", set.cluster, set.system_identifier))
+}
+
+/// The URLs of what no backup needs any more, and for each cluster of which none may go why.
+pub fn unneeded(
+    store: &Store,
+    repository: &Url,
+    sets: &[Set],
+    now: OffsetDateTime,
+) -> Result<(Vec<String>, Vec<String>)> {
+    let (mut urls, mut reasons) = (Vec::new(), Vec::new());
+    for sets in systems(sets) {
+        match needed_from(sets, now) {
+            Ok(None) => {}
+            Err(why) => reasons.push(why),
+            Ok(Some(least)) => store.list(&directory(repository, &sets[0]), true, &mut |entry| {
+                let url = entry.url.to_string();
+                if url.rsplit('/').next().and_then(place).is_some_and(|place| *place < *least) {
+                    urls.push(url);
+                }
+                Ok(())
+            })?,
+        }
+    }
+    Ok((urls, reasons))
+}
+
+/// What follows the timeline in the name of a sealed WAL file; histories have none.
+fn place(name: &str) -> Option<&str> {
+    let name = name.strip_suffix(".pgv")?;
+    name.get(8..24).filter(|_| wal::is_wal_file_name(name))
+}
+
+/// The least place that a backup of one system identifier needs, on whatever timeline; or why that cannot be known.
+fn needed_from(sets: &[Set], now: OffsetDateTime) -> std::result::Result<Option<String>, String> {
+    let mut least: Option<&str> = None;
+    for set in sets {
+        let hold = |why: &str| {
+            Err(format!("all WAL of {} {} stays: {} {why}", set.cluster, set.system_identifier, set.label))
+        };
+        match &set.state {
+            State::Damaged(_) => return hold("has a damaged record, which may need any of it"),
+            State::Incomplete { .. } if may_be_running(set, now) => return hold("may be running"),
+            State::Incomplete { .. } => {}
+            State::Complete(record) => match record.backup.wal_first.get(8..) {
+                Some(first) if wal::is_segment_name(&record.backup.wal_first) => {
+                    least = Some(least.map_or(first, |least| least.min(first)));
+                }
+                _ => return hold("names no WAL segment that it needs"),
+            },
+        }
+    }
+    Ok(least.map(str::to_owned))
 }
 
 /// The size with which the last segment that a backup needs holds the end of that backup.
@@ -132,38 +204,86 @@ fn windows(needs: &[Need], runs: &[Run]) -> Vec<Window> {
         let own = needs
             .iter()
             .find(|need| need.timeline == timeline && need.first >= run.first && need.last <= run.last)
-            .map(|need| (need.stopped_at, need.label.clone()));
-        // Its first segment is the one in which the older timeline was left, or the one after it.
+            .map(|need| (need.stopped_at, need.label.clone(), need.last));
+        // Its first segment is the one in which the older timeline was left, or the one after it; and the backup was
+        // complete by then.
         let is_left_by = |older: &&Window| {
-            let is_of = &older.run;
-            begins && is_of.timeline < timeline && is_of.first < run.first && run.first <= is_of.last + 1
+            let after = &older.run;
+            begins
+                && after.timeline < timeline
+                && older.backup_last <= run.first
+                && run.first <= after.last + 1
         };
-        let older = windows.iter().rev().find(is_left_by).map(|older| (older.from, older.label.clone()));
-        if let Some((from, label)) = own.into_iter().chain(older).min_by_key(|(from, _)| *from) {
-            windows.push(Window { run: run.clone(), from, label });
+        let older = windows.iter().rev().find(is_left_by);
+        let older = older.map(|older| (older.from, older.label.clone(), older.backup_last));
+        if let Some((from, label, backup_last)) = own.into_iter().chain(older).min_by_key(|(from, ..)| *from)
+        {
+            windows.push(Window { run: run.clone(), from, label, backup_last });
         }
     }
     windows
 }
 
-/// Missing segments between two runs of a timeline, unless they are older than all that backups need.
-fn gaps(needs: &[Need], runs: &[Run]) -> Vec<Run> {
+/// Missing segments before a run, unless they are older than all that backups need.
+fn gaps(needs: &[Need], runs: &[Run], windows: &[Window]) -> Vec<Run> {
     let Some(least) = needs.iter().map(|need| need.first).min() else { return Vec::new() };
-    let between = |pair: &[Run]| {
-        let (before, after) = (&pair[0], &pair[1]);
-        let gap = Run {
-            timeline: before.timeline,
-            first: before.last + 1,
-            last: after.first.checked_sub(1)?,
-            stored_at: None,
+    let before = |(at, run): (usize, &Run)| {
+        let first = match runs[..at].last().filter(|older| older.timeline == run.timeline) {
+            Some(older) => older.last + 1,
+            None => expected_first(needs, &runs[..at], run, windows)?,
         };
-        (before.timeline == after.timeline && gap.last >= least).then_some(gap)
+        let gap = Run { timeline: run.timeline, first, last: run.first.checked_sub(1)?, stored_at: None };
+        (gap.first <= gap.last && gap.last >= least).then_some(gap)
     };
-    runs.windows(2).filter_map(between).collect()
+    runs.iter().enumerate().filter_map(before).collect()
 }
 
-/// The same for Prometheus: until when each timeline can be restored, and how many segments are missing.
-pub fn wal_metrics(archives: &[Archive]) -> String {
+/// Where the first run of a timeline should begin, if that is not where it does: at what a backup on it needs, or, if
+/// no window reaches it, where an older timeline ends.
+fn expected_first(needs: &[Need], older: &[Run], run: &Run, windows: &[Window]) -> Option<u64> {
+    let earlier = needs.iter().filter(|need| need.first < run.first);
+    let own = earlier.clone().filter(|need| need.timeline == run.timeline).map(|need| need.first).min();
+    if own.is_some() || windows.iter().any(|window| window.run == *run) {
+        return own;
+    }
+    let left = older.iter().map(|older| older.last + 1).filter(|next| *next <= run.first).max();
+    left.or_else(|| earlier.filter(|need| need.timeline < run.timeline).map(|need| need.first).min())
+}
+
+/// What waits in a data directory to be archived.
+pub struct Waiting {
+    system_identifier: u64,
+    files: u64,
+    oldest: Option<OffsetDateTime>,
+}
+
+/// What the server itself knows of its archiving: `archive_status/*.ready`.
+pub fn waiting(data_directory: &Path) -> Result<Waiting> {
+    let system_identifier = Control::read(data_directory)?.system_identifier();
+    let directory = data_directory.join("pg_wal/archive_status");
+    let mut waiting = Waiting { system_identifier, files: 0, oldest: None };
+    for entry in fs::read_dir(&directory).during_path("list", &directory)? {
+        let path = entry.during_path("list", &directory)?.path();
+        if path.extension().is_none_or(|extension| extension != "ready") {
+            continue;
+        }
+        // One that is gone by now was archived meanwhile.
+        if let Ok(modified) = fs::metadata(&path).and_then(|metadata| metadata.modified()) {
+            let modified = OffsetDateTime::from(modified);
+            waiting.files += 1;
+            waiting.oldest = Some(waiting.oldest.map_or(modified, |oldest| oldest.min(modified)));
+        }
+    }
+    Ok(waiting)
+}
+
+fn seconds(time: OffsetDateTime) -> Option<u64> {
+    u64::try_from(time.unix_timestamp()).ok()
+}
+
+/// The same for Prometheus: from when until when each timeline can be restored, how many segments are missing, when the
+/// newest was stored, and what waits to be. `cluster`: whose data directory `waiting` is of.
+pub fn wal_metrics(archives: &[Archive], cluster: Option<&str>, waiting: Option<&Waiting>) -> String {
     let mut text = String::new();
     let labels = |archive: &Archive| {
         format!("cluster=\"{}\",system_identifier=\"{}\"", archive.cluster, archive.system_identifier)
@@ -190,17 +310,40 @@ pub fn wal_metrics(archives: &[Archive]) -> String {
         family(&mut text, name, help);
         for archive in archives {
             // Of several windows of a timeline the last is the one that goes on.
-            for (at, window) in archive.windows.iter().enumerate() {
-                let next = archive.windows.get(at + 1);
-                if next.is_some_and(|next| next.run.timeline == window.run.timeline) {
-                    continue;
-                }
-                let seconds = moment(window).and_then(|time| u64::try_from(time.unix_timestamp()).ok());
-                if let Some(seconds) = seconds {
-                    let labels = format!("{},timeline=\"{}\"", labels(archive), window.run.timeline);
-                    sample(&mut text, name, &labels, seconds);
+            for windows in archive.windows.chunk_by(|a, b| a.run.timeline == b.run.timeline) {
+                let last =
+                    windows.last().map(|window| (window.run.timeline, moment(window).and_then(seconds)));
+                if let Some((timeline, Some(seconds))) = last {
+                    sample(&mut text, name, &format!("{},timeline=\"{timeline}\"", labels(archive)), seconds);
                 }
             }
+        }
+    }
+    let name = "pgv_wal_newest_segment_timestamp_seconds";
+    family(&mut text, name, "When the newest segment of the timeline was stored.");
+    for archive in archives {
+        for run in &archive.newest {
+            if let Some(seconds) = run.stored_at.and_then(seconds) {
+                sample(
+                    &mut text,
+                    name,
+                    &format!("{},timeline=\"{}\"", labels(archive), run.timeline),
+                    seconds,
+                );
+            }
+        }
+    }
+    if let Some(waiting) = waiting {
+        let system = waiting.system_identifier;
+        let known = archives.iter().find(|archive| archive.system_identifier == system);
+        let cluster = known.map(|archive| archive.cluster.as_str()).or(cluster).unwrap_or_default();
+        let labels = format!("cluster=\"{cluster}\",system_identifier=\"{system}\"");
+        family(&mut text, "pgv_wal_ready_files", "Files of WAL that wait to be archived.");
+        sample(&mut text, "pgv_wal_ready_files", &labels, waiting.files);
+        let name = "pgv_wal_oldest_ready_timestamp_seconds";
+        family(&mut text, name, "Since when the oldest of them waits.");
+        if let Some(seconds) = waiting.oldest.and_then(seconds) {
+            sample(&mut text, name, &labels, seconds);
         }
     }
     text
@@ -311,10 +454,52 @@ mod tests {
     fn gaps_are_what_lies_between_runs_and_may_be_needed() {
         let runs = [run(1, 2, 4), run(1, 6, 8), run(2, 11, 12)];
         let missing = |needs: &[Need]| {
-            gaps(needs, &runs).iter().map(|gap| (gap.timeline, gap.first, gap.last)).collect::<Vec<_>>()
+            gaps(needs, &runs, &windows(needs, &runs))
+                .iter()
+                .map(|gap| (gap.timeline, gap.first, gap.last))
+                .collect::<Vec<_>>()
         };
-        assert_eq!(missing(&[need(1, 3, 3, 30)]), [(1, 5, 5)]);
-        assert_eq!(missing(&[need(1, 6, 6, 60)]), []);
+        assert_eq!(missing(&[need(1, 3, 3, 30)]), [(1, 5, 5), (2, 9, 10)]);
+        assert_eq!(missing(&[need(1, 6, 6, 60)]), [(2, 9, 10)]);
+        assert_eq!(missing(&[need(2, 11, 11, 60)]), []);
         assert_eq!(missing(&[]), []);
+    }
+
+    /// What is missing, and how many windows there are.
+    fn missing(needs: &[Need], runs: &[Run]) -> (Vec<(u32, u64, u64)>, usize) {
+        let windows = windows(needs, runs);
+        let gaps = gaps(needs, runs, &windows);
+        (gaps.iter().map(|gap| (gap.timeline, gap.first, gap.last)).collect(), windows.len())
+    }
+
+    #[test]
+    fn a_timeline_that_no_window_reaches_has_a_gap_before_it() {
+        let needs = [need(1, 2, 2, 20)];
+        assert_eq!(missing(&needs, &[run(1, 2, 7), run(2, 0xA, 0xC)]), (vec![(2, 8, 9)], 1));
+        for first in [7, 8] {
+            assert_eq!(missing(&needs, &[run(1, 2, 7), run(2, first, 0xC)]), (vec![], 2));
+        }
+        // Behind the older one's own hole; with a backup of its own; and older than all need.
+        let runs = [run(1, 2, 4), run(1, 6, 7), run(2, 8, 9)];
+        assert_eq!(missing(&needs, &runs), (vec![(1, 5, 5), (2, 8, 9)].drain(..1).collect(), 1));
+        let own = [need(1, 2, 2, 20), need(2, 0xB, 0xB, 110)];
+        assert_eq!(missing(&own, &[run(1, 2, 7), run(2, 0xA, 0xC)]), (vec![], 2));
+        assert_eq!(
+            missing(&[need(3, 0x20, 0x20, 320)], &[run(1, 2, 7), run(2, 0xA, 0xC), run(3, 0x20, 0x21)]),
+            (vec![], 1)
+        );
+        // Left in the very segment in which the backup ended, or before that.
+        assert_eq!(missing(&[need(1, 5, 5, 50)], &[run(1, 5, 5), run(2, 5, 9)]), (vec![], 2));
+        assert_eq!(missing(&[need(1, 5, 6, 60)], &[run(1, 5, 8), run(2, 5, 9)]), (vec![], 1));
+    }
+
+    #[test]
+    fn the_first_segments_of_a_backup_are_missed_when_later_ones_are_there() {
+        assert_eq!(missing(&[need(1, 3, 4, 40)], &[run(1, 4, 9)]), (vec![(1, 3, 3)], 0));
+        assert_eq!(missing(&[need(1, 3, 4, 40)], &[run(1, 5, 9)]), (vec![(1, 3, 4)], 0));
+        assert_eq!(missing(&[need(1, 3, 4, 40)], &[run(2, 5, 9)]), (vec![(2, 3, 4)], 0));
+        // Not archived yet.
+        assert_eq!(missing(&[need(1, 3, 4, 40)], &[run(1, 1, 2)]), (vec![], 0));
+        assert_eq!(missing(&[need(1, 3, 4, 40)], &[run(1, 1, 3)]), (vec![], 0));
     }
 }

@@ -150,9 +150,14 @@ lines_as_typed() {
   expect_message 'every complete backup'
   expect_status 3 bash -c 'set -eo pipefail; echo 20200101-000000F | pgv-expire demo -'
   echo '{}' | pgv pgv-env demo pgv-s3 --quiet put "$repo/demo/42/backup/20200101-000000F/claim.json"
-  expect_status 2 bash -c 'set -eo pipefail; pgv-info --format label | pgv-expire demo -'
-  expect_message 'more than one system identifier'
-  pgv pgv-env demo pgv-s3 rm "$repo/demo/42/backup/20200101-000000F/claim.json"
+  expect_status 0 bash -c 'pgv-expire demo - --system-id 1 </dev/null'
+  pgv pgv-env demo pgv-s3 stat "$repo/demo/42/backup/20200101-000000F/claim.json" >"$scratch/out" || fail "another cluster's leftovers went"
+  # No label is nothing to do, but to clear away what was interrupted long ago.
+  expect_status 0 bash -c 'pgv-expire demo - </dev/null'
+  expect_message 'removed 20200101-000000F'
+  [ -z "$(pgv pgv-env demo pgv-s3 ls "$repo/demo/42/")" ] || fail "leftovers stay"
+  expect_status 2 bash -c 'printf "\n\n" | pgv-expire demo -'
+  expect_message 'is not a backup label'
   [ "$(labels | wc --lines)" -eq 1 ] || fail "a refusal removed something"
 }
 
@@ -190,6 +195,12 @@ increments() {
   [ "$status" -eq 1 ] || fail "an increment without its parent exits with $status: $(cat "$scratch/orphan.log")"
   grep --quiet 'on which this one builds, is gone' "$scratch/orphan.log" || fail "no message: $(cat "$scratch/orphan.log")"
   [ "$(labels)" = "$(head --lines=-1 <<<"$before")" ] || fail "an orphan is listed: $(labels)"
+  # Who runs elsewhere cannot know whether an incomplete set is a running backup.
+  labels | sed --quiet 2p >"$scratch/doomed"
+  expect_status 1 bash -c 'pgv-expire demo - <"$1"' bash "$scratch/doomed"
+  expect_message 'may be running'
+  before=$(pgv pgv-info demo --format json | grep '"state":"incomplete"' | sed 's/.*"url":"//; s/".*//')
+  pgv pgv-env demo pgv-s3 --quiet rm --recursive "$before/"
   # What is built on a backup goes with it, and nothing else.
   before=$(labels | wc --lines)
   labels | sed --quiet 2p >"$scratch/doomed"
@@ -201,7 +212,7 @@ increments() {
   expect_status 0 pgv-backup demo --type incr
   expect_message 'making a full backup: its manifests are not usable'
   expect_status 1 bash -c 'set -eo pipefail; pgv-info --format label | tail --lines=1 | pgv-expire demo -'
-  expect_message 'the newest full backup'
+  expect_message 'the newest good full backup'
   pgv pgv-env demo pgv-s3 --quiet rm --recursive "$(pgv pgv-info demo --format url | tail --lines=1)/"
   rm "$scratch"/state/manifest/*
   sleep 1
