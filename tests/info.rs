@@ -183,6 +183,67 @@ fn choose_the_newest_that_can_reach_the_target() {
 }
 
 #[test]
+fn recovery_follows_timelines_or_refuses() {
+    let repository = Repository::new();
+    repository.add(A, 0x100_0100);
+    let wal = repository.set("15-main", ID, A).join("../../wal");
+    let archive = |timeline: u32, numbers: &[u32]| {
+        let directory = wal.join(format!("{timeline:08X}"));
+        fs::create_dir_all(&directory).unwrap();
+        for number in numbers {
+            fs::write(directory.join(format!("{timeline:08X}00000000{number:08X}.pgv")), "sealed").unwrap();
+        }
+    };
+    archive(1, &[1, 2, 3, 4]);
+    archive(2, &[3, 4]);
+    fs::write(wal.join("00000002/00000002.history.pgv"), "sealed").unwrap();
+    let opened = repository.0.path().join("opened");
+    fs::create_dir(&opened).unwrap();
+    fs::write(opened.join("00000002.history"), "1\t0/3000100\tno reason\n").unwrap();
+    let histories = ["--histories", opened.to_str().unwrap()];
+    let goal = |goal: &[&str]| repository.info(&[&["recovery", "15-main"], &histories[..], goal].concat());
+    let refused = |arguments: &[&str], status: i32, message: &str| {
+        let output = goal(arguments);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(message), "{arguments:?}: {}", stderr(&output));
+    };
+    let found = lines(&goal(&[]));
+    for line in [
+        &format!("label {A}"),
+        "timeline 1 0/3000100",
+        "timeline 2",
+        "wal_segments 4",
+        "wal_first 000000010000000000000001",
+        "wal_last 000000020000000000000004",
+        "recovery_target_timeline latest",
+    ] {
+        assert!(found.iter().any(|found| found == line), "no {line} in {found:?}");
+    }
+    let own = lines(&goal(&["--time", "2026-11-01 14:00:00.5+02:30"]));
+    assert!(own.contains(&"recovery_target_timeline current".to_owned()), "{own:?}");
+    assert!(own.contains(&"recovery_target_time 2026-11-01 11:30:00.500000+00".to_owned()), "{own:?}");
+    refused(&["--timeline", "7"], 3, "there is no timeline 7");
+    refused(&["--lsn", "0/5000000"], 3, "is beyond it");
+    refused(&["--label", A, "--lsn", "0/1"], 3, "the target is before that");
+    refused(&["--time", "2126-11-02 12:00:00+00"], 3, "the archive ends at about");
+    refused(&["--time", "2126-11-02 12:00:00+00"], 3, "--timeline latest");
+    fs::remove_file(wal.join("00000001/000000010000000000000002.pgv")).unwrap();
+    refused(&[], 3, "a hole at 000000010000000000000002");
+    refused(&["--lsn", "0/3000000"], 3, "a hole at");
+    assert_eq!(status(&goal(&["--lsn", "0/1FFFFFF"])), 0);
+    assert_eq!(status(&goal(&["--immediate"])), 0);
+    // What the backup itself holds is no hole; a backup without its WAL needs that too.
+    fs::remove_file(wal.join("00000001/000000010000000000000001.pgv")).unwrap();
+    fs::write(wal.join("00000001/000000010000000000000002.pgv"), "sealed").unwrap();
+    assert_eq!(status(&goal(&[])), 0);
+    let record = repository.set("15-main", ID, A).join("record.json");
+    let without =
+        fs::read_to_string(&record).unwrap().replace("\"wal_included\":true", "\"wal_included\":false");
+    fs::write(record, without).unwrap();
+    refused(&["--immediate"], 3, "the archive lacks 000000010000000000000001");
+}
+
+#[test]
 fn strangers_are_not_chosen_among() {
     let repository = Repository::new();
     repository.add(A, 1);

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use pgv::catalog::{BackupType, Label, VerdictKind, layout};
 use pgv::cli::{self, Arguments, Common, StoreOptions, config};
 use pgv::error::{Error, IoContext, Result, Status};
-use pgv::info::{self, Choice, Query, RecordInput, Rules, Set, State};
+use pgv::info::{self, Along, Choice, Query, RecordInput, Rules, Set, State};
 use pgv::io::{Input, die_if_unread, read_full};
 use pgv::pg::control::Control;
 use pgv::pg::{Lsn, timeline, wal};
@@ -88,6 +88,12 @@ enum Verb {
         /// This backup
         #[arg(long, group = "target")]
         label: Option<Label>,
+    },
+    /// Print how recovery comes to a target, or refuse: from which backup, along which timelines and segments
+    Recovery {
+        cluster: Option<String>,
+        #[command(flatten)]
+        goal: Goal,
     },
     /// Print the labels of the backups that no rule keeps; nothing is removed
     Prune {
@@ -179,6 +185,35 @@ enum Verb {
     },
 }
 
+/// Where recovery is to end; without any at the end of what is archived.
+#[derive(clap::Args)]
+struct Goal {
+    /// At this time, which has a zone
+    #[arg(long, group = "target", value_parser = cli::parse_time)]
+    time: Option<OffsetDateTime>,
+    /// At this LSN
+    #[arg(long, group = "target")]
+    lsn: Option<Lsn>,
+    /// At this transaction
+    #[arg(long, group = "target")]
+    xid: Option<u64>,
+    /// At this restore point
+    #[arg(long, group = "target")]
+    name: Option<String>,
+    /// At the end of the backup
+    #[arg(long, group = "target")]
+    immediate: bool,
+    /// Along this timeline; default: latest, with a target current
+    #[arg(long, value_name = "ID|latest|current")]
+    timeline: Option<Along>,
+    /// From this backup; default: the newest that can reach the target
+    #[arg(long)]
+    label: Option<Label>,
+    /// Where the archive's history files lie, opened
+    #[arg(long, value_name = "DIR")]
+    histories: Option<PathBuf>,
+}
+
 /// Without any of these the rules are PGV_KEEP_FULL and its relatives, from environment or configuration.
 #[derive(clap::Args)]
 struct Keep {
@@ -260,6 +295,7 @@ fn run(args: Args) -> Result<Status> {
         None => args.list.cluster.clone(),
         Some(
             Verb::Choose { cluster, .. }
+            | Verb::Recovery { cluster, .. }
             | Verb::Prune { cluster, .. }
             | Verb::Record { cluster, .. }
             | Verb::Wal { cluster, .. },
@@ -301,6 +337,7 @@ fn run(args: Args) -> Result<Status> {
     let damaged = warn_of_damaged(&sets);
     let status = match args.verb {
         Some(Verb::Choose { time, lsn, label, .. }) => return print_choice(&sets, time, lsn, label),
+        Some(Verb::Recovery { goal, .. }) => return print_recovery(&store, &query.repository, &sets, goal),
         Some(Verb::Prune { rules, labels, format, now, .. }) => {
             return print_prune(&sets, rules.into(), labels.as_deref(), format, now);
         }
@@ -404,6 +441,38 @@ fn print_choice(
     };
     let chain = info::choose(sets, &choice)?;
     print(&chain.iter().fold(String::new(), |text, set| text + &set.url + "\n"))
+}
+
+fn print_recovery(store: &Store, repository: &Url, sets: &[Set], goal: Goal) -> Result<Status> {
+    let histories = goal.histories.as_deref().map_or_else(|| Ok(info::Histories::new()), read_histories)?;
+    let request = info::Request { target: goal.target(), along: goal.timeline, label: goal.label };
+    let archived = info::Archived::list(store, repository, sets)?;
+    print(&info::recovery(sets, &archived, &histories, &request)?.lines())
+}
+
+impl Goal {
+    fn target(&self) -> info::Target {
+        match (self.time, self.lsn) {
+            (Some(time), _) => info::Target::Time(time),
+            (_, Some(lsn)) => info::Target::Lsn(lsn),
+            _ if self.immediate => info::Target::Immediate,
+            _ if self.xid.is_some() || self.name.is_some() => info::Target::Unplaced,
+            _ => info::Target::End,
+        }
+    }
+}
+
+/// Whatever else lies there is none of them.
+fn read_histories(directory: &Path) -> Result<info::Histories> {
+    let mut histories = info::Histories::new();
+    for entry in std::fs::read_dir(directory).during_path("read", directory)? {
+        let path = entry.during_path("read", directory)?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if let Some(timeline) = timeline::timeline_of_history(&name) {
+            histories.insert(timeline, std::fs::read_to_string(&path).during_path("read", &path)?);
+        }
+    }
+    Ok(histories)
 }
 
 fn print_prune(

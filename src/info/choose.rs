@@ -29,7 +29,12 @@ pub fn choose<'a>(sets: &'a [Set], choice: &Choice) -> Result<Vec<&'a Set>> {
             complete.find(|set| set.record().is_some_and(|record| record.backup.stop_lsn <= *lsn))
         }
     };
-    let mut link = chosen.ok_or_else(|| none(sets, choice))?;
+    chain(sets, chosen.ok_or_else(|| none(sets, choice))?)
+}
+
+/// A backup and all that it builds on, oldest first.
+pub fn chain<'a>(sets: &'a [Set], backup: &'a Set) -> Result<Vec<&'a Set>> {
+    let mut link = backup;
     let mut chain = vec![link];
     // A chain has at most as many links as there are sets: a circle of parents ends here too.
     while let Some(parent) = link.record().and_then(|record| record.backup.parent.as_ref()) {
@@ -84,7 +89,7 @@ fn one_of<'a, T: PartialEq>(sets: &'a [Set], key: impl Fn(&'a Set) -> T) -> Resu
 }
 
 /// Says what there is instead. Absence is not proved where the answer may be in a damaged record.
-fn none(sets: &[Set], choice: &Choice) -> Error {
+pub fn none(sets: &[Set], choice: &Choice) -> Error {
     if let Choice::Label(label) = choice
         && let Some(set) = sets.iter().find(|set| set.label == *label)
     {
@@ -98,7 +103,11 @@ fn none(sets: &[Set], choice: &Choice) -> Error {
     };
     let is_label = matches!(choice, Choice::Label(_));
     let damaged = sets.iter().find(|set| !is_label && matches!(set.state, State::Damaged(_)));
-    let error = unusable(damaged, what);
+    what_there_is(sets, unusable(damaged, what))
+}
+
+/// The first and the last backup, for somebody who asked for another.
+pub fn what_there_is(sets: &[Set], error: Error) -> Error {
     let complete: Vec<_> = sets.iter().filter_map(|set| set.record()).collect();
     match (complete.first(), complete.last()) {
         (Some(first), Some(last)) => error.hint(format!(

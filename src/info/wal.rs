@@ -33,12 +33,25 @@ pub struct Archive {
 
 /// Segments of one timeline, by number, without a hole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Run {
-    timeline: u32,
-    first: u64,
-    last: u64,
+pub(super) struct Run {
+    pub(super) timeline: u32,
+    pub(super) first: u64,
+    pub(super) last: u64,
     /// When the last of them was stored: later than everything in it happened.
-    stored_at: Option<OffsetDateTime>,
+    pub(super) stored_at: Option<OffsetDateTime>,
+}
+
+impl Run {
+    /// A segment goes on from the last of `runs`, or begins another: they come in the order of their names.
+    pub(super) fn add(runs: &mut Vec<Run>, timeline: u32, number: u64, stored_at: Option<OffsetDateTime>) {
+        match runs.last_mut() {
+            Some(run) if run.timeline == timeline && run.last + 1 == number => {
+                run.last = number;
+                run.stored_at = stored_at;
+            }
+            _ => runs.push(Run { timeline, first: number, last: number, stored_at }),
+        }
+    }
 }
 
 /// Every moment from the end of a backup to the end of a run can be restored.
@@ -143,7 +156,7 @@ fn needed_from(sets: &[Set], now: OffsetDateTime) -> std::result::Result<Option<
 }
 
 /// The size with which the last segment that a backup needs holds the end of that backup.
-fn segment_bytes(set: &Set) -> Option<u64> {
+pub(super) fn segment_bytes(set: &Set) -> Option<u64> {
     let backup = &set.record()?.backup;
     let before_stop = Lsn(backup.stop_lsn.0.checked_sub(1)?);
     let mut sizes = SEGMENT_POWERS.map(|power| 1u64 << power);
@@ -181,13 +194,7 @@ fn runs(store: &Store, directory: &Url, segment_bytes: u64) -> Result<Vec<Run>> 
         let url = entry.url.to_string();
         let name = url.rsplit('/').next().and_then(|name| name.strip_suffix(".pgv"));
         if let Some((timeline, number)) = name.and_then(|name| wal::segment_number(name, segment_bytes)) {
-            match runs.last_mut() {
-                Some(run) if run.timeline == timeline && run.last + 1 == number => {
-                    run.last = number;
-                    run.stored_at = entry.modified;
-                }
-                _ => runs.push(Run { timeline, first: number, last: number, stored_at: entry.modified }),
-            }
+            Run::add(&mut runs, timeline, number, entry.modified);
         }
         Ok(())
     })?;
@@ -402,7 +409,7 @@ fn line(archive: &Archive, run: &Run, window: Option<&Window>, format: Format) -
 }
 
 /// In whole seconds, UTC.
-fn rfc3339(time: OffsetDateTime) -> String {
+pub(super) fn rfc3339(time: OffsetDateTime) -> String {
     let whole = time.to_offset(time::UtcOffset::UTC).replace_nanosecond(0).unwrap_or(time);
     whole.format(&Rfc3339).unwrap_or_default()
 }

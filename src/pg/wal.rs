@@ -64,6 +64,9 @@ impl SegmentHeader {
     }
 }
 
+/// What initdb gives if nobody asks for another.
+pub const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
+
 /// The name of the segment that holds `lsn`: timeline, then segment number in two halves
 /// (`XLogFileName`). `segment_bytes`: wal_segment_size, a power of two from 1 MiB to 1 GiB.
 pub fn segment_name(timeline: u32, lsn: Lsn, segment_bytes: u64) -> String {

@@ -74,7 +74,6 @@ expect_refusal() { # STATUS MESSAGE OPTION…
 
 # Primary, standby, failover, and the primary again.
 failover() {
-  local third
   backup demo full
   add 1
   as_postgres "$bin/pg_basebackup" --pgdata="$scratch/standby" --write-recovery-conf --checkpoint=fast --wal-method=stream
@@ -99,6 +98,7 @@ failover() {
   backup standby at_new_primary
   [[ $at_new_primary == "${full}_"* ]] || fail "the new primary's backup $at_new_primary is not built on $full"
   add 5
+  fifth=$moment
 
   restore '1 2 3 4 5'
   restore '1 2' --time "$second"
@@ -112,6 +112,53 @@ failover() {
   stop_cluster "$bin" "$scratch/primary"
   restore '1 2 3 4 5'
   restore '1 2 3 99' --label "$full" --timeline 1
+  # Though a newer backup was complete before: that one is of another timeline.
+  restore '1 2 3 99' --time "$moment" --timeline 1
+}
+
+# Behind the fork the old primary is backed up: the newest backup lies on no way to the latest timeline.
+dead_end() {
+  local dead
+  start_cluster "$bin" "$scratch/primary"
+  backup demo dead --type full
+  stop_cluster "$bin" "$scratch/primary"
+  restore '1 2 3 4 5'
+  grep --quiet "backup $dead is newer" "$scratch/err" || fail "nobody speaks of $dead: $(cat "$scratch/err")"
+  restore '1 2 3 99' --label "$dead" --timeline current
+  expect_refusal 3 'timeline 2 cannot be reached' --label "$dead"
+  expect_refusal 3 'timeline 2 cannot be reached' --label "$dead" --timeline 2
+  expect_refusal 3 'timeline 1 cannot be reached' --label "$at_new_primary" --timeline 1
+  expect_refusal 3 'there is no timeline 77' --timeline 77 --plan
+  rm --recursive "$scratch/repository/demo/$system/backup/$dead"
+}
+
+# On the way to the latest timeline, before the fork and behind it.
+gaps_on_the_way() {
+  local timeline lost tree=$scratch/repository/demo/$system/wal
+  for timeline in 00000001 00000002; do
+    lost=$(find "$tree/$timeline" -name '????????????????????????.pgv' -printf '%f\n' | sort | tail --lines=2 | head --lines=1)
+    [ "$timeline" != 00000001 ] || lost=$(fork_segment 2)
+    mv "$tree/$timeline/$lost" "$scratch/lost"
+    expect_refusal 3 "has a hole at ${lost%.pgv}" --label "$full"
+    expect_refusal 3 "has a hole at ${lost%.pgv}" --label "$full" --timeline latest --time "$fifth"
+    mv "$scratch/lost" "$tree/$timeline/$lost"
+  done
+  restore '1 2 3 4 5' --label "$full"
+}
+
+# The last whole segment of timeline 1 before it was left.
+fork_segment() { # TIMELINE
+  local first
+  first=$(find "$scratch/repository/demo/$system/wal/0000000$1" -name '????????????????????????.pgv' -printf '%f\n' | sort | head --lines=1)
+  printf '00000001%s%08X.pgv\n' "${first:8:8}" "$((16#${first:16:8} - 1))"
+}
+
+# A target is looked at whatever else is given.
+targets() {
+  expect_refusal 3 'and the target is before that' --label "$full" --time '2020-01-01 00:00:00+00'
+  expect_refusal 3 'and the target is before that' --label "$full" --lsn 0/1 --plan
+  expect_refusal 2 'a time needs a zone' --label "$full" --time '2020-01-01 00:00:00'
+  expect_refusal 2 'is not a number' --xid x
 }
 
 # What was restored is gone on with, and restored.
@@ -149,6 +196,13 @@ settings_only() {
   as_postgres bash -c 'set -o pipefail; pgv-s3 get "$1/data.pgv" | pgv-crypt -k "$2" -d | tar x -C "$3"' bash "$url" "$scratch/key" "$scratch/by-hand" || fail "the pipe exits with $?"
   as_postgres pgv-restore demo "$scratch/by-hand" --settings-only --label "$at_second" 2>"$scratch/err" || status=$?
   [ "$status" -eq 2 ] || fail "another label exits with $status"
+  status=0
+  as_postgres pgv-restore demo "$scratch/by-hand" --settings-only --time '2020-01-01 00:00:00' 2>"$scratch/err" || status=$?
+  [ "$status" -eq 2 ] || fail "--settings-only with a time without a zone exits with $status"
+  status=0
+  as_postgres pgv-restore demo "$scratch/by-hand" --settings-only --time '2020-01-01 00:00:00+00' 2>"$scratch/err" || status=$?
+  [ "$status" -eq 3 ] || fail "--settings-only with a time before the backup exits with $status"
+  ! grep --quiet recovery_target_time "$scratch/by-hand/postgresql.auto.conf" || fail "a refusal wrote settings"
   as_postgres pgv-restore demo "$scratch/by-hand" --settings-only --time "$second" --port 5440 --start 2>"$scratch/err" || fail "--settings-only exits with $?: $(cat "$scratch/err")"
   [ "$(PGPORT=5440 sql "select string_agg(id::text, ' ' order by id) from rows")" = '1 2' ] || fail "not the moment that was asked for"
   stop_cluster "$bin" "$scratch/by-hand"
@@ -195,6 +249,9 @@ main() {
   system=$(sql "select system_identifier from pg_control_system()")
   sql "create table rows (id int); create table noise (id int)"
   failover
+  dead_end
+  gaps_on_the_way
+  targets
   restore_of_a_restore
   settings_only
   gap

@@ -186,7 +186,7 @@ points_in_time() {
   restore_to xid 3 --xid "$xid"
   restore_to immediate 0 --immediate
   restore_to end 4
-  expect_refusal 3 'no backup of demo can be restored to time' --time "$before"
+  expect_refusal 3 'no backup was complete before' --time "$before"
   expect_refusal 3 'the archive ends at about' --time "$(date --date='+1 hour' '+%Y-%m-%d %H:%M:%S%:z')"
   expect_refusal 3 'is beyond it' --lsn F/0
   expect_refusal 2 'one target' --immediate --name x

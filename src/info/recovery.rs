@@ -1,0 +1,450 @@
+//! How recovery comes to a target: along which timelines, from which backup, over which segments. What cannot be reached
+//! is refused, with what there is instead. It reads records, names, times and the timelines' histories, which are opened
+//! by whoever has the key.
+
+use crate::catalog::{BackupFacts, Label};
+use crate::error::{Error, Result};
+use crate::info::Set;
+use crate::info::choose::{self, Choice};
+use crate::info::sets::one_line;
+use crate::info::wal::rfc3339;
+use crate::info::walk::{Archived, Place, Walk, Way};
+use crate::pg::timeline::{self, Branch};
+use crate::pg::{Lsn, wal};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::str::FromStr;
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+/// Where recovery ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Target {
+    /// Of all that is archived.
+    End,
+    /// Of the backup.
+    Immediate,
+    Time(OffsetDateTime),
+    Lsn(Lsn),
+    /// At a transaction or a restore point, of which nobody can tell here where it is.
+    Unplaced,
+}
+
+/// recovery_target_timeline.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Along {
+    /// The backup's own.
+    Current,
+    /// The last for which PostgreSQL, one number after the other, finds a history.
+    Latest,
+    Timeline(u32),
+}
+
+pub struct Request {
+    pub target: Target,
+    /// Without one: the backup's own if there is a target, else the latest.
+    pub along: Option<Along>,
+    /// Without one: the newest that can reach the target.
+    pub label: Option<Label>,
+}
+
+/// Texts of history files, by timeline.
+pub type Histories = BTreeMap<u32, String>;
+
+/// A recovery that is possible, as far as names can tell.
+pub struct Recovery<'a> {
+    target: Target,
+    /// Oldest first.
+    chain: Vec<&'a Set>,
+    backup: &'a BackupFacts,
+    along: Along,
+    branches: Vec<Branch>,
+    walk: Walk,
+    segment_bytes: u64,
+    has_archive: bool,
+    /// A newer backup that is not on the way.
+    passed_over: Option<&'a BackupFacts>,
+}
+
+impl FromStr for Along {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match (text, text.parse()) {
+            ("current", _) => Ok(Along::Current),
+            ("latest", _) => Ok(Along::Latest),
+            (_, Ok(id @ 1..)) => Ok(Along::Timeline(id)),
+            _ => Err("it is a number, latest or current".to_owned()),
+        }
+    }
+}
+
+/// Of one cluster; without a complete backup there is nothing to recover.
+pub fn recovery<'a>(
+    sets: &'a [Set],
+    archived: &Archived,
+    histories: &Histories,
+    request: &Request,
+) -> Result<Recovery<'a>> {
+    choose::one_cluster(sets)?;
+    let target = request.target;
+    let default = if target == Target::End { Along::Latest } else { Along::Current };
+    let along = request.along.unwrap_or(default);
+    let timelines = Timelines { sets, archived, histories, along };
+    let (set, backup) = match &request.label {
+        Some(label) => named(sets, label, target, &timelines)?,
+        None => newest(sets, target, &timelines)?,
+    };
+    let branches = timelines.way(backup)?;
+    let segment_bytes = archived.segment_bytes;
+    let place = |name: &str| wal::segment_number(name, segment_bytes);
+    let (first, last) = place(&backup.wal_first)
+        .zip(place(&backup.wal_last))
+        .ok_or_else(|| Error::damaged(format!("backup {} names no segments that it needs", backup.label)))?;
+    let way = Way { branches: &branches, archived };
+    let walk = match backup.wal_included {
+        true => way.walk(last.1, Some(last)),
+        false => way.walk(first.1, None),
+    };
+    let later = complete(sets).find(|newer| reaches(newer, target) == Reach::Yes);
+    let recovery = Recovery {
+        target,
+        chain: choose::chain(sets, set)?,
+        backup,
+        along,
+        branches,
+        walk,
+        segment_bytes,
+        has_archive: !archived.is_empty(),
+        passed_over: later.filter(|newer| request.label.is_none() && newer.label != backup.label),
+    };
+    recovery.check(last.1, timelines.latest(backup.timeline))?;
+    Ok(recovery)
+}
+
+/// Newest first.
+fn complete(sets: &[Set]) -> impl Iterator<Item = &BackupFacts> {
+    sets.iter().rev().filter_map(|set| Some(&set.record()?.backup))
+}
+
+#[derive(PartialEq)]
+enum Reach {
+    Yes,
+    /// The backup ends behind the target.
+    Behind,
+}
+
+/// At the very moment of its end a backup is not yet before it.
+fn reaches(backup: &BackupFacts, target: Target) -> Reach {
+    let before = match target {
+        Target::Time(time) => choose::time_of(&backup.stopped_at).is_some_and(|stopped| stopped < time),
+        Target::Lsn(lsn) => backup.stop_lsn <= lsn,
+        _ => true,
+    };
+    if before { Reach::Yes } else { Reach::Behind }
+}
+
+fn named<'a>(
+    sets: &'a [Set],
+    label: &Label,
+    target: Target,
+    timelines: &Timelines<'_>,
+) -> Result<(&'a Set, &'a BackupFacts)> {
+    let mut chosen = sets.iter().filter_map(|set| Some((set, &set.record()?.backup)));
+    let chosen = chosen.find(|(set, _)| set.label == *label);
+    let (set, backup) = chosen.ok_or_else(|| choose::none(sets, &Choice::Label(label.clone())))?;
+    if reaches(backup, target) == Reach::Behind {
+        let error = Error::not_found(format!(
+            "backup {label} was complete at {}, at {}, and the target is before that",
+            one_line(&backup.stopped_at),
+            backup.stop_lsn
+        ));
+        return Err(choose::what_there_is(sets, error));
+    }
+    match lies_on(&timelines.way(backup)?, backup) {
+        true => Ok((set, backup)),
+        false => Err(timelines.strays(backup)),
+    }
+}
+
+fn newest<'a>(
+    sets: &'a [Set],
+    target: Target,
+    timelines: &Timelines<'_>,
+) -> Result<(&'a Set, &'a BackupFacts)> {
+    let able = |set: &'a Set| {
+        let backup = &set.record()?.backup;
+        (reaches(backup, target) == Reach::Yes).then_some((set, backup))
+    };
+    let mut refusal = None;
+    for (set, backup) in sets.iter().rev().filter_map(able) {
+        match timelines.way(backup) {
+            Ok(way) if lies_on(&way, backup) => return Ok((set, backup)),
+            Ok(_) => refusal = refusal.or_else(|| Some(timelines.strays(backup))),
+            Err(error) => refusal = refusal.or(Some(error)),
+        }
+    }
+    Err(refusal.unwrap_or_else(|| {
+        let choice = match target {
+            Target::Time(time) => Choice::Time(time),
+            Target::Lsn(lsn) => Choice::Lsn(lsn),
+            _ => Choice::Latest,
+        };
+        choose::none(sets, &choice)
+    }))
+}
+
+/// Whether its end is part of the way (`tliOfPointInHistory`).
+fn lies_on(way: &[Branch], backup: &BackupFacts) -> bool {
+    way.first().is_some_and(|own| {
+        own.timeline == backup.timeline && own.begin <= backup.start_lsn && backup.stop_lsn <= own.end
+    })
+}
+
+struct Timelines<'a> {
+    sets: &'a [Set],
+    archived: &'a Archived,
+    histories: &'a Histories,
+    along: Along,
+}
+
+impl Timelines<'_> {
+    /// `findNewestTimeLine`: one after the other, until there is none.
+    fn latest(&self, from: u32) -> u32 {
+        let mut newest = from;
+        while self.archived.histories.contains(&(newest + 1)) {
+            newest += 1;
+        }
+        newest
+    }
+
+    fn goal(&self, own: u32) -> u32 {
+        match self.along {
+            Along::Current => own,
+            Along::Latest => self.latest(own),
+            Along::Timeline(id) => id,
+        }
+    }
+
+    /// From the backup's timeline on; without its timeline if the way does not lead over it.
+    fn way(&self, backup: &BackupFacts) -> Result<Vec<Branch>> {
+        let own = backup.timeline;
+        let goal = self.goal(own);
+        if goal == own {
+            return Ok(vec![Branch::alone(own)]);
+        }
+        if !self.archived.histories.contains(&goal) {
+            let is_known = goal == 1 || complete(self.sets).any(|other| other.timeline == goal);
+            return if is_known { Ok(Vec::new()) } else { Err(self.unknown(goal)) };
+        }
+        let name = timeline::history_name(goal);
+        let text = self.histories.get(&goal).ok_or_else(|| {
+            Error::usage(format!("{name} is needed to follow timeline {goal}"))
+                .hint("it lies in the archive, sealed: give a directory with it opened, --histories DIR")
+        })?;
+        let mut way = timeline::branches(text, goal)
+            .ok_or_else(|| Error::damaged(format!("{name} is no history of timeline {goal}")))?;
+        let before = way.iter().position(|branch| branch.timeline == own).unwrap_or(way.len());
+        Ok(way.split_off(before))
+    }
+
+    fn unknown(&self, goal: u32) -> Error {
+        let mut known: Vec<_> = complete(self.sets).map(|backup| backup.timeline).collect();
+        known.extend(self.archived.histories.iter());
+        known.extend(self.archived.runs.iter().map(|run| run.timeline));
+        known.sort_unstable();
+        known.dedup();
+        let known: Vec<_> = known.iter().map(ToString::to_string).collect();
+        Error::not_found(format!("there is no timeline {goal}: the archive has no history of it"))
+            .hint(format!("there are the timelines {}", known.join(", ")))
+    }
+
+    /// The newest backup that could reach the target if it lay on the way.
+    fn strays(&self, backup: &BackupFacts) -> Error {
+        let goal = self.goal(backup.timeline);
+        let way = self.way(backup).unwrap_or_default();
+        let why = match way.first() {
+            Some(own) => format!(
+                "was left for it at {}, and backup {} ends at {}",
+                own.end, backup.label, backup.stop_lsn
+            ),
+            None => format!("that of backup {}, is none of its past", backup.label),
+        };
+        choose::what_there_is(
+            self.sets,
+            Error::not_found(format!(
+                "timeline {goal} cannot be reached: timeline {}, {why}",
+                backup.timeline
+            ))
+            .hint("along the backup's own timeline: --timeline current"),
+        )
+    }
+}
+
+impl Recovery<'_> {
+    /// `needed`: the last segment without which the backup is not consistent; `latest`: the last timeline after its own.
+    fn check(&self, needed: u64, latest: u32) -> Result<()> {
+        let refuse = |message: String| Err(self.hints(Error::not_found(message), latest));
+        let (end, beyond) = (self.name(self.walk.end), self.walk.beyond);
+        let hole = format!("the archive has a hole at {end}, and no recovery goes beyond it");
+        if !self.backup.wal_included && self.walk.end.1 <= needed {
+            return Err(Error::not_found(format!(
+                "backup {} was made without its WAL, and the archive lacks {end} of {} to {}",
+                self.backup.label, self.backup.wal_first, self.backup.wal_last
+            ))
+            .hint("choose another: --label"));
+        }
+        if !self.has_archive && !matches!(self.target, Target::End | Target::Immediate) {
+            return Err(Error::not_found("no WAL is archived").hint(format!(
+                "without a target the backup is restored as it was at its end, {}",
+                one_line(&self.backup.stopped_at)
+            )));
+        }
+        match self.target {
+            Target::End if beyond.is_some() => refuse(hole),
+            Target::Time(time) => match self.known_until() {
+                Some(until) if is_later(time, until) && beyond.is_some() => refuse(format!(
+                    "{hole}: it lies before {}, what is before it was stored at {}",
+                    rfc3339(time),
+                    rfc3339(until)
+                )),
+                Some(until) if is_later(time, until) => {
+                    refuse(format!("the archive ends at about {}, before {}", rfc3339(until), rfc3339(time)))
+                }
+                _ => Ok(()),
+            },
+            Target::Lsn(lsn) if lsn < self.end_lsn() => Ok(()),
+            Target::Lsn(_) if beyond.is_some() => refuse(hole),
+            Target::Lsn(lsn) => {
+                refuse(format!("the archive ends at {}, and {lsn} is beyond it", self.end_lsn()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn hints(&self, error: Error, latest: u32) -> Error {
+        let own = self.backup.timeline;
+        let goal = self.branches.last().map_or(own, |branch| branch.timeline);
+        let error = match (self.walk.beyond, self.walk.last) {
+            (Some(_), Some(last)) => {
+                let safe = Lsn(last.1 * self.segment_bytes);
+                error.hint(format!("to the last segment before the hole: --lsn {safe}"))
+            }
+            _ => error,
+        };
+        let error = match goal == own && latest > own {
+            true => error.hint(format!(
+                "that is along timeline {own}, the backup's; there are later ones, up to {latest}: --timeline latest goes over to them"
+            )),
+            false => error,
+        };
+        match self.walk.beyond {
+            Some(_) => error.hint("to the end of the backup alone: --immediate"),
+            None => error.hint("to the end of what is archived: no target"),
+        }
+    }
+
+    /// Everything in the archive happened before this.
+    fn known_until(&self) -> Option<OffsetDateTime> {
+        match self.walk.last.is_some() || self.walk.is_partial {
+            true => self.walk.stored_at,
+            false => choose::time_of(&self.backup.stopped_at),
+        }
+    }
+
+    fn end_lsn(&self) -> Lsn {
+        Lsn((self.walk.end.1 + u64::from(self.walk.is_partial)) * self.segment_bytes)
+    }
+
+    fn name(&self, (timeline, number): Place) -> String {
+        wal::name_of_number(timeline, number, self.segment_bytes)
+    }
+
+    /// recovery_target_timeline. The backup's own by its number would need a history, which the first has not.
+    fn setting(&self) -> String {
+        match self.along {
+            Along::Latest => "latest".to_owned(),
+            Along::Timeline(id) if id != self.backup.timeline => id.to_string(),
+            _ => "current".to_owned(),
+        }
+    }
+
+    /// "key value" lines. A key comes again for each backup of the chain, oldest first, each tablespace and timeline.
+    pub fn lines(&self) -> String {
+        let backup = self.backup;
+        let mut lines: Vec<(&str, String)> = Vec::new();
+        let mut line = |key, value: String| lines.push((key, one_line(&value)));
+        for link in &self.chain {
+            line("backup", link.url.clone());
+        }
+        line("label", backup.label.to_string());
+        line("system_identifier", backup.system_identifier.to_string());
+        line("pg_version", backup.pg_version.clone());
+        line("stopped_at", backup.stopped_at.clone());
+        line("database_bytes", backup.database_bytes.to_string());
+        line("stored_bytes", self.chain.iter().map(|link| link.stored_bytes).sum::<u64>().to_string());
+        for tablespace in &backup.tablespaces {
+            line("tablespace", format!("{} {} {}", tablespace.oid, tablespace.bytes, tablespace.name));
+        }
+        line("tablespaces_changed", backup.tablespaces_changed.to_string());
+        for branch in &self.branches {
+            let is_last = branch.end == Lsn(u64::MAX);
+            let end = if is_last { String::new() } else { format!(" {}", branch.end) };
+            line("timeline", format!("{}{end}", branch.timeline));
+        }
+        line("archive", if self.has_archive { "yes" } else { "no" }.to_owned());
+        line("wal_segment_bytes", self.segment_bytes.to_string());
+        line("wal_segments", self.walk.segments.to_string());
+        if let (Some(first), Some(last)) = (self.walk.first, self.walk.last) {
+            line("wal_first", self.name(first));
+            line("wal_last", self.name(last));
+        }
+        if self.walk.is_partial {
+            line("wal_partial", self.name(self.walk.end));
+        }
+        if let Some(stored_at) = self.walk.stored_at {
+            line("wal_stored_at", rfc3339(stored_at));
+        }
+        if let Some(beyond) = self.walk.beyond {
+            line("wal_missing", self.name(self.walk.end));
+            line("wal_beyond", self.name(beyond));
+        }
+        if let Some(newer) = self.passed_over {
+            line("passed_over", format!("{} {}", newer.label, newer.timeline));
+        }
+        line("recovery_target_timeline", self.setting());
+        match self.target {
+            Target::Time(time) => line("recovery_target_time", timestamp(time)),
+            Target::Lsn(lsn) => line("recovery_target_lsn", lsn.to_string()),
+            _ => {}
+        }
+        lines.iter().fold(String::new(), |mut text, (key, value)| {
+            // Writing to a String does not fail.
+            let _infallible = writeln!(text, "{key} {value}").is_ok();
+            text
+        })
+    }
+}
+
+/// In whole seconds, as some services tell when an object was stored.
+fn is_later(time: OffsetDateTime, than: OffsetDateTime) -> bool {
+    time.unix_timestamp() > than.unix_timestamp()
+}
+
+/// As PostgreSQL reads it whatever its TimeZone is.
+fn timestamp(time: OffsetDateTime) -> String {
+    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second].[subsecond digits:6]+00");
+    time.to_offset(time::UtcOffset::UTC).format(format).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_in_one_zone() {
+        let time = OffsetDateTime::from_unix_timestamp_nanos(1_795_000_000_123_456_789).unwrap();
+        let elsewhere = time.to_offset(time::UtcOffset::from_hms(5, 30, 0).unwrap());
+        assert_eq!(timestamp(elsewhere), "2026-11-18 11:06:40.123456+00");
+    }
+}
