@@ -2,6 +2,7 @@
 # Starts moto on loopback and prints how to reach it as shell assignments (they are in DIR/env as well); or stops it.
 #
 #     moto-server.sh start DIR [TOOLS]
+#     moto-server.sh enforce DIR              from now on signatures and policies count
 #     moto-server.sh stop DIR
 #
 # TOOLS: where install-moto.sh put it [default: $PGV_TEST_TOOLS/moto, or the repository's target/test-tools/moto].
@@ -36,11 +37,18 @@ start() { # DIR
   exit 1
 }
 
+enforce() { # DIR
+  "$tools/bin/python" -c 'import sys, urllib.request as web
+web.urlopen(web.Request(sys.argv[1] + "/moto-api/reset-auth", b"0", {"Content-Type": "text/plain"}))' \
+    "$(sed --quiet 's/^PGV_S3_ENDPOINT_URL=//p' "$1/env")"
+}
+
 here=$(dirname "$(readlink --canonicalize "$0")")
 tools=${3:-${PGV_TEST_TOOLS:-$here/../../target/test-tools}/moto}
 [ $# -ge 2 ] || usage
 case $1 in
   start) start "$2" ;;
+  enforce) enforce "$2" ;;
   stop) kill "$(cat "$2/pid")" ;;
   *) usage ;;
 esac
