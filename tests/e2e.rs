@@ -167,3 +167,8 @@ fn scripts_on_s3() {
 fn debian_clusters() {
     run("debian.sh", "15");
 }
+
+#[test]
+fn policies_that_a_service_enforces() {
+    run("policies.sh", "");
+}

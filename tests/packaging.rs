@@ -79,6 +79,20 @@ fn every_tool_has_a_man_page_and_is_in_the_package() {
     }
 }
 
+/// Pages that are no tool's: found from the overview only.
+#[test]
+fn every_other_page_is_named_in_the_overview() {
+    let (package, overview) = (read("Cargo.toml"), read("man/pgv.7"));
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("man");
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let file = entry.unwrap().file_name().into_string().unwrap();
+        let (name, section) = file.rsplit_once('.').unwrap();
+        assert!(package.contains(&format!("\"man/*.{section}\"")), "{file} is not in the package");
+        let link = format!(".Xr {name} {section}");
+        assert!(name == "pgv" || overview.contains(&link), "pgv.7 does not name {file}");
+    }
+}
+
 #[test]
 fn the_shell_completes_every_name_that_is_typed() {
     let completion = read("packaging/completion.bash");

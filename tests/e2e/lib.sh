@@ -89,3 +89,13 @@ wait_until_promoted() {
   done
   fail "still in recovery after $try tries"
 }
+
+# The text between .Bd and .Ed after the comment "tried: NAME" of a man page, as its reader sees it: what a page tells
+# people to type is what the tests run.
+page_block() { # PAGE NAME
+  local text
+  text=$(awk -v mark=".\\\\\" tried: $2" '$0 == mark { found = 1 } found && /^\.Ed/ { exit } found == 2 { print } found && /^\.Bd/ { found = 2 }' "$1" |
+    sed 's/\\e/\\/g; s/\\-/-/g; s/\\&//g')
+  [ -n "$text" ] || fail "$1 has no block \"$2\""
+  printf '%s\n' "$text"
+}

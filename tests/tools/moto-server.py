@@ -5,7 +5,8 @@ It has IAM policies, versions and object lock. It checks neither credentials nor
 PARENT does.
 
 moto does not evaluate the conditions of a policy; the two that pgv's policies have are added here, as Amazon
-documents them ("Enforce conditional writes on Amazon S3 buckets").
+documents them ("Enforce conditional writes on Amazon S3 buckets"). And it looks for the right to remove many objects
+at once on the bucket, where Amazon looks on each object.
 
     moto-server.py DIR PARENT
 """
@@ -14,6 +15,7 @@ import os
 import sys
 import threading
 import time
+from xml.etree import ElementTree
 
 # Before moto is imported, which reads them.
 os.environ.update({
@@ -23,7 +25,7 @@ os.environ.update({
 
 import boto3  # noqa: E402
 from flask import request  # noqa: E402
-from moto.iam.access_control import IAMPolicyStatement, PermissionResult  # noqa: E402
+from moto.iam.access_control import IAMPolicyStatement, PermissionResult, S3IAMRequest  # noqa: E402
 from moto.moto_server.werkzeug_app import (  # noqa: E402
     DomainDispatcherApplication, MotoRequestHandler, create_backend_app)
 from werkzeug.serving import make_server  # noqa: E402
@@ -57,6 +59,14 @@ def is_action_permitted(self, *arguments, decide=IAMPolicyStatement.is_action_pe
     return decide(self, *arguments)
 
 
+def check_action_permitted(self, resource, check=S3IAMRequest.check_action_permitted):
+    if request.method == "POST" and "delete" in request.args:
+        for key in ElementTree.fromstring(self._body).iterfind(".//{*}Key"):
+            check(self, f"{resource.rstrip('/')}/{key.text}")
+    else:
+        check(self, resource)
+
+
 def with_checksum_named(app):
     """In a bucket with a lock Amazon wants Content-MD5 or any x-amz-checksum- header; moto knows the checksum only
     by a header that names its algorithm."""
@@ -75,6 +85,7 @@ class RequestHandler(MotoRequestHandler):
 def main():
     directory = os.path.abspath(sys.argv[1])
     IAMPolicyStatement.is_action_permitted = is_action_permitted
+    S3IAMRequest.check_action_permitted = check_action_permitted
     app = with_checksum_named(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=RequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
