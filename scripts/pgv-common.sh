@@ -86,9 +86,13 @@ only_cluster() {
   basename --suffix=.conf "${files[0]}"
 }
 
-# Sets the environment: what is there already, then the configuration, then defaults.
+# Sets the environment: what is there already, then the configuration, then defaults; and `config_file`, which is empty
+# if there is none.
+# shellcheck disable=SC2034  # for the caller
 load_config() { # [CLUSTER] [FILE]
   local cluster=${1:-${PGV_CLUSTER:-}} file=${2:-} pairs=() pair key mode
+  # A name on the command line is the configuration's; what it is called in the repository the configuration may say.
+  [ -z "${1:-}" ] || unset PGV_CLUSTER
   if [ -z "$file" ]; then
     [ -n "$cluster" ] || cluster=$(only_cluster)
     file=$(config_directory)/$cluster.conf
@@ -100,6 +104,7 @@ load_config() { # [CLUSTER] [FILE]
     cluster=${file##*/}
     cluster=${cluster%.conf}
   fi
+  config_file=$file
   if [ -n "$file" ]; then
     [ -r "$file" ] || die 2 "cannot read $file" "run it as its owner: sudo -u $(stat --format=%U "$file") $pgv_tool …"
     # What runs for every segment leaves that to all the others.
@@ -114,7 +119,6 @@ load_config() { # [CLUSTER] [FILE]
     done
   fi
   : "${PGV_CLUSTER:=$cluster}"
-  [ -z "${1:-}" ] || PGV_CLUSTER=$cluster
   [[ $PGV_CLUSTER =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]*$ ]] || die 2 "\"$PGV_CLUSTER\" is not a cluster's name"
   [ -n "${PGV_REPO:-}" ] || die 2 "no PGV_REPO for cluster $PGV_CLUSTER" 'set it in the configuration: s3://bucket/prefix or file:///path'
   PGV_REPO=${PGV_REPO%/}

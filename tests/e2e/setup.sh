@@ -115,6 +115,8 @@ PGV_S3_CA_FILE=/etc/ssl/own.pem
 PGV_S3_PATH_STYLE=yes
 CONF
   PGV_CONFIG_DIR=$scratch/other pgv-setup shop --sheet >"$scratch/sheet.other" 2>"$scratch/err" || fail "the sheet of another: $(cat "$scratch/err")"
+  chmod 0600 "$scratch/other/shop.conf"
+  [ "$(PGV_CONFIG_DIR=$scratch/other PGV_STATE_DIR='' pgv-env shop printenv PGV_CLUSTER)" = trade ] || fail "the configuration's PGV_CLUSTER is not taken"
   for line in 'backups     s3://bucket/with blank/trade/' \
     "  pgv-setup trade --restore-only --repo s3://bucket/with\\ blank --key-file $scratch/etc/key --endpoint-url https://127.0.0.1:9 --ca-file /etc/ssl/own.pem --path-style" \
     '  sudo -u postgres pgv-restore trade DIRECTORY --system-id 7 --start'; do

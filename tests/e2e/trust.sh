@@ -194,6 +194,28 @@ wait_for() { # SQL that becomes true
   fail "never: $1 (looked $try times)"
 }
 
+# What this machine lacks is no verdict on a backup, and what another drill left is no obstacle.
+without_verdict() {
+  local before long=$scratch/state/drill/123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890
+  before=$(find "$tree/backup" -name '*-drill.json' | wc --lines)
+  expect 2 'too long for the path' pgv-drill demo --scratch "$long"
+  [ ! -e "$long" ] || fail "something was written"
+  as_postgres mkdir "$scratch/small"
+  printf '#!/bin/sh\necho Avail\necho 1000\n' >"$scratch/bin/df"
+  chmod 0755 "$scratch/bin/df"
+  expect 1 'needs [0-9]* bytes and has 1000' pgv-drill demo --scratch "$scratch/small"
+  rm "$scratch/bin/df"
+  as_postgres mkdir "$scratch/state/drill/pgv-drill"
+  expect 6 "is not a drill's" pgv-drill demo
+  as_postgres touch "$scratch/state/drill/pgv-drill.marker"
+  expect 0 'is good' env PGHOSTADDR=127.0.0.1 PGSERVICE=nowhere PGOPTIONS=--nonsense=1 pgv-drill demo --no-verdict
+  [ -z "$(find "$scratch/state/drill" -name 'pgv-drill*' ! -name '*.lock')" ] || fail "left: $(ls "$scratch/state/drill")"
+  [ "$(find "$tree/backup" -name '*-drill.json' | wc --lines)" -eq "$before" ] || fail "a verdict was stored"
+  # The WAL of this one is in the archive alone.
+  expect 0 '' env PGV_WAL=none pgv-backup demo --type full
+  expect 0 'is good' pgv-drill demo --no-verdict
+}
+
 drill() {
   local before
   sql "checkpoint"
@@ -209,6 +231,7 @@ drill() {
   [[ $(verdicts drill) == *'select false'*'"ok":false'* ]] || fail "the verdict: $(verdicts drill)"
   as_postgres pgv-info demo --format table | grep --quiet 'drill BAD' || fail "the table does not say BAD"
   expect 7 'SQL: ERROR' pgv-drill demo --sql 'select nonsense' --no-verdict
+  without_verdict
   # Killed in the middle, it leaves a server and a copy; the next one removes both.
   as_postgres pgv-drill demo --no-verdict --sql 'select pg_sleep(600)' >/dev/null 2>&1 &
   local victim=$! try
