@@ -49,6 +49,7 @@ set_up() {
   for delay in 0.1 0.2 0.4 0.7 1.1 1.6; do
     timeout --signal=KILL "$delay" pgv-setup "$cluster" --repo "file://$scratch/repository" >/dev/null 2>&1 || true
   done
+  refusals
   setup 7 --repo "file://$scratch/repository"
   grep --quiet 'left to do: restart the server' "$scratch/err" || fail "no word of the restart: $(cat "$scratch/err")"
   [ "$(stat --format='%a %U' "$scratch/etc/key" "$scratch/etc/$cluster.conf" | sort --unique)" = '600 postgres' ] || fail "who may read: $(ls -l "$scratch/etc")"
@@ -70,6 +71,38 @@ set_up() {
 # The first key's name, as pgv-setup makes it.
 fingerprint() { # FILE
   { echo 'pgv key name' && cat "$1"; } | sha256sum | cut --characters=1-8
+}
+
+# What goes wrong at the server is said, and damages nothing there.
+refusals() {
+  local hba=/etc/postgresql/15/$name/pg_hba.conf
+  grep --invert-match 'pgv' "$hba.before-pgv" >"$scratch/hba.first"
+  [ "$(cat "$hba.before-pgv")" = "$(cat "$scratch/hba.first")" ] || fail "what pg_hba.conf was is lost: $(cat "$hba.before-pgv")"
+  # The file is replaced, never written in: whoever has it open goes on reading what it was.
+  cp "$hba.before-pgv" "$hba"
+  chown postgres:postgres "$hba"
+  chmod 0640 "$hba"
+  exec 7<"$hba"
+  sql_at "$port" "select pg_reload_conf()" >/dev/null
+  echo kept >"$hba.before-pgv"
+  # A grant that fails is not passed over.
+  sql_at "$port" "alter function pg_switch_wal() rename to pg_switch_wal_away"
+  setup 1 --repo "file://$scratch/repository" --no-backup --no-archive
+  sql_at "$port" "alter function pg_switch_wal_away() rename to pg_switch_wal"
+  setup 0 --repo "file://$scratch/repository" --no-backup --no-archive
+  [ "$(cat <&7)" = "$(cat "$scratch/hba.first")" ] || fail "pg_hba.conf was written in"
+  exec 7<&-
+  [ "$(stat --format='%a %U:%G' "$hba")" = '640 postgres:postgres' ] || fail "pg_hba.conf: $(ls -l "$hba")"
+  [ "$(cat "$hba.before-pgv")" = kept ] || fail "pg_hba.conf.before-pgv was overwritten"
+  # A server that would not start again.
+  rm --force "/etc/postgresql/15/$name/conf.d/pgv.conf"
+  printf 'wal_level = minimal\nmax_wal_senders = 0\n' >"/etc/postgresql/15/$name/conf.d/minimal.conf"
+  pg_ctlcluster 15 "$name" restart
+  setup 7 --repo "file://$scratch/repository"
+  grep --quiet 'left to do: wal_level is minimal' "$scratch/err" || fail "no word of wal_level: $(cat "$scratch/err")"
+  [ ! -e "/etc/postgresql/15/$name/conf.d/pgv.conf" ] || fail "archive_mode was set beside wal_level = minimal"
+  rm "/etc/postgresql/15/$name/conf.d/minimal.conf"
+  pg_ctlcluster 15 "$name" restart
 }
 
 # What is there stays there: no second first backup, no key but those that are configured, no lost comment.
