@@ -172,3 +172,8 @@ fn debian_clusters() {
 fn policies_that_a_service_enforces() {
     run("policies.sh", "");
 }
+
+#[test]
+fn retention_of_your_own() {
+    run("retention.sh", "");
+}

@@ -99,3 +99,12 @@ page_block() { # PAGE NAME
   [ -n "$text" ] || fail "$1 has no block \"$2\""
   printf '%s\n' "$text"
 }
+
+# The same of README.md: the indented lines after the comment "tried: NAME".
+readme_block() { # NAME
+  local text
+  text=$(awk -v mark="<!-- tried: $1 -->" '$0 == mark { found = 1; next } found && /^    / { print substr($0, 5); begun = 1; next }
+    begun && !/^$/ { exit }' "$(dirname "${BASH_SOURCE[0]}")/../../README.md")
+  [ -n "$text" ] || fail "README.md has no block \"$1\""
+  printf '%s\n' "$text"
+}
