@@ -41,16 +41,18 @@ bench: all
 
 PREFIX ?= /usr/local
 BINARIES := pgv-snap pgv-apply pgv-crypt pgv-s3 pgv-info
+# Where cargo put the binaries.
+BUILT ?= target/release
 SCRIPTS := $(filter-out %.sh %.cron %.example,$(notdir $(wildcard scripts/pgv-*)))
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pgv
-	install -m 0755 $(BINARIES:%=target/release/%) $(SCRIPTS:%=scripts/%) $(DESTDIR)$(PREFIX)/bin/
+	install -m 0755 $(BINARIES:%=$(BUILT)/%) $(SCRIPTS:%=scripts/%) $(DESTDIR)$(PREFIX)/bin/
 	install -m 0644 scripts/pgv-common.sh scripts/pgv-sets.sh $(DESTDIR)$(PREFIX)/lib/pgv/
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 0644 packaging/*.service packaging/*.timer $(DESTDIR)$(PREFIX)/lib/systemd/system/
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-	for tool in $$(sed -n '/^complete/,$$s/^complete -F _pgv\|\\$$//gp; /^complete/,$$s/^  //p' packaging/completion.bash); do \
+	for tool in $$(sed -n '/^complete /,$$p' packaging/completion.bash | tr -s ' \\' '\n' | grep '^pgv-'); do \
 	  install -m 0644 packaging/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$tool || exit 1; done
 	for page in man/*.[1-8]; do \
 	  install -D -m 0644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; done

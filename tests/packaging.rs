@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // a failing step of a test may stop it
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -90,6 +91,59 @@ fn every_other_page_is_named_in_the_overview() {
         assert!(package.contains(&format!("\"man/*.{section}\"")), "{file} is not in the package");
         let link = format!(".Xr {name} {section}");
         assert!(name == "pgv" || overview.contains(&link), "pgv.7 does not name {file}");
+    }
+}
+
+/// What `make install` lays down below PREFIX: everything that the Debian package has below usr.
+#[test]
+fn make_installs_what_the_package_has() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let destination = tempfile::tempdir().unwrap();
+    // The binaries are what cargo made for this test; it holds the lock of the build.
+    let target = Path::new(env!("CARGO_BIN_EXE_pgv-info")).parent().unwrap();
+    let output = Command::new("make")
+        .args(["--directory", root.to_str().unwrap(), "--old-file=all", "install", "PREFIX=/usr"])
+        .arg(format!("DESTDIR={}", destination.path().display()))
+        .arg(format!("BUILT={}", target.display()))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let usr = destination.path().join("usr");
+    for name in all() {
+        let mode = std::fs::metadata(usr.join("bin").join(&name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o755, "{name}");
+        assert!(usr.join(format!("share/man/man1/{name}.1")).exists(), "no page of {name}");
+        let completion = usr.join("share/bash-completion/completions").join(&name);
+        assert_eq!(completion.exists(), !UNTYPED.contains(&name.as_str()), "completion of {name}");
+    }
+    let packaging = std::fs::read_dir(root.join("packaging")).unwrap();
+    let files = packaging.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    for unit in files.filter(|name| name.ends_with(".service") || name.ends_with(".timer")) {
+        assert!(usr.join("lib/systemd/system").join(&unit).exists(), "no {unit}");
+    }
+    for library in shipped().iter().filter(|name| name.ends_with(".sh")) {
+        assert!(usr.join("lib/pgv").join(library).exists(), "no {library}");
+    }
+    let version = Command::new(usr.join("bin/pgv-setup")).arg("--version").output().unwrap();
+    assert!(version.status.success(), "an installed script does not find its library");
+}
+
+/// Whoever runs unattended tells somebody when it fails.
+#[test]
+fn every_unit_that_runs_has_somebody_told() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if !name.ends_with("@.service") || name == "pgv-failed@.service" {
+            continue;
+        }
+        let unit = read(&format!("packaging/{name}"));
+        assert!(unit.contains("\nOnFailure=pgv-failed@%n.service\n"), "{name} has no OnFailure");
+        // A unit that is restarted for ever has never failed.
+        assert_eq!(unit.contains("\nRestart=always\n"), unit.contains("\nStartLimitBurst="), "{name}");
+        let timer = name.replace(".service", ".timer");
+        let is_timed = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(&timer).exists();
+        assert_eq!(is_timed, unit.contains("\nType=oneshot\n"), "{timer}");
     }
 }
 

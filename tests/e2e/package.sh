@@ -87,7 +87,15 @@ main() {
   as_user 0 pgv-backup 15-main
   expect 0 apt-get remove --yes pgv
   [ ! -e "$debian/usr/bin/pgv-backup" ] || fail "removed, and there"
+  # A repository beside the state, and one in the same place.
+  expect 0 cp --archive /srv/backups /var/lib/pgv/repository
+  expect 0 cp --archive "/srv/backups/15-main/$(in_debian ls /srv/backups/15-main)" /var/lib/pgv/15-main/
+  kept=$(in_debian find /var/lib/pgv/repository /var/lib/pgv/15-main/[0-9]* -type f)
   expect 0 apt-get purge --yes pgv
+  while read -r line; do
+    [ -e "$debian$line" ] || fail "purging removed $line"
+  done <<<"$kept"
+  [ ! -e "$debian/var/lib/pgv/15-main/lock" ] || fail "purging left state: $(ls "$debian/var/lib/pgv/15-main")"
   in_debian find /etc/pgv /srv/backups -type f -exec sha256sum {} + >"$scratch/after"
   while read -r line; do
     grep --quiet --line-regexp --fixed-strings "$line" "$scratch/after" || fail "purging lost $line"
