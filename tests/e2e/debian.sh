@@ -92,6 +92,11 @@ CONF
   sql_at "$copy_port" "create table only_here (); select pg_switch_wal()" >/dev/null
   pg_ctlcluster 15 "$copy" stop
 
+  # What has shut down at its target is no failure of pg_ctlcluster.
+  rm --recursive "/etc/postgresql/15/$copy" "$scratch/data/copy"
+  pgv-restore "15-$name" "$scratch/data/copy" --as "15/$copy" --immediate --action shutdown --start 2>"$scratch/err" ||
+    fail "pgv-restore --action shutdown exits with $?: $(cat "$scratch/err")"
+
   # By hand, as README says it.
   as_postgres mkdir --mode=0700 "$scratch/data/by-hand"
   as_postgres sh -c 'set -e; url=$(pgv-info choose "$1" --latest); pgv-s3 get "$url/data.pgv" | pgv-crypt -d | tar x -C "$2"' \

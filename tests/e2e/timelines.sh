@@ -97,6 +97,8 @@ failover() {
   third=$moment
   backup standby at_new_primary
   [[ $at_new_primary == "${full}_"* ]] || fail "the new primary's backup $at_new_primary is not built on $full"
+  # In another second than what lies before it was stored.
+  sleep 1.1
   add 5
   fifth=$moment
 
@@ -114,6 +116,20 @@ failover() {
   restore '1 2 3 99' --label "$full" --timeline 1
   # Though a newer backup was complete before: that one is of another timeline.
   restore '1 2 3 99' --time "$moment" --timeline 1
+}
+
+# To the end of a backup of timeline 1, though the archive has a second: the timeline of its own is the third.
+number_of_its_own() {
+  as_postgres pgv-restore demo "$scratch/restored" --port 5440 --start --immediate --label "$full" 2>"$scratch/err" || fail "restoring exits with $?: $(cat "$scratch/err")"
+  [[ $(PGPORT=5440 sql 'select pg_walfile_name(pg_current_wal_lsn())') == 00000003* ]] ||
+    fail "--immediate takes the timeline of $(PGPORT=5440 sql 'select pg_walfile_name(pg_current_wal_lsn())')"
+  stop_cluster "$bin" "$scratch/restored"
+  rm --recursive "$scratch/restored"
+  # By nothing but the environment no server can read the archive.
+  as_postgres env PGV_REPO="file://$scratch/repository" PGV_CONFIG_DIR="$scratch/nowhere" PGV_KEY_FILE="$scratch/key" PGV_SYSTEM_ID="$system" \
+    pgv-restore demo "$scratch/restored" --immediate 2>"$scratch/err" || fail "restoring exits with $?: $(cat "$scratch/err")"
+  grep --quiet 'may take a timeline that is there already' "$scratch/err" || fail "no warning: $(cat "$scratch/err")"
+  rm --recursive "$scratch/restored"
 }
 
 # Behind the fork the old primary is backed up: the newest backup lies on no way to the latest timeline.
@@ -249,6 +265,7 @@ main() {
   system=$(sql "select system_identifier from pg_control_system()")
   sql "create table rows (id int); create table noise (id int)"
   failover
+  number_of_its_own
   dead_end
   gaps_on_the_way
   targets

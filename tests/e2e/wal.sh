@@ -49,6 +49,7 @@ PGV_KEY_FILE=$PGV_KEY_FILE
 PGV_STATE_DIR=$scratch/state
 PGV_PGDATA=$source
 PGHOST="$scratch"
+AWS_SECRET_ACCESS_KEY=only-for-pgv
 CONF
   as_postgres chmod 0600 "$scratch/etc/demo.conf"
   unset PGV_KEY_FILE
@@ -140,6 +141,18 @@ now() {
   sql "select clock_timestamp()"
 }
 
+settings_are_gone() { # DIR
+  ! grep '^restore_command\|^recovery_\|^archive_cleanup' "$1/postgresql.auto.conf" || fail "recovery's settings stay in $1"
+  grep --quiet '^archive_mode' "$1/postgresql.auto.conf" || fail "the other settings went from $1"
+}
+
+knows_nothing_of_pgv() { # DIR
+  local environment
+  environment=$(tr '\0' '\n' <"/proc/$(head --lines=1 "$1/postmaster.pid")/environ")
+  [[ $environment == *PATH=* ]] || fail "the server's environment: $environment"
+  ! grep --extended-regexp '^(PGV_(KEY|REPO|CLUSTER|STATE|PGDATA)|AWS_SECRET|PG(HOST|PORT|USER|DATABASE)=)' <<<"$environment" || fail "the server in $1 has that of pgv-restore"
+}
+
 # Restored to moments, places and names; exactly, or refused.
 restore_to() { # NAME EXPECTED-COUNT [OPTION…]
   local directory=$scratch/to-$1 expected=$2
@@ -148,7 +161,8 @@ restore_to() { # NAME EXPECTED-COUNT [OPTION…]
   [ "$(sql 'select count(*) from moments')" = "$expected" ] || fail "restored $*: $(sql 'select count(*) from moments') instead of $expected"
   [ "$(sql 'select timeline_id from pg_control_checkpoint()')" -gt 1 ] || fail "no timeline of its own"
   [ "$(sql 'show archive_mode')" = off ] || fail "it archives"
-  ! grep --quiet '^restore_command\|^recovery_target' "$directory/postgresql.auto.conf" || fail "recovery's settings stay"
+  settings_are_gone "$directory"
+  knows_nothing_of_pgv "$directory"
   stop_cluster "$bin" "$directory"
   rm --recursive "$directory"
 }
@@ -166,6 +180,8 @@ points_in_time() {
   local before first second lsn xid
   before=$(now)
   sql "create table moments (id int)"
+  # Comes with the backup, and must not count.
+  sql "alter system set recovery_target_inclusive = off"
   as_postgres pgv-backup demo 2>"$scratch/err" || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
   sleep 1.1
   sql "insert into moments select 1" && first=$(now)
@@ -179,7 +195,10 @@ points_in_time() {
   sql "insert into moments select 4"
   switch >/dev/null
   stop_cluster "$bin" "$source"
-  restore_to first 1 --time "$first"
+  # A configuration whose name is not the cluster's, and which does not tell it.
+  cp --archive "$scratch/etc/demo.conf" "$scratch/etc/renamed.conf"
+  restore_to first 1 --time "$first" --config "$scratch/etc/renamed.conf"
+  rm "$scratch/etc/renamed.conf"
   restore_to second 2 --time "$second"
   restore_to lsn 2 --lsn "$lsn"
   restore_to name 2 --name named
@@ -192,10 +211,42 @@ points_in_time() {
   expect_refusal 2 'one target' --immediate --name x
   as_postgres pgv-restore demo "$scratch/plan" --plan --time "$second" >"$scratch/out" 2>"$scratch/err" || fail "no plan: $(cat "$scratch/err")"
   grep --quiet '^WAL  *archived from' "$scratch/out" || fail "the plan: $(cat "$scratch/out")"
-  # Paused, nobody writes; and the next run goes on.
+  expect_refusal 2 'at which target' --action pause
+  ends_later
+}
+
+# Whoever ends a recovery, and whenever: its settings go.
+ends_later() {
   as_postgres pgv-restore demo "$scratch/paused" --time "$first" --action pause --start 2>"$scratch/err" || fail "pause: $(cat "$scratch/err")"
   [ "$(sql 'select pg_is_in_recovery(), count(*) from moments')" = 't|1' ] || fail "not paused at the target"
+  sql 'select pg_wal_replay_resume()' >/dev/null
+  wait_until_promoted
+  settings_are_gone "$scratch/paused"
   stop_cluster "$bin" "$scratch/paused"
+  as_postgres pgv-restore demo "$scratch/shut" --time "$first" --action shutdown --start 2>"$scratch/err" || fail "shutdown: $(cat "$scratch/err")"
+  [ "$(as_postgres pgv-info control "$scratch/shut" | grep '^state')" = 'state shut down in recovery' ] || fail "not shut down at the target"
+  as_postgres "$bin/pg_ctl" --pgdata="$scratch/shut" --log="$scratch/shut.log" --options='-c recovery_target_action=promote' --wait --silent start
+  wait_until_promoted
+  [ "$(sql 'select count(*) from moments')" = 1 ] || fail "not the moment it was shut down at"
+  settings_are_gone "$scratch/shut"
+  # What does not start was not shut down at its target.
+  local status=0
+  as_postgres pgv-restore demo "$scratch/port" --time "$first" --action shutdown --start 2>"$scratch/err" || status=$?
+  [ "$status" -eq 1 ] || fail "a server on a port that is taken: $status, $(cat "$scratch/err")"
+  stop_cluster "$bin" "$scratch/shut"
+}
+
+# A backup without its WAL needs the archive, to its own end too.
+without_wal() {
+  local tree=$scratch/repository/demo/$system/wal/00000001 first
+  as_postgres env PGV_WAL=none pgv-backup demo --type full 2>"$scratch/err" || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
+  first=$(as_postgres pgv-info demo --format tsv | tail --lines=1 | cut --fields=13)
+  mv "$tree/$first.pgv" "$scratch/away"
+  expect_refusal 3 "the archive lacks $first" --immediate
+  mv "$scratch/away" "$tree/$first.pgv"
+  stop_cluster "$bin" "$source"
+  restore_to bare 5 --immediate
+  start_cluster "$bin" "$source"
 }
 
 # WAL goes with the backups that need it, and no sooner.
@@ -280,6 +331,7 @@ CONF
   ! grep 'archive command failed' "$source.log" || fail "archiving failed"
   expiry
   start_cluster "$bin" "$source"
+  without_wal
   as_postgres sh -c 'cd "$1/demo/$2/backup" && rm --recursive ./*' sh "$scratch/repository" "$system"
   doctor
   stop_cluster "$bin" "$source"
