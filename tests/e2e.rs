@@ -134,6 +134,16 @@ fn verification_and_drill() {
 }
 
 #[test]
+fn nothing_acts_in_a_drill() {
+    run("drill.sh", "15");
+}
+
+#[test]
+fn nothing_acts_in_a_drill_of_the_oldest_major() {
+    run("drill.sh", "13");
+}
+
+#[test]
 fn timelines_and_failover() {
     run("timelines.sh", "");
 }
