@@ -147,6 +147,25 @@ spool_segments() { # SEGMENT-BYTES
   echo $((bytes / $1 > 0 ? bytes / $1 : 1))
 }
 
+# PostgreSQL waits for a call about one WAL file, however long that takes: so it ends by itself, and all that it calls.
+begin_time() {
+  time_limit=${PGV_WAL_TIMEOUT:-60s}
+  if [[ $time_limit =~ ^([0-9]{1,9})s$ ]]; then
+    time_limit=${BASH_REMATCH[1]}
+  else
+    time_limit=$(seconds "$time_limit")
+  fi
+  deadline=$((SECONDS + time_limit))
+}
+
+# Sets `time_left`, in seconds, and `bounded` to what stands before a command that may hang. In the foreground: it dies
+# of the signals that end this script.
+bound_time() {
+  time_left=$((deadline - SECONDS))
+  [ "$time_left" -gt 0 ] || die 75 "not done within ${time_limit}s" 'PGV_WAL_TIMEOUT is how long it may take'
+  bounded=(timeout --foreground --kill-after=5s "$time_left")
+}
+
 # Seals a WAL file and stores it, durably, under its name in the tree of a cluster. The same content again is
 # success; other content is never overwritten.
 store_wal() { # FILE NAME SYSTEM-IDENTIFIER

@@ -167,6 +167,9 @@ fn a_directory_does_not_list_its_neighbour() {
     for name in odd {
         assert_eq!(done(&["get", &url(name)], b"").stdout, name.as_bytes());
     }
+    let behind = |name| lines(&done(&["ls", "--recursive", "--after", name, &url("A/")], b""));
+    assert_eq!(behind("x+y"), expected[4..]);
+    assert_eq!(behind("x"), expected[1..]);
     assert_eq!(lines(&done(&["ls", &url("")], b"")), [url("A/"), url("A_B/")]);
     assert_eq!(lines(&done(&["rm", "--recursive", "--dry-run", &url("A/")], b"")), expected);
     done(&["rm", "--recursive", &url("A/")], b"");

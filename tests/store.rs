@@ -46,6 +46,14 @@ fn lines(output: &Output) -> Vec<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
+/// The one object below `directory` is in a directory of its own.
+fn lists_behind_a_name(s3: impl Fn(&[&str]) -> Output, directory: &str, url: &str) {
+    let behind = |name: &str| lines(&s3(&["ls", "--after", name, directory])).len();
+    assert_eq!([behind(""), behind("a"), behind("b c"), behind("b c/"), behind("c")], [1, 1, 1, 0, 0]);
+    let all = s3(&["ls", "--recursive", "--after", "b c/ü", directory]);
+    assert_eq!(lines(&all), [url]);
+}
+
 #[test]
 fn put_get_stat_ls_rm() {
     let repository = Repository::new();
@@ -59,6 +67,7 @@ fn put_get_stat_ls_rm() {
     assert!(String::from_utf8(s3(&["stat", "--json", &url], b"").stdout).unwrap().contains("\"bytes\":5"));
     assert_eq!(lines(&s3(&["ls", &repository.url("a/")], b"")), [repository.url("a/b c/")]);
     assert_eq!(lines(&s3(&["ls", "--recursive", &repository.url("")], b"")), [url.as_str()]);
+    lists_behind_a_name(|arguments| s3(arguments, b""), &repository.url("a/"), &url);
     assert_eq!(code(&s3(&["rm", &url], b"")), 0);
     assert_eq!(code(&s3(&["get", &url], b"")), 3);
     assert_eq!(code(&s3(&["rm", &url], b"")), 3);

@@ -176,6 +176,9 @@ enum Verb {
         /// Refuse each whose own name is not that of its header, and that is not whole
         #[arg(long)]
         own_names: bool,
+        /// Refuse it unless its records reach its end, or a switch to the next
+        #[arg(long)]
+        full: bool,
         /// Refuse it unless it is of the cluster in this data directory
         #[arg(long, value_name = "DIR")]
         data_directory: Option<PathBuf>,
@@ -305,13 +308,16 @@ fn run(args: Args) -> Result<Status> {
             return print(&(line + "\n"));
         }
         Some(Verb::Control { data_directory }) => return print(&control_text(data_directory)?),
-        Some(Verb::Segment { files, name, own_names, data_directory, json }) => {
+        Some(Verb::Segment { files, name, own_names, full, data_directory, json }) => {
             let name_of = |file: &'_ PathBuf| match own_names {
                 true => own_name(file),
                 false => name.clone(),
             };
             let systems = [system_id(args.place.system_id)?, system_of(data_directory.as_deref())?];
             let mut texts = files.iter().map(|file| segment_text(file, name_of(file), &systems, *json));
+            if *full {
+                files.iter().try_for_each(|file| refuse_unfinished(file))?;
+            }
             return print(&texts.try_fold(String::new(), |all, text| text.map(|text| all + &text))?);
         }
     };
@@ -602,6 +608,16 @@ fn segment_text(file: &Path, name: Option<String>, systems: &[Option<u64>], json
         info::check_segment(&header, &expected).map_err(|error| error.context(&path))?;
     }
     info::segment(&header, json)
+}
+
+fn refuse_unfinished(file: &Path) -> Result<()> {
+    let content = std::fs::read(file).during_path("read", file)?;
+    let header = content.first_chunk().ok_or_else(|| Error::damaged("it is too short"));
+    let header = header.and_then(wal::SegmentHeader::parse).map_err(|error| error.context(file.display()))?;
+    match wal::is_full(&content, &header) {
+        true => Ok(()),
+        false => Err(Error::damaged(format!("{}: its records end before it does", file.display()))),
+    }
 }
 
 fn print_record(

@@ -52,6 +52,9 @@ enum Verb {
         /// All objects below it
         #[arg(long)]
         recursive: bool,
+        /// Only what comes behind this name in the order of names; the service is not asked for the rest
+        #[arg(long, value_name = "NAME", default_value = "")]
+        after: String,
         /// Size and time before each URL
         #[arg(short, long)]
         long: bool,
@@ -212,14 +215,15 @@ fn run(args: Args) -> Result<Status> {
             let options = GetOptions { range, jobs: jobs.into(), rate, progress };
             store::get(&store, &url, &options, output.as_deref())
         }
-        Verb::Ls { url, recursive, long, json, null } => {
+        Verb::Ls { url, recursive, after, long, json, null } => {
             let line = match (json, long) {
                 (true, _) => Line::Json,
                 (_, true) => Line::Long,
                 _ => Line::Url,
             };
             let (store, url) = open(&url, &options)?;
-            list(&store, &url, recursive, line, if null { '\0' } else { '\n' })
+            let end = if null { '\0' } else { '\n' };
+            list(&store, &url, recursive, &after, line, end)
         }
         Verb::Stat { url, json } => {
             let (store, url) = open(&url, &options)?;
@@ -336,9 +340,9 @@ fn print(lines: &[String]) -> Result<()> {
     output.finish()
 }
 
-fn list(store: &Store, url: &Url, recursive: bool, line: Line, end: char) -> Result<()> {
+fn list(store: &Store, url: &Url, recursive: bool, after: &str, line: Line, end: char) -> Result<()> {
     let mut output = BufWriter::new(stdout()?);
-    store.list(url, recursive, &mut |entry| {
+    store.list_after(url, recursive, after, &mut |entry| {
         write!(output, "{}{end}", describe(&entry, line)).during("write stdout")
     })?;
     output.into_inner().map_err(|error| error.into_error()).during("write stdout")?.finish()

@@ -67,6 +67,33 @@ impl SegmentHeader {
 /// What initdb gives if nobody asks for another.
 pub const DEFAULT_SEGMENT_BYTES: u64 = 16 << 20;
 
+/// Whether the records of a segment's `content` reach its end, or a switch to the next: recovery then goes on behind it.
+/// What a standby or a crashed server was still writing does not, whatever an earlier use of the file left behind that.
+/// A full one that ends with many zeros is not known for what it is.
+pub fn is_full(content: &[u8], header: &SegmentHeader) -> bool {
+    let Some(last) = content.iter().rposition(|byte| *byte != 0) else { return false };
+    let end = (last + 1).next_multiple_of(MAXALIGN);
+    let start = end.saturating_sub(RECORD_HEADER_BYTES);
+    let page = start / header.block_bytes.max(1) as usize * header.block_bytes as usize;
+    let address = header.address.0.wrapping_add(page as u64).to_le_bytes();
+    // `xlp_pageaddr`: not of a segment that had the file before.
+    content.get(page + 8..page + 16) == Some(&address)
+        && (end + FULL_WITHIN >= content.len() || content.get(start..end).is_some_and(is_switch))
+}
+
+/// Records are aligned to this.
+const MAXALIGN: usize = 8;
+/// The last record of a full segment may end with some zeros.
+const FULL_WITHIN: usize = 64;
+/// `SizeOfXLogRecord`: a switch is a record of a header alone.
+const RECORD_HEADER_BYTES: usize = 24;
+/// `XLOG_SWITCH`, and `RM_XLOG_ID`.
+const SWITCH: [u8; 2] = [0x40, 0];
+
+fn is_switch(record: &[u8]) -> bool {
+    record[..4] == [RECORD_HEADER_BYTES as u8, 0, 0, 0] && record[16..18] == SWITCH
+}
+
 /// The name of the segment that holds `lsn`: timeline, then segment number in two halves
 /// (`XLogFileName`). `segment_bytes`: wal_segment_size, a power of two from 1 MiB to 1 GiB.
 pub fn segment_name(timeline: u32, lsn: Lsn, segment_bytes: u64) -> String {
@@ -159,6 +186,45 @@ mod tests {
         };
         assert_eq!(header, expected);
         assert_eq!(header.name(), "000000010000000000000002");
+    }
+
+    #[test]
+    fn a_full_segment_reaches_its_end_or_a_switch() {
+        let header = SegmentHeader::parse(&HEADER).unwrap();
+        let full = |change: &dyn Fn(&mut [u8])| {
+            let mut content = vec![0; 4 << 20];
+            content[..40].copy_from_slice(&HEADER);
+            change(&mut content);
+            is_full(&content, &header)
+        };
+        let begin_page = |content: &mut [u8], page: usize, address: u64| {
+            content[page + 8..page + 16].copy_from_slice(&address.to_le_bytes());
+        };
+        let switch = |content: &mut [u8], at: usize| {
+            content[at] = 24;
+            content[at + 16] = 0x40;
+            content[at + 20..at + 24].fill(9);
+        };
+        let last = (4 << 20) - 8192;
+        assert!(!full(&|_| ()));
+        assert!(!full(&|content| content[100..8000].fill(1)));
+        assert!(full(&|content| switch(content, 96)));
+        assert!(!full(&|content| {
+            content[100..8000].fill(1);
+            begin_page(content, last, 0xBF_E000);
+        }));
+        for (address, expected) in [(0xBF_E000, true), (0x7F_E000, false)] {
+            let tail = |content: &mut [u8]| {
+                begin_page(content, last, address);
+                content[last + 16..last + 8150].fill(1);
+            };
+            assert_eq!(full(&tail), expected, "{address:X}");
+            let switched = |content: &mut [u8]| {
+                begin_page(content, last, address);
+                switch(content, last + 32);
+            };
+            assert_eq!(full(&switched), expected, "{address:X}");
+        }
     }
 
     #[test]

@@ -66,9 +66,10 @@ impl FileStore {
         &self,
         directory: &Url,
         recursive: bool,
+        after: &str,
         each: &mut dyn FnMut(Entry) -> Result<()>,
     ) -> Result<()> {
-        self.walk(directory, recursive, false, each)
+        self.walk(directory, recursive, false, &directory.join(after), each)
     }
 
     /// Temporary files below `directory` that were last written to longer than `older` ago.
@@ -79,18 +80,19 @@ impl FileStore {
         each: &mut dyn FnMut(Url) -> Result<()>,
     ) -> Result<()> {
         let limit = OffsetDateTime::from(SystemTime::now()) - older;
-        self.walk(directory, true, true, &mut |entry| match entry.modified {
+        self.walk(directory, true, true, directory, &mut |entry| match entry.modified {
             Some(modified) if modified <= limit => each(entry.url),
             _ => Ok(()),
         })
     }
 
-    /// Objects, or `temporary` files instead.
+    /// Objects behind `after` in the order of names, or `temporary` files instead.
     fn walk(
         &self,
         directory: &Url,
         recursive: bool,
         temporary: bool,
+        after: &Url,
         each: &mut dyn FnMut(Entry) -> Result<()>,
     ) -> Result<()> {
         let path = directory.path();
@@ -117,7 +119,10 @@ impl FileStore {
         for name in names {
             let url = directory.join(&name);
             if recursive && url.is_directory() {
-                self.walk(&url, true, temporary, each)?;
+                self.walk(&url, true, temporary, after, each)?;
+                continue;
+            }
+            if url <= *after {
                 continue;
             }
             match fs::metadata(url.path()) {

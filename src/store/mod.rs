@@ -187,9 +187,21 @@ impl Store {
         recursive: bool,
         each: &mut dyn FnMut(Entry) -> Result<()>,
     ) -> Result<()> {
+        self.list_after(directory, recursive, "", each)
+    }
+
+    /// As [`Store::list`], but only what comes behind the name `after` in the order of names: the end of a long
+    /// listing costs no more than a short one.
+    pub fn list_after(
+        &self,
+        directory: &Url,
+        recursive: bool,
+        after: &str,
+        each: &mut dyn FnMut(Entry) -> Result<()>,
+    ) -> Result<()> {
         match self {
-            Store::File(store) => store.list(directory, recursive, each),
-            Store::S3(store) => store.list(directory, recursive, each),
+            Store::File(store) => store.list(directory, recursive, after, each),
+            Store::S3(store) => store.list(directory, recursive, after, each),
         }
     }
 

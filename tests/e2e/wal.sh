@@ -23,7 +23,7 @@ expect_push() { # STATUS DIR PATH [MESSAGE]
 
 expect_get() { # STATUS NAME [CONFIG] [MESSAGE]
   local status=0
-  in_data "$source" pgv-wal-get -c "${3:-$scratch/etc/demo.conf}" "$2" "$scratch/got" || status=$?
+  in_data "${getter:-$source}" pgv-wal-get -c "${3:-$scratch/etc/demo.conf}" "$2" "$scratch/got" || status=$?
   [ "$status" -eq "$1" ] || fail "getting $2 exits with $status: $(cat "$scratch/err")"
   [ -z "${4:-}" ] || grep --quiet --fixed-strings -- "$4" "$scratch/err" || fail "no \"$4\" in: $(cat "$scratch/err")"
   [ "$1" -eq 0 ] || [ ! -e "$scratch/got" ] || fail "a get that exits with $1 leaves a file"
@@ -89,8 +89,9 @@ pushes() {
 
 # Absence is proved, or it is 200.
 gets() {
-  local first last tree=$scratch/repository/demo/$system/wal/00000001
+  local first second last tree=$scratch/repository/demo/$system/wal/00000001
   first=$(switch)
+  second=$(switch)
   last=$(switch)
   expect_get 0 "$first"
   cmp --silent "$scratch/got" "$source/pg_wal/$first" || fail "$first comes back otherwise"
@@ -98,9 +99,7 @@ gets() {
   expect_get 1 0000000100000000000000F0
   expect_get 1 00000009.history
   expect_get 200 nonsense '' 'not the name'
-  mv "$tree/$first.pgv" "$scratch/away"
-  expect_get 200 "$first" '' 'a hole in the archive'
-  mv "$scratch/away" "$tree/$first.pgv"
+  holes
   mv "$scratch/repository" "$scratch/unmounted"
   as_postgres mkdir "$scratch/repository"
   expect_get 200 "$last" '' 'is empty'
@@ -113,28 +112,82 @@ gets() {
   cp "$scratch/stored" "$tree/$last.pgv"
   as_postgres sh -c 'umask 077; pgv-crypt --generate-key >"$1/other-key"; sed "s|^PGV_KEY_FILE=.*|PGV_KEY_FILE=$1/other-key|" "$1/etc/demo.conf" >"$1/other.conf"' sh "$scratch"
   expect_get 200 "$last" "$scratch/other.conf"
-  expect_get 200 "$last" "$scratch/none.conf"
+  verdict=absent expect_get 200 "$last" "$scratch/none.conf"
+  verdict=absent expect_get 200 nonsense
   expect_get 0 "$last"
   rm "$scratch/got"
-  every_line_in_turn
+  every_line_in_turn "$last" 0
 }
 
-# A line that fails, or that is not there: never 1 (facts: up to 125 ends recovery).
-every_line_in_turn() {
-  local script=$root/scripts/pgv-wal-get number lines status
+# Of one segment, of several, of a history; one that fills up; one that the server's own copy fills.
+holes() {
+  local getter=$scratch/bare
+  as_postgres mkdir --parents "$scratch/bare/global" "$scratch/bare/pg_wal"
+  as_postgres cp "$source/global/pg_control" "$scratch/bare/global/"
+  mv "$tree/$first.pgv" "$scratch/away"
+  export PGV_WAL_TIMEOUT=3s
+  expect_get 200 "$first" '' 'a hole in the archive'
+  mv "$tree/$second.pgv" "$scratch/away.second"
+  expect_get 200 "$first" '' "$last is there: a hole in the archive"
+  PGV_WAL_TIMEOUT=1s every_line_in_turn "$first" 200
+  # PostgreSQL reads what it has of it, and goes on behind it only if that is all.
+  as_postgres cp "$source/pg_wal/$first" "$scratch/bare/pg_wal/"
+  expect_get 1 "$first"
+  as_postgres dd if=/dev/zero of="$scratch/bare/pg_wal/$first" bs=8192 seek=0 count=1 conv=notrunc status=none
+  expect_get 200 "$first" '' 'a hole in the archive'
+  as_postgres cp "$source/pg_wal/$first" "$scratch/bare/pg_wal/"
+  as_postgres truncate --size=64 "$scratch/bare/pg_wal/$first"
+  as_postgres truncate --size="$(stat --format=%s "$source/pg_wal/$first")" "$scratch/bare/pg_wal/$first"
+  expect_get 200 "$first" '' 'a hole in the archive'
+  rm "$scratch/bare/pg_wal/$first"
+  # What there is of it is no segment behind it.
+  mv "$tree/$last.pgv" "$scratch/away.last"
+  touch "$tree/$first.partial.pgv"
+  expect_get 1 "$first"
+  rm "$tree/$first.partial.pgv"
+  mv "$scratch/away.last" "$tree/$last.pgv"
+  # Workers store one before the other.
+  (sleep 2 && mv "$scratch/away" "$tree/$first.pgv") &
+  PGV_WAL_TIMEOUT=20s expect_get 0 "$first"
+  wait
+  rm "$scratch/got"
+  mv "$scratch/away.second" "$tree/$second.pgv"
+  as_postgres mkdir "$tree/../00000002"
+  as_postgres touch "$tree/../00000002/00000002$(cut --characters=9- <<<"$first").pgv"
+  expect_get 200 00000002.history '' 'a hole in the archive'
+  rm --recursive "$tree/../00000002"
+  expect_get 1 00000002.history
+  expect_get 1 00000001.history
+  unset PGV_WAL_TIMEOUT
+}
+
+# A line that fails, or that is not there: never 1 (facts: up to 125 ends recovery). Side by side, because each waits for
+# a while for what is missing.
+every_line_in_turn() { # NAME STATUS-WHEN-WHOLE
+  local script=$root/scripts/pgv-wal-get number lines
   lines=$(wc --lines <"$script")
-  for number in $(seq 5 "$lines"); do
-    sed "${number}s/.*/false/" "$script" >"$scratch/bin/broken"
-    chmod 0755 "$scratch/bin/broken"
-    status=0
-    in_data "$source" "$scratch/bin/broken" -c "$scratch/etc/demo.conf" "$last" "$scratch/got" || status=$?
-    case $status in
-      0) cmp --silent "$scratch/got" "$source/pg_wal/$last" || fail "with line $number broken, 0 and no segment" ;;
-      200) ;;
-      *) fail "with line $number broken it exits with $status" ;;
-    esac
-    rm --force "$scratch/got"
+  for number in $(seq 6 "$lines"); do
+    sed "${number}s/.*/false/" "$script" >"$scratch/bin/broken-$number"
+    chmod 0755 "$scratch/bin/broken-$number"
+    with_a_broken_line "$@" &
+    [ $((number % 16)) -ne 0 ] || wait
   done
+  wait
+  rm "$scratch"/bin/broken-*
+  [ ! -e "$scratch/early" ] || fail "$(cat "$scratch/early")"
+}
+
+with_a_broken_line() { # NAME STATUS-WHEN-WHOLE
+  local status=0 got=$scratch/half/got-$number
+  as_postgres bash -c 'cd "$1" && verdict=absent exec "$2" -c "$3" "$4" "$5"' bash "${getter:-$source}" \
+    "$scratch/bin/broken-$number" "$scratch/etc/demo.conf" "$1" "$got" >/dev/null 2>&1 || status=$?
+  case $status in
+    0) [ "$2" -eq 0 ] && cmp --silent "$got" "$source/pg_wal/$1" ||
+      echo "with line $number broken, 0 and no segment" >>"$scratch/early" ;;
+    200) ;;
+    *) echo "with line $number broken it exits with $status" >>"$scratch/early" ;;
+  esac
+  rm --force "$got"
 }
 
 now() {

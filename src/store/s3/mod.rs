@@ -77,17 +77,19 @@ impl S3Store {
         })
     }
 
-    /// As [`Store::list`](crate::store::Store::list); a bucket that is not there is an error.
+    /// As [`Store::list_after`](crate::store::Store::list_after); a bucket that is not there is an error.
     /// Memory: one page of a thousand keys.
     pub fn list(
         &self,
         directory: &Url,
         recursive: bool,
+        after: &str,
         each: &mut dyn FnMut(Entry) -> Result<()>,
     ) -> Result<()> {
         let (bucket, key) = directory.bucket_and_key();
         let slash = if key.is_empty() || key.ends_with('/') { "" } else { "/" };
         let prefix = format!("{key}{slash}");
+        let first = Url::of_key(bucket, &format!("{prefix}{after}"));
         let mut token = None;
         loop {
             let request = self
@@ -96,6 +98,7 @@ impl S3Store {
                 .bucket(bucket)
                 .prefix(&prefix)
                 .set_delimiter((!recursive).then(|| "/".to_owned()))
+                .set_start_after((!after.is_empty()).then(|| format!("{prefix}{after}")))
                 // Not every key can be written in XML as it is.
                 .encoding_type(EncodingType::Url)
                 .set_continuation_token(token)
@@ -103,7 +106,9 @@ impl S3Store {
                 .config_override(self.inner.connection.attempts_for(0));
             let page = self.block_on(request.send());
             let page = page.map_err(|error| Failure::from(error).explain(format_args!("ls {directory}")))?;
-            entries_of(&page, bucket)?.into_iter().try_for_each(&mut *each)?;
+            // Not every service knows where to start.
+            let mut behind = entries_of(&page, bucket)?.into_iter().filter(|entry| entry.url > first);
+            behind.try_for_each(&mut *each)?;
             // A page that says "more" without where would be asked for for ever.
             token = page.next_continuation_token().map(str::to_owned);
             if !page.is_truncated().unwrap_or(false) || token.is_none() {
