@@ -166,27 +166,59 @@ bound_time() {
   bounded=(timeout --foreground --kill-after=5s "$time_left")
 }
 
+# Nothing is archived into the empty directory on which the repository's disk is not mounted: where the tree was seen
+# once, it must be.
+refuse_unmounted() { # SYSTEM-IDENTIFIER
+  local tree=${PGV_REPO#file://}/$PGV_CLUSTER/$1 seen=$PGV_STATE_DIR/seen-$1
+  [[ $PGV_REPO == file://* && ! ( -e $seen && -d $tree ) ]] || return 0
+  [ ! -e "$seen" ] ||
+    die 1 "$tree was there, and is gone" "is the repository mounted? if it was moved away for good: rm $seen"
+  [ -d "$tree" ] || return 0
+  [ -d "$PGV_STATE_DIR" ] || mkdir --parents "$PGV_STATE_DIR" 2>/dev/null || true
+  { : >"$seen"; } 2>/dev/null ||
+    warn "cannot write to PGV_STATE_DIR $PGV_STATE_DIR: a repository that is not mounted would not be noticed"
+}
+
 # Seals a WAL file and stores it, durably, under its name in the tree of a cluster. The same content again is
-# success; other content is never overwritten.
+# success; other content is never overwritten. All within the time of begin_time.
 store_wal() { # FILE NAME SYSTEM-IDENTIFIER
-  local status=0 context=$3/wal/${2:0:8}/$2.pgv limit=${PGV_WAL_TIMEOUT:-60s} said statuses url
+  local status=0 context=$3/wal/${2:0:8}/$2.pgv said url
   url=$PGV_REPO/$PGV_CLUSTER/$context
-  said=$(timeout "$limit" pgv-s3 --quiet put "$url" -- \
+  refuse_unmounted "$3"
+  bound_time
+  said=$("${bounded[@]}" pgv-s3 --quiet put "$url" -- \
     pgv-crypt --quiet --encrypt --wal --level "${PGV_LEVEL:-3}" --context "$context" "$1" 2>&1) || status=$?
   [ "$status" -eq 6 ] || [ -z "$said" ] || echo "$said" >&2
   case $status in
     0) return ;;
-    6) ;;
-    124) die 1 "$2: not stored after $limit" 'it is tried again' ;;
+    6) compare_wal "$1" "$2" "$context" ;;
+    124 | 137) die 1 "$2: not stored within ${time_limit}s" 'it is tried again' ;;
     *) die 1 "$2 was not stored" 'it is tried again' ;;
   esac
+}
+
+# What is stored must be what is here. Of a partial segment it is enough that one begins as the other: they are of one
+# history, and a server that was promoted has all of it on its new timeline. What was received has no such second place.
+compare_wal() { # FILE NAME CONTEXT
+  local url=$PGV_REPO/$PGV_CLUSTER/$3 statuses compare=(cmp --silent - "$1")
+  bound_time
+  [[ $2 != *.partial ]] || compare=(pgv-info segment --beside - "$1")
   set +e
-  pgv-s3 --quiet get "$url" | pgv-crypt --quiet --decrypt --context "$context" | cmp --silent - "$1"
+  "${bounded[@]}" pgv-s3 --quiet get "$url" | "${bounded[@]}" pgv-crypt --quiet --decrypt --context "$3" | "${compare[@]}" >/dev/null
   statuses=${PIPESTATUS[*]}
   set -e
-  [ "$statuses" = '0 0 0' ] || die 1 "$url holds other content, or cannot be read" \
-    'nothing was overwritten; two clusters may be archiving under one name'
-  say "$2 was there already, with the same content"
+  # cmp reads no further than to the difference.
+  case ${statuses//141/0} in
+    '0 0 0') say "$2 was there already, with the same content" ;;
+    '0 0 7')
+      [ "${shorter_partial:-enough}" = enough ] ||
+        die 1 "$url ends before what was received" "pgv-s3 rm $url removes it; then the same command stores all of it"
+      say "$2 was there already, shorter, and of the same history: its timeline's successor has the rest"
+      ;;
+    *124* | *137*) die 1 "$2: not compared with what is stored within ${time_limit}s" 'it is tried again' ;;
+    '0 0 1') die 1 "$url holds other content" 'nothing was overwritten; two clusters may be archiving under one name' ;;
+    *) die 1 "$url is there, and cannot be opened" 'see the message above; it is tried again' ;;
+  esac
 }
 
 # Of the cluster in a data directory: the first eight bytes of its control file.

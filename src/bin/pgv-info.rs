@@ -179,6 +179,10 @@ enum Verb {
         /// Refuse it unless its records reach its end, or a switch to the next
         #[arg(long)]
         full: bool,
+        /// Refuse it unless it begins as this one, or this one as it: two parts of one history. The status is 7 if FILE
+        /// has more
+        #[arg(long, value_name = "OTHER")]
+        beside: Option<PathBuf>,
         /// Refuse it unless it is of the cluster in this data directory
         #[arg(long, value_name = "DIR")]
         data_directory: Option<PathBuf>,
@@ -308,7 +312,7 @@ fn run(args: Args) -> Result<Status> {
             return print(&(line + "\n"));
         }
         Some(Verb::Control { data_directory }) => return print(&control_text(data_directory)?),
-        Some(Verb::Segment { files, name, own_names, full, data_directory, json }) => {
+        Some(Verb::Segment { files, name, own_names, full, beside, data_directory, json }) => {
             let name_of = |file: &'_ PathBuf| match own_names {
                 true => own_name(file),
                 false => name.clone(),
@@ -318,7 +322,14 @@ fn run(args: Args) -> Result<Status> {
             if *full {
                 files.iter().try_for_each(|file| refuse_unfinished(file))?;
             }
-            return print(&texts.try_fold(String::new(), |all, text| text.map(|text| all + &text))?);
+            let printed = print(&texts.try_fold(String::new(), |all, text| text.map(|text| all + &text))?)?;
+            let more = match beside {
+                Some(other) => {
+                    files.iter().try_fold(false, |more, file| Ok(has_more(file, other)? || more))?
+                }
+                None => false,
+            };
+            return Ok(if more { Status::Findings } else { printed });
         }
     };
     let named = named.or_else(|| variable("PGV_CLUSTER"));
@@ -610,13 +621,33 @@ fn segment_text(file: &Path, name: Option<String>, systems: &[Option<u64>], json
     info::segment(&header, json)
 }
 
-fn refuse_unfinished(file: &Path) -> Result<()> {
-    let content = std::fs::read(file).during_path("read", file)?;
+fn read_segment(file: &Path) -> Result<(Vec<u8>, wal::SegmentHeader)> {
+    let mut input = Input::open(Some(file))?;
+    let path = input.name().to_owned();
+    let mut content = Vec::new();
+    input.read_to_end(&mut content).during(format_args!("read {path}"))?;
     let header = content.first_chunk().ok_or_else(|| Error::damaged("it is too short"));
-    let header = header.and_then(wal::SegmentHeader::parse).map_err(|error| error.context(file.display()))?;
+    let header = header.and_then(wal::SegmentHeader::parse).map_err(|error| error.context(path))?;
+    Ok((content, header))
+}
+
+fn refuse_unfinished(file: &Path) -> Result<()> {
+    let (content, header) = read_segment(file)?;
     match wal::is_full(&content, &header) {
         true => Ok(()),
         false => Err(Error::damaged(format!("{}: its records end before it does", file.display()))),
+    }
+}
+
+/// Whether `file` has more of the history that `other` is of.
+fn has_more(file: &Path, other: &Path) -> Result<bool> {
+    let ((content, header), (other_content, other_header)) = (read_segment(file)?, read_segment(other)?);
+    let (written, other_written) =
+        (wal::written(&content, &header), wal::written(&other_content, &other_header));
+    let common = written.min(other_written);
+    match header == other_header && content[..common] == other_content[..common] {
+        true => Ok(written > other_written),
+        false => Err(Error::failed(format!("{}: it is of another history", file.display()))),
     }
 }
 

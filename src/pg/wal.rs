@@ -94,6 +94,49 @@ fn is_switch(record: &[u8]) -> bool {
     record[..4] == [RECORD_HEADER_BYTES as u8, 0, 0, 0] && record[16..18] == SWITCH
 }
 
+/// Up to where a segment's `content` is known to be written: its pages, and of the last of them the records that are
+/// whole. What an earlier use of the file left behind that is not counted.
+pub fn written(content: &[u8], header: &SegmentHeader) -> usize {
+    let block = header.block_bytes.max(1) as usize;
+    let is_own = |(index, page): &(usize, &[u8])| {
+        let address = header.address.0.wrapping_add((index * block) as u64);
+        page.get(8..16) == Some(&address.to_le_bytes())
+    };
+    let pages = content.chunks_exact(block).enumerate().take_while(is_own);
+    pages.last().map_or(0, |(index, page)| index * block + end_of_records(page, index == 0))
+}
+
+/// `SizeOfXLogShortPHD`; the first page of a segment has the long one.
+const PAGE_HEADER_BYTES: usize = 24;
+/// `XLogRecord.xl_crc`, which is of what comes behind the header, and of the header up to it.
+const CRC_AT: usize = 20;
+
+/// Of the whole records that begin on a page.
+fn end_of_records(page: &[u8], is_first: bool) -> usize {
+    let u32_at = |at: usize| {
+        page.get(at..at + 4).map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    };
+    let header = if is_first { SEGMENT_HEADER_BYTES } else { PAGE_HEADER_BYTES };
+    // `xlp_rem_len`: of a record that began before this page.
+    let rest = u32_at(16).unwrap_or(0) as usize;
+    let mut end = header;
+    let mut next = header.saturating_add(rest).next_multiple_of(MAXALIGN);
+    while let Some(length) = u32_at(next).map(|length| length as usize) {
+        let Some(record) =
+            page.get(next..next.saturating_add(length)).filter(|_| length >= RECORD_HEADER_BYTES)
+        else {
+            break;
+        };
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&record[RECORD_HEADER_BYTES..]), &record[..CRC_AT]);
+        if u32_at(next + CRC_AT) != Some(crc) {
+            break;
+        }
+        end = next + length;
+        next = end.next_multiple_of(MAXALIGN);
+    }
+    end
+}
+
 /// The name of the segment that holds `lsn`: timeline, then segment number in two halves
 /// (`XLogFileName`). `segment_bytes`: wal_segment_size, a power of two from 1 MiB to 1 GiB.
 pub fn segment_name(timeline: u32, lsn: Lsn, segment_bytes: u64) -> String {

@@ -139,6 +139,32 @@ duplicates() {
   all_are_there
 }
 
+# Another history holds the name of a segment that waits: what waits behind it stays out, or one timeline of the
+# archive would be of two histories.
+conflicts() {
+  local position conflict context behind try
+  for position in 1 3; do
+    make_segments 7
+    sql "select pg_stat_reset_shared('archiver')" >/dev/null
+    conflict=$(sed --quiet "${position}p" <<<"$names")
+    context=$system/wal/${conflict:0:8}/$conflict.pgv
+    as_postgres sh -c 'cp "$1" "$2" && printf x | dd of="$2" bs=1 seek=9000 conv=notrunc status=none' sh "$source/pg_wal/$conflict" "$scratch/state/other"
+    env_ pgv-s3 --quiet put "$tree/$context" -- pgv-crypt -e --context "$context" "$scratch/state/other"
+    archive_by "$scratch/bin/$push $scratch/etc/demo.conf %p"
+    for try in $(seq 100); do
+      [ "$(sql "select failed_count > 1 and last_failed_wal = '$conflict' from pg_stat_archiver")" != t ] || break
+      sleep 0.1
+    done
+    [ "$try" -lt 100 ] || fail "the conflict at $conflict is not met: $(sql 'select * from pg_stat_archiver')"
+    sleep 1
+    behind=$(env_ pgv-s3 --quiet ls --after "$conflict.pgv" "$tree/$system/wal/${conflict:0:8}/")
+    [ -z "$behind" ] || fail "stored behind a conflict at $conflict: $behind"
+    env_ pgv-s3 --quiet rm "$tree/$context"
+    wait_until_archived
+    all_are_there
+  done
+}
+
 # Without a spool, or with a full one, segments go up one by one.
 no_spool() {
   mv "$scratch/state" "$scratch/state.away"
@@ -317,6 +343,7 @@ CONF
   as_postgres pgv-backup demo 2>"$scratch/err" || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
   bursts
   duplicates
+  conflicts
   no_spool
   rows=$(sql 'select count(*) from marks')
   sql "insert into marks select 0; select pg_switch_wal()" >/dev/null
