@@ -102,7 +102,7 @@ bursts() {
   [ "$(sql 'select failed_count from pg_stat_archiver')" = 0 ] || fail "archiving failed: $(tail --lines=5 "$source.log")"
   count=$(find "$scratch/state/spool/out" -name '*.ok' | wc --lines)
   # Marks go when PostgreSQL has asked, but for those since the last batch began.
-  [ "$count" -gt 2 ] || fail "the workers pushed $count segments only"
+  [ "$count" -gt 0 ] || fail "the workers pushed nothing: $(cat "$scratch/state/spool/out/log")"
   for try in $(seq 50); do
     [ -e "$scratch/state/spool/out/sealed" ] || break
     sleep 0.1
