@@ -302,30 +302,39 @@ without_wal() {
   start_cluster "$bin" "$source"
 }
 
+expect_first_segment() {
+  local needed there
+  needed=$(as_postgres pgv-info demo --format tsv | cut --fields=13 | head --lines=1)
+  there=$(find "$tree" -name '*.pgv' -printf '%f\n' | sort | head --lines=1 | cut --characters=1-24)
+  [ "$there" = "$needed" ] || fail "the first segment left is $there, the first backup needs $needed"
+}
+
+expect_backup() { # STATUS MESSAGE [OPTION…]
+  local wanted=$1 message=$2 status=0
+  shift 2
+  as_postgres pgv-backup demo "$@" 2>"$scratch/err" || status=$?
+  [ "$status" -eq "$wanted" ] || fail "pgv-backup $* exits with $status: $(cat "$scratch/err")"
+  grep --quiet --fixed-strings -- "$message" "$scratch/err" || fail "no \"$message\" in: $(cat "$scratch/err")"
+}
+
 # WAL goes with the backups that need it, and no sooner.
 expiry() {
-  local tree=$scratch/repository/demo/$system/wal/00000001 first before
+  local tree=$scratch/repository/demo/$system/wal/00000001
   start_cluster "$bin" "$source"
-  before=$(find "$tree" -name '*.pgv' | wc --lines)
   as_postgres pgv-backup demo --type full 2>"$scratch/err" || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
   sql "insert into moments select 5"
   switch >/dev/null
   # What does not arrive in the archive is a finding.
   sql "alter system set archive_command = 'false'"
   sql "select pg_reload_conf()" >/dev/null
-  local status=0
-  as_postgres env PGV_WAL_TIMEOUT=2s pgv-backup demo --type incr 2>"$scratch/err" || status=$?
-  [ "$status" -eq 7 ] || fail "a backup whose WAL is not archived exits with $status"
-  grep --quiet 'has not arrived in the archive' "$scratch/err" || fail "no message: $(cat "$scratch/err")"
+  PGV_WAL_TIMEOUT=2s expect_backup 7 'has not arrived in the archive; archiving: archive_command is false' --type incr
   sql "alter system reset archive_command"
   sql "select pg_reload_conf()" >/dev/null
   as_postgres pgv-expire demo --keep-full 2 2>"$scratch/err" || fail "pgv-expire exits with $?"
-  [ "$(find "$tree" -name '*.pgv' | wc --lines)" -gt "$before" ] || fail "WAL went that a backup needs"
+  expect_first_segment
   as_postgres pgv-expire demo --keep-full 1 2>"$scratch/err" || fail "pgv-expire exits with $?: $(cat "$scratch/err")"
   grep --quiet 'WAL files that no backup needs' "$scratch/err" || fail "no WAL removed: $(cat "$scratch/err")"
-  first=$(as_postgres pgv-info demo --format tsv | cut --fields=13 | head --lines=1)
-  [ "$(find "$tree" -name '*.pgv' -printf '%f\n' | sort | head --lines=1 | cut --characters=1-24)" = "$first" ] ||
-    fail "the first segment left is $(find "$tree" -name '*.pgv' -printf '%f\n' | sort | head --lines=1), not $first"
+  expect_first_segment
   stop_cluster "$bin" "$source"
   restore_to again 5
 }
@@ -354,13 +363,59 @@ doctor() {
   sql "alter system set archive_command = '$scratch/bin/pgv-wal-push -c $scratch/none.conf %p'"
   sql "select pg_reload_conf()" >/dev/null
   sleep 1
-  PGV_WAL_TIMEOUT=3s expect_check 7 'BAD  archiving: '
+  expect_check 7 "BAD  archiving: archive_command reads $scratch/none.conf"
   sql "alter system reset archive_command"
   sql "select pg_reload_conf()" >/dev/null
   switch >/dev/null
   expect_check 0 'ok   archiving' --no-switch
+  expect_check 0 'note archiving: archive_timeout is 0' --no-switch
+  PGV_PGDATA=$scratch/paused expect_check 7 "BAD  configuration: PGV_PGDATA is $scratch/paused" --no-switch
+  sql "create role weak login"
+  PGUSER=weak expect_check 7 'BAD  archiving: no segment can be switched'
+  mkdir "$scratch/late"
+  printf '#!/bin/sh\n[ "$*" != +%%s ] || set -- --date="+10 minutes" +%%s\nexec /bin/date "$@"\n' >"$scratch/late/date"
+  chmod 0755 "$scratch/late/date"
+  PATH=$scratch/late:$PATH expect_check 7 'BAD  clock'
   PGV_KEY_FILE=$scratch/no-key expect_check 7 'BAD  key'
   PGPORT=1 expect_check 7 'BAD  server'
+}
+
+# Archiving that never worked, a backup that is nothing without its WAL, a standby whose primary archives.
+awaited() {
+  local labels
+  as_postgres mkdir "$scratch/other"
+  sql "alter system set archive_command = '$scratch/bin/pgv-wal-push -c $scratch/etc/demo.conf nonsense'"
+  sql "select pg_reload_conf(), pg_stat_reset_shared('archiver')" >/dev/null
+  PGV_REPO=file://$scratch/other PGV_WAL_TIMEOUT=3s expect_backup 7 'archiving: never succeeded, and fails, last with 0000'
+  labels=$(as_postgres pgv-info demo --format label)
+  PGV_WAL=none PGV_WAL_TIMEOUT=3s expect_backup 75 'nothing was recorded'
+  [ "$(as_postgres pgv-info demo --format label)" = "$labels" ] || fail "a backup without its WAL was recorded"
+  sql "alter system reset archive_command"
+  sql "select pg_reload_conf()" >/dev/null
+  PGV_WAL=none expect_backup 0 'is complete'
+  stop_cluster "$bin" "$source"
+  as_postgres cp --archive "$source" "$scratch/standby"
+  as_postgres touch "$scratch/standby/standby.signal"
+  as_postgres tee --append "$scratch/standby/postgresql.auto.conf" >/dev/null <<CONF
+primary_conninfo = 'host=$scratch port=5432 user=postgres'
+port = 5433
+CONF
+  start_cluster "$bin" "$source"
+  start_cluster "$bin" "$scratch/standby"
+  sql "insert into marks select 1"
+  sql checkpoint
+  sleep 1
+  PGPORT=5433 sql checkpoint
+  PGPORT=5433 PGV_PGDATA=$scratch/standby PGV_WAL_TIMEOUT=2s expect_backup 7 'on the primary: select pg_switch_wal()'
+  stop_cluster "$bin" "$scratch/standby"
+  echo "archive_mode = off" | as_postgres tee --append "$source/postgresql.conf" >/dev/null
+  stop_cluster "$bin" "$source"
+  start_cluster "$bin" "$source"
+  PGV_WAL=none PGV_REPO=file://$scratch/other expect_backup 2 'nothing archives the WAL'
+  sql "alter system set archive_mode = on"
+  sql "select pg_reload_conf()" >/dev/null
+  sleep 1
+  expect_check 7 'BAD  archiving: archive_mode is on in the configuration, but off in the server'
 }
 
 main() {
@@ -387,6 +442,7 @@ CONF
   without_wal
   as_postgres sh -c 'cd "$1/demo/$2/backup" && rm --recursive ./*' sh "$scratch/repository" "$system"
   doctor
+  awaited
   stop_cluster "$bin" "$source"
   echo "WAL of PostgreSQL $major: pushed, fetched, refused, and absent only where proved"
 }
