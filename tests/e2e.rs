@@ -187,3 +187,8 @@ fn policies_that_a_service_enforces() {
 fn retention_of_your_own() {
     run("retention.sh", "");
 }
+
+#[test]
+fn runbooks_as_typed() {
+    run("runbooks.sh", "");
+}

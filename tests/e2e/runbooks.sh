@@ -1,0 +1,288 @@
+#!/usr/bin/env bash
+# pgv-runbooks.7, typed as it stands but for names of places, hosts and ports: a cluster of Debian's, and a bucket of
+# moto's, which can be locked.
+set -euo pipefail
+shopt -s inherit_errexit
+
+# shellcheck source=tests/e2e/lib.sh
+source "$(dirname "$0")/lib.sh"
+root=$(cd "$(dirname "$0")/../.." && pwd)
+page=$root/man/pgv-runbooks.7
+[ "$(id --user)" -eq 0 ] || fail "this test makes clusters in /etc/postgresql and runs as root only"
+
+name=pgvrun$$ upgraded=pgvupg$$ fresh=pgvnew$$
+bin=/usr/lib/postgresql/15/bin
+
+drop() {
+  local cluster
+  for cluster in "$name" "$upgraded" "$fresh"; do
+    pg_dropcluster --stop 15 "$cluster" 2>/dev/null || true
+    rm --recursive --force "/etc/postgresql/15/$cluster"
+    rm --force "/etc/cron.d/pgv-15-$cluster"
+  done
+}
+
+stop_copies() {
+  local pid
+  for pid in "$scratch"/srv/*/postmaster.pid; do
+    [ ! -e "$pid" ] || kill -QUIT "$(head --lines=1 "$pid")"
+  done
+}
+
+# The cluster that lies at the page's /var/lib/postgresql/15/main.
+at=$name
+
+names_of_here() {
+  sed --expression="s|17-main|15-$upgraded|g; s|17.main|15/$upgraded|; s|pg_ctlcluster 15/|pg_ctlcluster 15 |" --expression="s|15-main|15-$name|g" --expression="s|15 main|15 $at|g" \
+    --expression="s|/var/lib/postgresql/15/main|$scratch/data/$at|g" --expression="s|/etc/pgv|$scratch/etc|g" \
+    --expression="s|/srv/pg|$scratch/srv|g" --expression="s|5433|$free|g" \
+    --expression="s|s3://my-bucket/|s3://$PGV_TEST_BUCKET/|g" --expression="s|https://s3.example.com|$endpoint|g" \
+    --expression="s|region-1|us-east-1|g" --expression="s|AWS_ACCESS_KEY_ID=\.\.\.|AWS_ACCESS_KEY_ID=$user_id|" \
+    --expression="s|AWS_SECRET_ACCESS_KEY=\.\.\.|AWS_SECRET_ACCESS_KEY=$user_secret|"
+}
+
+type_block() { # NAME [STATUS [COMMAND…]]
+  local wanted=${2:-0} status=0 shell=("${@:3}")
+  page_block "$page" "$1" | names_of_here >"$scratch/typed"
+  (cd "$scratch/here" && "${shell[@]}" bash -e -o pipefail "$scratch/typed") <"${input:-/dev/null}" >"$scratch/out" 2>"$scratch/err" || status=$?
+  [ "$status" -eq "$wanted" ] || fail "the page's block \"$1\" exits with $status: $(cat "$scratch/typed" "$scratch/out" "$scratch/err")"
+}
+
+# The page's own port is Debian's first.
+sql_at() { # PORT SQL [DATABASE]
+  as_postgres psql --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 --host=/var/run/postgresql \
+    --port="$1" --dbname="${3:-postgres}" --command="$2"
+}
+
+orders() { # PORT
+  sql_at "$1" 'select count(*) from orders' shop
+}
+
+aws() {
+  env AWS_ACCESS_KEY_ID="$admin_id" AWS_SECRET_ACCESS_KEY="$admin_secret" "$PGV_TEST_TOOLS/moto/bin/aws" "$@"
+}
+
+new_access_key() { # USER
+  aws iam create-access-key --user-name "$1" --output text --query 'AccessKey.[AccessKeyId, SecretAccessKey]'
+}
+
+may() { # Allow|Deny
+  aws iam put-user-policy --user-name pgv --policy-name "$1" --policy-document \
+    "{\"Version\": \"2012-10-17\", \"Statement\": [{\"Effect\": \"$1\", \"Action\": \"s3:*\", \"Resource\": \"*\"}]}"
+}
+
+start_service() {
+  local line keys
+  mkdir "$scratch/s3"
+  "$root/tests/tools/moto-server.sh" start "$scratch/s3" >"$scratch/s3.env" || fail "moto does not start"
+  while IFS= read -r line; do export "${line?}"; done <"$scratch/s3.env"
+  endpoint=$PGV_S3_ENDPOINT_URL admin_id=$AWS_ACCESS_KEY_ID admin_secret=$AWS_SECRET_ACCESS_KEY
+  unset PGV_S3_ENDPOINT_URL PGV_S3_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
+  export AWS_ENDPOINT_URL=$endpoint AWS_DEFAULT_REGION=us-east-1
+  for line in admin pgv; do aws iam create-user --user-name "$line" >"$scratch/out"; done
+  aws iam put-user-policy --user-name admin --policy-name all --policy-document \
+    '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
+  may Allow
+  read -r user_id user_secret <<<"$(new_access_key pgv)"
+  keys=$(new_access_key admin)
+  "$root/tests/tools/moto-server.sh" enforce "$scratch/s3"
+  read -r admin_id admin_secret <<<"$keys"
+}
+
+# What the page types and this machine may not have, or not in the same place.
+stand_ins() {
+  cat >"$scratch/bin/sudo" <<SUDO
+#!/bin/bash
+shift 2
+case \$1 in psql | pg_dump) [[ " \$* " == *" -p "* ]] || export PGPORT=$port ;; esac
+exec runuser --user postgres -- "\$@"
+SUDO
+  cat >"$scratch/bin/aws" <<AWS
+#!/bin/bash
+AWS_ACCESS_KEY_ID=$admin_id AWS_SECRET_ACCESS_KEY=$admin_secret exec "$PGV_TEST_TOOLS/moto/bin/aws" "\$@"
+AWS
+  chmod 0755 "$scratch/bin/sudo" "$scratch/bin/aws"
+  # Whether cron is installed here is of no matter.
+  ln --symbolic /bin/true "$scratch/bin/cron"
+}
+
+create_debian_cluster() { # NAME
+  pg_createcluster 15 "$1" --datadir "$scratch/data/$1" -- --data-checksums >/dev/null
+  echo 'fsync = off' >"/etc/postgresql/15/$1/conf.d/test.conf"
+  pg_ctlcluster 15 "$1" start
+}
+
+wait_for_archive() {
+  local try
+  sql_at "$port" 'select pg_switch_wal()' >/dev/null
+  for try in $(seq 600); do
+    [ "$(sql_at "$port" "select count(*) from pg_ls_archive_statusdir() where name like '%.ready'")" != 0 ] || return 0
+    sleep 0.1
+  done
+  fail "WAL is not archived after $try tries: $(tail "/var/log/postgresql/postgresql-15-$name.log")"
+}
+
+first_backup() {
+  type_block room
+  type_block first 7 env "PGV_STATE_DIR=$scratch/state"
+  grep --quiet 'restart the server' "$scratch/err" || fail "no word of the restart: $(cat "$scratch/err")"
+  # The test's own patience.
+  printf 'PGV_S3_TIMEOUT=5s\n' >>"$scratch/etc/15-$name.conf"
+  type_block first-restart
+  ! grep ^BAD "$scratch/out" || fail "pgv-check is not content"
+  type_block drill
+}
+
+same_host() {
+  sql_at "$port" 'insert into orders select generate_series(1001, 2000)' shop
+  wait_for_archive
+  type_block same-plan
+  rm --recursive "$scratch/data/$name/base"
+  type_block same-replace
+  [ "$(orders "$port")" = 2000 ] || fail "--replace brought back $(orders "$port") rows"
+  type_block same-decide
+  sql_at "$port" 'insert into orders select generate_series(2001, 3000)' shop
+  wait_for_archive
+  type_block same-plan
+  find "$scratch/data/$name/base" -name '[0-9]*' -type f -size +8k -exec truncate --size=8k {} +
+  type_block same-delta
+  [ "$(orders "$port")" = 3000 ] || fail "--delta brought back $(orders "$port") rows"
+  type_block same-decide
+}
+
+one_table() {
+  sql_at "$port" 'drop table orders' shop
+  type_block table-restore
+  type_block table-dump
+  [ "$(orders "$port")" = 3000 ] || fail "the table came back with $(orders "$port") rows"
+  [ "$(sql_at "$port" "select count(*) from pg_indexes where tablename = 'orders'" shop)" = 1 ] || fail "the table's index did not come back"
+  type_block table-remove
+  [ ! -e "$scratch/srv/beside" ] || fail "the copy is still there"
+}
+
+# Another cluster with the old one's archive_command, because what matters is that its system identifier is another.
+after_an_upgrade() {
+  create_debian_cluster "$upgraded"
+  cp --archive "/etc/postgresql/15/$name/conf.d/pgv.conf" "/etc/postgresql/15/$upgraded/conf.d/"
+  pg_ctlcluster 15 "$upgraded" restart
+  type_block upgrade 0 env "AWS_ACCESS_KEY_ID=$user_id" "AWS_SECRET_ACCESS_KEY=$user_secret" "PGV_STATE_DIR=$scratch/state-upgraded"
+  ! grep ^BAD "$scratch/out" || fail "pgv-check is not content with the upgraded cluster"
+  [ ! -e "/etc/cron.d/pgv-15-$name" ] || fail "the old schedule is there"
+  pg_ctlcluster 15 "$upgraded" stop
+  as_postgres pgv-restore "15-$name" "$scratch/srv/old" --plan >"$scratch/out" 2>&1 || fail "the old cluster cannot be restored: $(cat "$scratch/out")"
+}
+
+# Configuration, key and state of the host are away while COMMAND… runs.
+as_a_new_host() { # COMMAND…
+  mv "$scratch/etc" "$scratch/etc.away"
+  mv "$scratch/state" "$scratch/state.away"
+  "$@"
+  rm --recursive "${scratch:?}/etc" "${scratch:?}/state"
+  mv "$scratch/etc.away" "$scratch/etc"
+  mv "$scratch/state.away" "$scratch/state"
+}
+
+from_the_bucket() {
+  at=$fresh input=$scratch/etc.away/key type_block new-key
+  at=$fresh type_block new-setup 0 env "AWS_ACCESS_KEY_ID=$user_id" "AWS_SECRET_ACCESS_KEY=$user_secret" "PGV_STATE_DIR=$scratch/state"
+  grep --quiet "^15-$name " "$scratch/out" || fail "--restore-only lists: $(cat "$scratch/out" "$scratch/err")"
+  at=$fresh type_block new-restore
+  [ "$(orders "$fresh_port")" = "$rows" ] || fail "on the new host are $(orders "$fresh_port") rows"
+  pg_ctlcluster 15 "$fresh" stop
+}
+
+from_a_copy() {
+  type_block copy
+  input=$scratch/etc.away/key type_block new-key
+  type_block copy-restore 0 env "PGV_STATE_DIR=$scratch/state"
+  [ "$(orders "$free")" = "$rows" ] || fail "from the copy came $(orders "$free") rows"
+  stop_cluster "$bin" "$scratch/srv/restored"
+}
+
+stock_tools() {
+  local label
+  label=$(as_postgres pgv-info "15-$name" --format label --type full | tail --lines=1)
+  aws s3 cp --only-show-errors "$(as_postgres pgv-info "15-$name" --format url --label "$label")/data.pgv" "$scratch/here/data.pgv"
+  cp "$scratch/etc/key" "$scratch/here/KEY"
+  chown --recursive postgres "$scratch/here"
+  type_block stock 0 runuser --user postgres --
+  grep --quiet '^ t ' "$scratch/out" || grep --quiet '^ f ' "$scratch/out" || fail "no answer: $(cat "$scratch/out")"
+  # The only full is the first backup.
+  [ "$(orders "$free")" = 1000 ] || fail "stock tools brought $(orders "$free") rows"
+  stop_cluster "$bin" "$scratch/srv/stock"
+}
+
+gaps() {
+  as_postgres pgv-info wal "15-$name" --format tsv | grep ^gap || true
+}
+
+locked_bucket() {
+  local before
+  before=$(gaps)
+  [ "$(wc --lines <<<"$before")" -eq 1 ] || fail "more is missing than between the first backup and the restart: $before"
+  may Deny
+  sql_at "$port" 'insert into orders select generate_series(3001, 4000); select pg_switch_wal()' shop >/dev/null
+  as_postgres pgv-backup "15-$name" >"$scratch/out" 2>&1 && fail "a locked bucket takes backups"
+  [ $? -eq 1 ] || fail "pgv-backup says of a locked bucket: $(cat "$scratch/out")"
+  type_block full-look
+  grep --after-context=2 waiting "$scratch/out" | grep --quiet ' [1-9]' || fail "nothing is waiting: $(cat "$scratch/out")"
+  type_block full-check 7
+  grep --quiet '^BAD  put: store an object' "$scratch/out" || fail "check says of a locked bucket: $(cat "$scratch/out")"
+  type_block full-elsewhere
+  wait_for_archive
+  type_block full-elsewhere-check
+  ! grep ^BAD "$scratch/out" || fail "pgv-check is not content with the other place"
+  aws iam delete-user-policy --user-name pgv --policy-name Deny
+  type_block full-back 7
+  [ "$(gaps)" = "$before" ] || fail "a moment is missing: $(gaps)"
+}
+
+lost_key() {
+  cp "$scratch/etc/key" "$scratch/srv/found"
+  chown postgres "$scratch/srv/found"
+  type_block lost-try
+  (umask 077 && pgv-crypt --generate-key) >"$scratch/srv/found"
+  type_block lost-try 4
+  rm "$scratch/etc/key"
+  # A generated key has a name, which is the new one's to be.
+  type_block lost-new
+  type_block lost-remove
+  ! grep ^BAD "$scratch/out" || fail "with the new key pgv-verify is not content"
+}
+
+main() {
+  begin
+  trap 'status=$?; set +e; stop_copies; drop; (exit "$status"); end' EXIT
+  cp "$root"/scripts/pgv-* "$scratch/bin/"
+  unset PGHOST PGPORT PGUSER PGDATABASE PGV_KEY_FILE
+  start_service
+  mkdir "$scratch/here"
+  as_postgres mkdir "$scratch/data"
+  export PGV_CONFIG_DIR=$scratch/etc
+  create_debian_cluster "$name"
+  create_debian_cluster "$fresh"
+  port=$(pg_lsclusters --no-header | awk -v name="$name" '$2 == name { print $3 }')
+  fresh_port=$(pg_lsclusters --no-header | awk -v name="$fresh" '$2 == name { print $3 }')
+  free=$((port + 30))
+  stand_ins
+  sql_at "$port" 'create database shop'
+  sql_at "$port" 'create table orders (id int primary key); insert into orders select generate_series(1, 1000)' shop
+  first_backup
+  same_host
+  one_table
+  wait_for_archive
+  rows=3000
+  after_an_upgrade
+  pg_ctlcluster 15 "$name" stop
+  as_a_new_host from_the_bucket
+  as_a_new_host from_a_copy
+  stock_tools
+  pg_ctlcluster 15 "$name" start
+  locked_bucket
+  lost_key
+  pg_ctlcluster 15 "$name" stop
+  type_block upgrade-remove
+  echo "runbooks: each case, as its page says"
+}
+
+main
