@@ -9,6 +9,11 @@ for major in 13 14 16 17 18; do
   "$root/tests/e2e/shapes.sh" "$major"
 done
 "$root/tests/e2e/standby.sh" 15
+for major in 14 16 17; do
+  "$root/tests/e2e/wal.sh" "$major"
+done
+# Minutes without a repository.
+PGV_TEST_OUTAGE=180 PGV_TEST_SECONDS=200 "$root/tests/e2e/moments.sh" 15
 "$root/tests/e2e/memory.sh"
 # Its own tools: nobody else needs them.
 command -v debootstrap >/dev/null || apt-get install --yes --quiet=2 --no-install-recommends debootstrap

@@ -13,6 +13,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 major=${1:?usage: moments.sh MAJOR}
 moments=${PGV_TEST_MOMENTS:-6}
 seconds=${PGV_TEST_SECONDS:-16}
+outage=${PGV_TEST_OUTAGE:-5}
 
 configure() {
   as_postgres mkdir "$scratch/etc" "$scratch/repository"
@@ -64,7 +65,7 @@ SQL
   sleep 2
   sql "select pg_switch_wal()" >/dev/null
   sql "select pg_create_restore_point('halfway')" >"$scratch/halfway"
-  sleep 3
+  sleep $((outage - 2))
   # However slow the machine is: at least one segment has been refused.
   for try in $(seq 300); do
     [ "$(sql 'select failed_count > 0 from pg_stat_archiver')" != t ] || break
@@ -153,10 +154,15 @@ is_before() { # LSN LSN
 # pgv-s3 in the scripts' PATH fails in every way, now and then; but the last segment is not said to be absent.
 break_s3() {
   mv "$scratch/bin/pgv-s3" "$scratch/bin/pgv-s3.real"
-  last_segment=$(find "$scratch/repository" -name '????????????????????????.pgv' -printf '%f\n' | sort | tail --lines=1)
+  local segments in_a_row
+  segments=$(find "$scratch/repository" -name '????????????????????????.pgv' -printf '%f\n' | sort)
+  last_segment=$(tail --lines=1 <<<"$segments")
+  # The last but one, and the one before.
+  in_a_row=$(tail --lines=3 <<<"$segments" | head --lines=2 | cut --characters=1-24)
   cat >"$scratch/bin/pgv-s3" <<SH
 #!/usr/bin/env bash
 read -r rare <"$scratch/bin/rare"
+[[ ! -e "$scratch/bin/hidden" || ! "\$*" =~ "get "[^\ ]*/($(tr '\n' '|' <<<"$in_a_row")x)\.pgv ]] || exit 3
 case "\$*" in
   *"get "*wal*/????????????????????????.pgv)
     case \$((RANDOM % rare)) in
@@ -175,11 +181,23 @@ SH
   chmod 0755 "$scratch/bin/pgv-s3"
 }
 
+# Two that are missing are not the end of what follows them.
+two_in_a_row() { # DIR
+  echo 1000000 >"$scratch/bin/rare"
+  touch "$scratch/bin/hidden"
+  PGV_WAL_TIMEOUT=4s as_postgres "$bin/pg_ctl" --pgdata="$1" --log="$1.log" --silent --wait --timeout=120 start >/dev/null 2>&1 || true
+  while [ -e "$1/postmaster.pid" ] && [ "$(sql 'select pg_is_in_recovery()' 2>/dev/null)" != f ]; do sleep 0.2; done
+  [ ! -e "$1/postmaster.pid" ] || fail "promoted where two segments are missing"
+  grep --quiet 'a hole in the archive' "$1.log" || fail "no hole is named: $(tail --lines=5 "$1.log")"
+  rm "$scratch/bin/hidden"
+}
+
 never_early() {
   local try stops=0 directory=$scratch/broken
   as_postgres pgv-restore demo "$directory" 2>"$scratch/err" || fail "restoring exits with $?: $(cat "$scratch/err")"
-  echo 9 >"$scratch/bin/rare"
   break_s3
+  two_in_a_row "$directory"
+  echo 9 >"$scratch/bin/rare"
   for try in $(seq 400); do
     as_postgres "$bin/pg_ctl" --pgdata="$directory" --log="$directory.log" --silent --wait --timeout=120 start >/dev/null 2>&1 || true
     while [ -e "$directory/postmaster.pid" ] && [ "$(sql 'select pg_is_in_recovery()' 2>/dev/null)" = t ]; do sleep 0.2; done
@@ -194,13 +212,25 @@ never_early() {
   [ "$count" -eq "$(wc --lines <"$scratch/commits")" ] || fail "promoted early: $count of $(wc --lines <"$scratch/commits")"
 }
 
+# Nothing goes into the directory on which the repository's disk is not mounted.
+unmounted_is_noticed() {
+  local status=0
+  mv "$scratch/repository" "$scratch/unmounted"
+  as_postgres mkdir "$scratch/repository"
+  PATH=$bin:$PATH as_postgres pgv-wal-receive -c "$scratch/second/demo.conf" --partial 2>"$scratch/err" || status=$?
+  [ "$status" -eq 1 ] || fail "--partial without a repository exits with $status: $(cat "$scratch/err")"
+  grep --quiet 'was there, and is gone' "$scratch/err" || fail "no message: $(cat "$scratch/err")"
+  rmdir "$scratch/repository" || fail "something was stored"
+  mv "$scratch/unmounted" "$scratch/repository"
+}
+
 # The server is lost with what it has not archived.
 received() {
   local receiver try lost
   as_postgres mkdir "$scratch/second"
   as_postgres sh -c 'sed "s|^PGV_STATE_DIR=.*|PGV_STATE_DIR=$1/second/state|; /^PGV_PGDATA=/d" "$1/etc/demo.conf" >"$1/second/demo.conf" && chmod 0600 "$1/second/demo.conf"' sh "$scratch"
   start_cluster "$bin" "$source"
-  PATH=$bin:$PATH as_postgres pgv-wal-receive -c "$scratch/second/demo.conf" 2>"$scratch/receive.log" &
+  PATH=$bin:$PATH as_postgres pgv-wal-receive -c "$scratch/second/demo.conf" --synchronous 2>"$scratch/receive.log" &
   receiver=$!
   sql "insert into marks select 1; select pg_switch_wal()" >/dev/null
   wait_until_archived
@@ -209,13 +239,21 @@ received() {
     sleep 0.1
   done
   [ "$try" -lt 100 ] || fail "nobody receives: $(cat "$scratch/receive.log")"
+  # What is acknowledged from now on has been received.
+  sql "alter system set synchronous_standby_names = 'pg_receivewal'"
+  sql "select pg_reload_conf()" >/dev/null
+  for try in $(seq 100); do
+    [ "$(sql "select count(*) from pg_stat_replication where sync_state = 'sync'")" = 0 ] || break
+    sleep 0.1
+  done
+  [ "$try" -lt 100 ] || fail "nobody receives synchronously: $(sql 'select * from pg_stat_replication')"
   sql "insert into events (client, n) select 99, i from generate_series(1, 1000) i"
-  sleep 3
   as_postgres "$bin/pg_ctl" --pgdata="$source" --wait --mode=immediate stop >/dev/null
   lost=$(find "$source/pg_wal/archive_status" -name '*.ready' | wc --lines)
   [ "$lost" -eq 0 ] || fail "the last segment was to be archived"
   pkill -f "pg_receivewal .*$scratch/second" || fail "pg_receivewal does not run"
   wait "$receiver" || true
+  unmounted_is_noticed
   PATH=$bin:$PATH as_postgres pgv-wal-receive -c "$scratch/second/demo.conf" --partial 2>"$scratch/err" || fail "--partial exits with $?: $(cat "$scratch/err")"
   as_postgres pgv-restore demo "$scratch/plan" --plan >"$scratch/out"
   grep --quiet 'what there is of' "$scratch/out" || fail "the plan: $(cat "$scratch/out")"

@@ -72,6 +72,8 @@ pushes() {
   expect_push 1 "$source" "$scratch/000000010000000000000099" 'is not segment'
   as_postgres sh -c 'head --bytes=1000000 "$1" >"$2"' sh "$source/pg_wal/$name" "$scratch/half/$name"
   expect_push 1 "$source" "$scratch/half/$name" 'not a whole segment'
+  as_postgres sh -c 'cp "$1" "$2" && printf x | dd of="$2" bs=1 seek=24 conv=notrunc status=none' sh "$source/pg_wal/$name" "$scratch/stranger/$name"
+  expect_push 1 "$source" "$scratch/stranger/$name" 'system identifier'
   as_postgres mkdir --parents "$scratch/clone/global"
   as_postgres cp "$source/global/pg_control" "$scratch/clone/global/"
   expect_push 1 "$scratch/clone" "$source/pg_wal/$name" 'a restored copy'
@@ -82,8 +84,32 @@ pushes() {
   [ -s "$scratch/repository/demo/$system/wal/00000002/00000002.history.pgv" ] || fail "no history file"
   rm "$scratch/00000002.history" "$scratch/repository/demo/$system/wal/00000002/00000002.history.pgv"
   rmdir "$scratch/repository/demo/$system/wal/00000002"
-  as_postgres cp "$source/pg_wal/$name" "$scratch/half/$name.partial"
-  expect_push 0 "$source" "$scratch/half/$name.partial"
+  as_postgres sh -c 'echo "START WAL LOCATION: 0/1000028" >"$1"' sh "$scratch/half/$name.00000028.backup"
+  expect_push 0 "$source" "$scratch/half/$name.00000028.backup"
+  [ -s "$tree/$name.00000028.backup.pgv" ] || fail "no backup file"
+  echo "START TIME: now" >>"$scratch/half/$name.00000028.backup"
+  expect_push 1 "$source" "$scratch/half/$name.00000028.backup" 'holds other content'
+  rm "$tree/$name.00000028.backup.pgv"
+  partial_segments
+}
+
+# Of one history when one begins as the other, whichever is stored; nothing is overwritten.
+partial_segments() {
+  local whole=$scratch/half/$name.partial less=$scratch/less/$name.partial
+  as_postgres mkdir "$scratch/less"
+  as_postgres cp "$source/pg_wal/$name" "$whole"
+  as_postgres sh -c 'head --bytes=100000 "$1" >"$2" && truncate --reference="$1" "$2"' sh "$whole" "$less"
+  expect_push 0 "$source" "$less"
+  cp "$tree/$name.partial.pgv" "$scratch/stored"
+  expect_push 0 "$source" "$less" 'with the same content'
+  expect_push 0 "$source" "$whole" 'shorter, and of the same history'
+  printf x | dd of="$whole" bs=1 seek=9000 conv=notrunc status=none
+  expect_push 1 "$source" "$whole" 'holds other content'
+  cmp --silent "$tree/$name.partial.pgv" "$scratch/stored" || fail "a partial segment was overwritten"
+  rm "$tree/$name.partial.pgv"
+  as_postgres cp "$source/pg_wal/$name" "$whole"
+  expect_push 0 "$source" "$whole"
+  expect_push 0 "$source" "$less"
   rm "$tree/$name.partial.pgv"
 }
 
@@ -116,7 +142,25 @@ gets() {
   verdict=absent expect_get 200 nonsense
   expect_get 0 "$last"
   rm "$scratch/got"
+  silence
   every_line_in_turn "$last" 0
+}
+
+# A service that takes the connection and says nothing: both ways end in their own time.
+silence() {
+  local listener listener_port started=$SECONDS
+  perl -MIO::Socket::INET -e '$| = 1; my $s = IO::Socket::INET->new(Listen => 5, LocalAddr => "127.0.0.1") or die;
+    print $s->sockport, "\n"; sleep 60' >"$scratch/silent" &
+  listener=$!
+  until [ -s "$scratch/silent" ]; do sleep 0.1; done
+  read -r listener_port <"$scratch/silent"
+  export PGV_REPO=s3://bucket PGV_S3_ENDPOINT_URL=http://127.0.0.1:$listener_port PGV_S3_REGION=us-east-1
+  export AWS_ACCESS_KEY_ID=nobody AWS_SECRET_ACCESS_KEY=nothing PGV_WAL_TIMEOUT=3s
+  expect_get 200 "$last"
+  expect_push 1 "$source" "pg_wal/$last" 'not stored within 3s'
+  [ $((SECONDS - started)) -lt 20 ] || fail "with a silent service a call took $((SECONDS - started)) seconds"
+  unset PGV_REPO PGV_S3_ENDPOINT_URL PGV_S3_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY PGV_WAL_TIMEOUT
+  kill "$listener"
 }
 
 # Of one segment, of several, of a history; one that fills up; one that the server's own copy fills.
@@ -424,7 +468,7 @@ main() {
   source=$scratch/source bin=$(server_bin "$major")
   create_cluster "$bin" "$source"
   configure
-  as_postgres mkdir "$scratch/half"
+  as_postgres mkdir "$scratch/half" "$scratch/stranger"
   as_postgres tee --append "$source/postgresql.conf" >/dev/null <<CONF
 archive_mode = on
 archive_command = '$scratch/bin/pgv-wal-push -c $scratch/etc/demo.conf %p'
