@@ -66,7 +66,7 @@ restore() { # EXPECTED-ROWS [OPTION…]
 expect_refusal() { # STATUS MESSAGE OPTION…
   local wanted=$1 message=$2 status=0
   shift 2
-  as_postgres pgv-restore demo "$scratch/refused" "$@" 2>"$scratch/err" || status=$?
+  as_postgres pgv-restore demo "$scratch/refused" "$@" >"$scratch/out" 2>"$scratch/err" || status=$?
   [ "$status" -eq "$wanted" ] || fail "restoring $* exits with $status: $(cat "$scratch/err")"
   grep --quiet --fixed-strings -- "$message" "$scratch/err" || fail "no \"$message\" in: $(cat "$scratch/err")"
   [ ! -e "$scratch/refused" ] || fail "a refusal wrote something"

@@ -267,14 +267,14 @@ restore_to() { # NAME EXPECTED-COUNT [OPTION…]
 expect_refusal() { # STATUS MESSAGE OPTION…
   local wanted=$1 message=$2 status=0
   shift 2
-  as_postgres pgv-restore demo "$scratch/refused" "$@" 2>"$scratch/err" || status=$?
+  as_postgres pgv-restore demo "$scratch/refused" "$@" >"$scratch/out" 2>"$scratch/err" || status=$?
   [ "$status" -eq "$wanted" ] || fail "restoring $* exits with $status: $(cat "$scratch/err")"
   grep --quiet --fixed-strings -- "$message" "$scratch/err" || fail "no \"$message\" in: $(cat "$scratch/err")"
   [ ! -e "$scratch/refused" ] || fail "a refusal wrote something"
 }
 
 points_in_time() {
-  local before first second lsn xid
+  local before first second lsn xid held
   before=$(now)
   sql "create table moments (id int)"
   # Comes with the backup, and must not count.
@@ -302,14 +302,58 @@ points_in_time() {
   restore_to xid 3 --xid "$xid"
   restore_to immediate 0 --immediate
   restore_to end 4
+  # The backup brought this one.
+  held=$scratch/repository/demo/$system/wal/00000001/$(as_postgres pgv-info demo --format tsv | cut --fields=14).pgv
+  mv "$held" "$scratch/held"
+  restore_to held 4
+  mv "$scratch/held" "$held"
   expect_refusal 3 'no backup was complete before' --time "$before"
   expect_refusal 3 'the archive ends at about' --time "$(date --date='+1 hour' '+%Y-%m-%d %H:%M:%S%:z')"
   expect_refusal 3 'is beyond it' --lsn F/0
   expect_refusal 2 'one target' --immediate --name x
   as_postgres pgv-restore demo "$scratch/plan" --plan --time "$second" >"$scratch/out" 2>"$scratch/err" || fail "no plan: $(cat "$scratch/err")"
-  grep --quiet '^WAL  *archived from' "$scratch/out" || fail "the plan: $(cat "$scratch/out")"
+  plan_says
   expect_refusal 2 'at which target' --action pause
   ends_later
+}
+
+# Line by line.
+plan_says() {
+  local line label
+  label=$(as_postgres pgv-info demo --format label)
+  for line in "backup       $label, complete at 20.*Z" "from         file://$scratch/repository/demo/$system/backup/$label" \
+    "to           $scratch/plan" 'chain        1 (a full backup)' 'read         [1-9][0-9]* bytes' \
+    "write        [1-9][0-9]* bytes into $scratch/plan; free there: [1-9][0-9]*" \
+    "PostgreSQL   $major\..*; programs: $bin" \
+    'WAL          archived from 0000000100000000000000.. to 0000000100000000000000.., [1-9] segments, stored at 20.*; timeline 1' \
+    'takes        about [1-9][0-9]* s for the backup, .*' '  *the replay of [1-9] segments' "target       time $second, then promote"; do
+    grep --quiet --line-regexp "$line" "$scratch/out" || fail "the plan lacks \"$line\": $(cat "$scratch/out")"
+  done
+  [ "$(wc --lines <"$scratch/out")" -eq 11 ] || fail "the plan says more: $(cat "$scratch/out")"
+  [ ! -e "$scratch/plan" ] || fail "the plan wrote something"
+}
+
+# The room for each tablespace is looked at where it goes, and together where that is one disk.
+room() {
+  local needed
+  cat >"$scratch/bin/df" <<'SH'
+#!/bin/sh
+case $* in
+  *small*) printf 'Avail\n1000\n' ;;
+  *) exec /bin/df "$@" ;;
+esac
+SH
+  chmod 0755 "$scratch/bin/df"
+  as_postgres mkdir "$scratch/small" "$scratch/spaces"
+  expect_refusal 1 "$scratch/small/$space needs" --immediate --tablespaces-under "$scratch/small"
+  expect_refusal 1 "$scratch/small needs" --immediate --tablespace "far=$scratch/small" --plan
+  as_postgres pgv-restore demo "$scratch/plan" --tablespaces-under "$scratch/spaces" --plan >"$scratch/out" 2>"$scratch/err" || fail "no plan: $(cat "$scratch/err")"
+  grep --quiet "^tablespace   far ($space): [1-9][0-9]* bytes into $scratch/spaces/$space; free there: [1-9][0-9]*$" "$scratch/out" || fail "the plan: $(cat "$scratch/out")"
+  # Each has enough, and both have not.
+  needed=$(sed --quiet 's/^write  *\([0-9]*\) .*/\1/p' "$scratch/out")
+  printf '#!/bin/sh\nprintf "Avail\\n%s\\n"\n' $((needed + 1)) >"$scratch/bin/df"
+  expect_refusal 1 "$scratch/refused needs" --immediate --tablespaces-under "$scratch/spaces"
+  rm "$scratch/bin/df"
 }
 
 # Whoever ends a recovery, and whenever: its settings go.
@@ -335,14 +379,19 @@ ends_later() {
 
 # A backup without its WAL needs the archive, to its own end too.
 without_wal() {
-  local tree=$scratch/repository/demo/$system/wal/00000001 first
+  local tree=$scratch/repository/demo/$system/wal/00000001 first space
+  as_postgres mkdir "$scratch/far"
+  sql "create tablespace far location '$scratch/far'"
+  sql "create table there tablespace far as select generate_series(1, 1000)"
+  space=$(sql "select oid from pg_tablespace where spcname = 'far'")
   as_postgres env PGV_WAL=none pgv-backup demo --type full 2>"$scratch/err" || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
   first=$(as_postgres pgv-info demo --format tsv | tail --lines=1 | cut --fields=13)
   mv "$tree/$first.pgv" "$scratch/away"
   expect_refusal 3 "the archive lacks $first" --immediate
   mv "$scratch/away" "$tree/$first.pgv"
+  room
   stop_cluster "$bin" "$source"
-  restore_to bare 5 --immediate
+  restore_to bare 5 --immediate --tablespaces-under "$scratch/spaces"
   start_cluster "$bin" "$source"
 }
 
