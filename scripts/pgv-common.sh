@@ -31,6 +31,36 @@ die() { # STATUS MESSAGE [HINT…]
   exit "$status"
 }
 
+# Runs CODE when the script ends, however it does, and then tells whoever wants to know: PGV_NOTIFY and PGV_PING_URL. CODE
+# sees `pgv_status`, which is `killed` where a signal ended the script, and may end with another.
+on_exit() { # CODE
+  trap 'pgv_status=$?
+    [ "$pgv_status" -ne 0 ] || [ "${pgv_finished:-no}" = yes ] || pgv_status=killed
+    ('"$1"') || { pgv_status=$?; tell_outcome "$pgv_status"; exit "$pgv_status"; }
+    tell_outcome "$pgv_status"' EXIT
+}
+
+# The end of a script that came to its end: a signal leaves a status of 0, too.
+finish() { # STATUS
+  pgv_finished=yes
+  exit "$1"
+}
+
+# In bounded time; that nobody could be told is no failure of what was done.
+tell_outcome() { # STATUS
+  local command status=${1/killed/143}
+  if [ -n "${PGV_NOTIFY:-}" ]; then
+    read -r -a command <<<"$PGV_NOTIFY"
+    timeout --kill-after=5 30 "${command[@]}" "$pgv_tool" "${PGV_CLUSTER:-}" "$status" </dev/null >&2 9>&- ||
+      warn "PGV_NOTIFY: ${command[0]} exits with $?"
+  fi
+  if [ -n "${PGV_PING_URL:-}" ]; then
+    # Whoever knows the URL can tell lies: it is for no list of processes.
+    curl --silent --show-error --fail --max-time 30 --output /dev/null --config - 9>&- <<<"url = \"${PGV_PING_URL%/}/$status\"" ||
+      warn "PGV_PING_URL: curl exits with $?"
+  fi
+}
+
 # Options of a script that take a value: "--name VALUE" and "--name=VALUE" are the same.
 need_value() { # OPTION COUNT
   [ "$2" -ge 2 ] || die 2 "$1 needs a value"
@@ -67,9 +97,9 @@ parse_config() { # FILE
 
 pgv_keys=(PGV_CHECKPOINT PGV_CLUSTER PGV_EXPIRE PGV_FULL_EVERY PGV_JOBS PGV_KEEP_DAILY PGV_KEEP_DIFF PGV_KEEP_FULL
   PGV_KEEP_HOURLY PGV_KEEP_LAST PGV_KEEP_MONTHLY PGV_KEEP_WEEKLY PGV_KEEP_WITHIN PGV_KEEP_YEARLY PGV_KEY_FILE
-  PGV_KEY_NAME PGV_LEVEL PGV_PGDATA PGV_RATE PGV_REPO PGV_S3_CA_FILE PGV_S3_ENDPOINT_URL PGV_S3_OBJECT_LOCK
-  PGV_S3_PATH_STYLE PGV_S3_PROFILE PGV_S3_REGION PGV_S3_SSE PGV_S3_STALL PGV_S3_STORAGE_CLASS PGV_S3_TIMEOUT PGV_STATE_DIR PGV_SYSTEM_ID PGV_WAL PGV_WAL_JOBS PGV_WAL_SPOOL
-  PGV_WAL_TIMEOUT)
+  PGV_KEY_NAME PGV_LEVEL PGV_NOTIFY PGV_PGDATA PGV_PING_URL PGV_RATE PGV_REPO PGV_S3_CA_FILE PGV_S3_ENDPOINT_URL
+  PGV_S3_OBJECT_LOCK PGV_S3_PATH_STYLE PGV_S3_PROFILE PGV_S3_REGION PGV_S3_SSE PGV_S3_STALL PGV_S3_STORAGE_CLASS
+  PGV_S3_TIMEOUT PGV_STATE_DIR PGV_SYSTEM_ID PGV_WAL PGV_WAL_JOBS PGV_WAL_SPOOL PGV_WAL_TIMEOUT)
 
 config_directory() {
   echo "${PGV_CONFIG_DIR:-/etc/pgv}"

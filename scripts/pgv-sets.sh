@@ -11,6 +11,10 @@ take_lock() { # [WAIT SECONDS]
     die 75 "another pgv run holds the lock of cluster $PGV_CLUSTER ($PGV_STATE_DIR/lock)" 'wait for it: --wait 1h'
 }
 
+drop_tmp() {
+  rm --recursive --force "$tmp"
+}
+
 # A scratch directory that goes when the script ends, and those that killed runs left.
 make_tmp() {
   find "$PGV_STATE_DIR/tmp" -mindepth 1 -maxdepth 1 -exec rm --recursive --force {} +
@@ -19,7 +23,7 @@ make_tmp() {
     find "$PGV_STATE_DIR/spool" -ignore_readdir_race -mindepth 2 -mmin +60 \( -path '*/in/*' -o -path '*/sealed/*' \) \
       -prune -exec rm --recursive --force {} + 2>/dev/null || true
   tmp=$(mktemp --directory "$PGV_STATE_DIR/tmp/run.XXXXXX")
-  trap 'rm --recursive --force "$tmp"' EXIT
+  on_exit drop_tmp
 }
 
 # What is needed of a backup's sets, one line each: state, system identifier, label, URL, parent, mode; "-"

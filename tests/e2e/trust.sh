@@ -55,6 +55,50 @@ all_is_good() {
   expect 2 '' pgv-verify demo --wal --no-wal
 }
 
+# Whoever wants to know is told how it ended: well, badly, not at all.
+outcomes() {
+  local server port='' pid try
+  printf '#!/bin/sh\necho "$@" >>"%s/told"\n' "$scratch" >"$scratch/bin/tell"
+  chmod 0755 "$scratch/bin/tell"
+  as_postgres touch "$scratch/told"
+  python3 -c '
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        open(sys.argv[1] + "/pinged", "a").write(self.path + "\n")
+        self.send_response(200)
+        self.end_headers()
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+open(sys.argv[1] + "/port", "w").write(str(server.server_port) + "\n")
+server.serve_forever()' "$scratch" 2>/dev/null &
+  server=$!
+  for try in $(seq 100); do
+    [ ! -s "$scratch/port" ] || { port=$(cat "$scratch/port") && break; }
+    sleep 0.1
+  done
+  [ -n "$port" ] || fail "no http server (looked $try times)"
+  local tell=(env PGV_NOTIFY="$scratch/bin/tell now" PGV_PING_URL="http://127.0.0.1:$port/id/")
+  expect 0 '' "${tell[@]}" pgv-verify demo --no-verdict --no-wal --label "$incr"
+  expect 0 '' "${tell[@]}" pgv-expire demo --keep-full 10 --dry-run
+  expect 75 '' "${tell[@]}" flock "$scratch/state/lock" pgv-backup demo
+  expect 2 '' "${tell[@]}" pgv-drill demo --scratch "$(printf '/tmp/%0120d' 0)"
+  as_postgres "${tell[@]}" flock "$scratch/state/lock" sh -c 'pgv-backup demo --wait 3s & echo $! >"$1"; wait' sh "$scratch/state/pid" 2>/dev/null &
+  sleep 1
+  pid=$(cat "$scratch/state/pid")
+  kill -TERM "$pid"
+  wait $! || true
+  [ "$(cat "$scratch/told")" = "now pgv-verify demo 0
+now pgv-expire demo 0
+now pgv-backup demo 75
+now pgv-drill demo 2
+now pgv-backup demo 143" ] || fail "told: $(cat "$scratch/told")"
+  [ "$(tr '\n' ' ' <"$scratch/pinged")" = '/id/0 /id/0 /id/75 /id/2 /id/143 ' ] || fail "pinged: $(cat "$scratch/pinged")"
+  kill "$server"
+  wait "$server" 2>/dev/null || true
+  expect 0 'warning: PGV_NOTIFY: false exits with 1' env PGV_NOTIFY=false PGV_PING_URL="http://127.0.0.1:$port" pgv-verify demo --no-verdict --no-wal --label "$incr"
+  grep --quiet 'warning: PGV_PING_URL: curl exits with' "$scratch/err" || fail "no warning: $(cat "$scratch/err")"
+}
+
 flip() { # FILE
   printf x | dd of="$1" bs=1 seek=$(($(stat --format=%s "$1") / 2)) conv=notrunc status=none
 }
@@ -287,6 +331,7 @@ CONF
   mapfile -t segments < <(find "$tree/wal/00000001" -name '????????????????????????.pgv' -printf '%f\n' | sort | sed 's/\.pgv$//')
   first=${segments[-3]} second=${segments[-2]}
   all_is_good
+  outcomes
   every_damage
   wal_damage
   copies
