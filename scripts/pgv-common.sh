@@ -12,21 +12,28 @@ pgv_tool=${0##*/}
 # Exported: a server that pg_ctlcluster starts has no PATH in its environment.
 export PATH=${here:?}:$PATH:/usr/local/bin
 
+# systemd's journal takes a priority from the beginning of a line. JOURNAL_STREAM names it, for children whose stderr is
+# another, too.
+pgv_error='' pgv_warning='' pgv_info=''
+if [ -n "${JOURNAL_STREAM:-}" ] && [ "$(stat --dereference --format=%d:%i /proc/self/fd/2)" = "$JOURNAL_STREAM" ]; then
+  pgv_error='<3>' pgv_warning='<4>' pgv_info='<6>'
+fi
+
 say() {
-  [ "${pgv_quiet:-no}" = yes ] || echo "$pgv_tool: $*" >&2
+  [ "${pgv_quiet:-no}" = yes ] || echo "$pgv_info$pgv_tool: $*" >&2
 }
 
 warn() {
-  echo "$pgv_tool: warning: $*" >&2
+  echo "$pgv_warning$pgv_tool: warning: $*" >&2
 }
 
 # Ends the script: its status, the error, and what to do about it.
 die() { # STATUS MESSAGE [HINT…]
   local status=$1 hint
-  echo "$pgv_tool: error: $2" >&2
+  echo "$pgv_error$pgv_tool: error: $2" >&2
   shift 2
   for hint in "$@"; do
-    echo "$pgv_tool: hint: $hint" >&2
+    echo "$pgv_error$pgv_tool: hint: $hint" >&2
   done
   exit "$status"
 }

@@ -7,11 +7,24 @@
 use crate::error::{Error, Result};
 use std::fmt;
 use std::io::{IsTerminal, Write};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI8, Ordering};
+use std::sync::{LazyLock, OnceLock};
 
 static TOOL: OnceLock<&'static str> = OnceLock::new();
 static LEVEL: AtomicI8 = AtomicI8::new(0);
+/// Whether stderr is systemd's journal, which takes a priority from the beginning of a line.
+static IS_JOURNAL: LazyLock<bool> = LazyLock::new(is_journal);
+
+/// What syslog calls them.
+const ERROR: u8 = 3;
+const WARNING: u8 = 4;
+const INFO: u8 = 6;
+
+/// JOURNAL_STREAM is inherited by children whose stderr is another: it names the journal by device and inode.
+fn is_journal() -> bool {
+    let Ok(named) = std::env::var("JOURNAL_STREAM") else { return false };
+    rustix::fs::fstat(std::io::stderr()).is_ok_and(|stat| named == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
 
 /// Sets the prefix of all messages and how much is said: -1 only errors, 0 normal, 1 verbose.
 pub fn start(tool: &'static str, level: i8) {
@@ -21,36 +34,37 @@ pub fn start(tool: &'static str, level: i8) {
 }
 
 pub fn error(error: &Error) {
-    line("error", format_args!("{error}"));
+    line(ERROR, "error", format_args!("{error}"));
     for hint in error.hints() {
-        line("hint", format_args!("{hint}"));
+        line(ERROR, "hint", format_args!("{hint}"));
     }
 }
 
 /// Something a person should look at; said unless `--quiet`.
 pub fn warn(message: impl fmt::Display) {
     if LEVEL.load(Ordering::Relaxed) >= 0 {
-        line("warning", format_args!("{message}"));
+        line(WARNING, "warning", format_args!("{message}"));
     }
 }
 
 pub fn hint(message: impl fmt::Display) {
     if LEVEL.load(Ordering::Relaxed) >= 0 {
-        line("hint", format_args!("{message}"));
+        line(INFO, "hint", format_args!("{message}"));
     }
 }
 
 /// Said only with `--verbose`.
 pub fn verbose(message: impl fmt::Display) {
     if LEVEL.load(Ordering::Relaxed) > 0 {
-        line("info", format_args!("{message}"));
+        line(INFO, "info", format_args!("{message}"));
     }
 }
 
 /// A failing stderr cannot be reported anywhere; the exit status still tells.
-fn line(kind: &str, message: fmt::Arguments<'_>) {
+fn line(priority: u8, kind: &str, message: fmt::Arguments<'_>) {
     let tool = TOOL.get().copied().unwrap_or("pgv");
-    let text = format!("{tool}: {kind}: {message}\n");
+    let mark = if *IS_JOURNAL { format!("<{priority}>") } else { String::new() };
+    let text = format!("{mark}{tool}: {kind}: {message}\n");
     let _unreportable = std::io::stderr().lock().write_all(text.as_bytes()).is_err();
 }
 

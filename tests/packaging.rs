@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)] // a failing step of a test may stop it
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
@@ -126,6 +126,32 @@ fn make_installs_what_the_package_has() {
     }
     let version = Command::new(usr.join("bin/pgv-setup")).arg("--version").output().unwrap();
     assert!(version.status.success(), "an installed script does not find its library");
+}
+
+/// Priorities for systemd's journal, where stderr is that; nothing of the kind in any other log.
+#[test]
+fn messages_have_priorities_in_the_journal_alone() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let scratch = tempfile::tempdir().unwrap();
+    for program in [Path::new(env!("CARGO_BIN_EXE_pgv-info")).to_owned(), root.join("scripts/pgv-backup")] {
+        for in_journal in [true, false] {
+            let path = scratch.path().join("log");
+            let log = std::fs::File::create(&path).unwrap();
+            let (facts, other) = (log.metadata().unwrap(), u64::from(!in_journal));
+            Command::new(&program)
+                .arg("nowhere")
+                .env("PGV_CONFIG_DIR", scratch.path())
+                .env_remove("PGV_REPO")
+                .env("JOURNAL_STREAM", format!("{}:{}", facts.dev(), facts.ino() + other))
+                .stderr(log)
+                .status()
+                .unwrap();
+            let said = std::fs::read_to_string(&path).unwrap();
+            let wanted = if in_journal { "<3>pgv-" } else { "pgv-" };
+            assert!(said.contains("error: "), "{said}");
+            assert!(said.lines().all(|line| line.starts_with(wanted)), "{said}");
+        }
+    }
 }
 
 /// Whoever runs unattended tells somebody when it fails.
