@@ -188,3 +188,13 @@ fn the_shell_completes_every_name_that_is_typed() {
         assert!(package.contains(&place), "no completion of {name} in the package");
     }
 }
+
+#[test]
+fn every_status_is_explained() {
+    let page = read("man/pgv-status.7");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
+    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+    let units = files.map(|file| file.into_string().unwrap()).filter(|file| file.ends_with(".service"));
+    let missing: Vec<_> = all().into_iter().chain(units).filter(|name| !page.contains(name)).collect();
+    assert!(missing.is_empty(), "pgv-status.7 does not tell of {missing:?}");
+}

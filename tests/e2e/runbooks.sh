@@ -237,15 +237,30 @@ locked_bucket() {
   [ "$(gaps)" = "$before" ] || fail "a moment is missing: $(gaps)"
 }
 
+# README's line for a rotation: postgres reads the key, nobody else, and typed again it replaces nothing.
+another_key() {
+  local before
+  readme_block new-key | names_of_here >"$scratch/typed"
+  bash -e "$scratch/typed" || fail "README's new key exits with $?"
+  [ "$(stat --format='%a %U' "$scratch/etc/key2")" = '600 postgres' ] || fail "who may read the key: $(ls -l "$scratch/etc/key2")"
+  before=$(sha256sum "$scratch/etc/key2")
+  ! bash -e "$scratch/typed" 2>"$scratch/err" || fail "README's new key is made over one that is there"
+  [ "$(sha256sum "$scratch/etc/key2")" = "$before" ] || fail "README's new key replaced one"
+}
+
 lost_key() {
+  local before
   cp "$scratch/etc/key" "$scratch/srv/found"
   chown postgres "$scratch/srv/found"
   type_block lost-try
   (umask 077 && pgv-crypt --generate-key) >"$scratch/srv/found"
   type_block lost-try 4
   rm "$scratch/etc/key"
-  # A generated key has a name, which is the new one's to be.
+  before=$(grep ^PGV_KEY_NAME= "$scratch/etc/15-$name.conf")
   type_block lost-new
+  grep --quiet ^PGV_KEY_NAME= "$scratch/etc/15-$name.conf" || fail "the new key has no name"
+  ! grep --quiet --line-regexp "$before" "$scratch/etc/15-$name.conf" || fail "the new key has the lost one's name"
+  grep --quiet --fixed-strings "$(cat "$scratch/etc/key")" "$scratch/out" || fail "no new sheet: $(cat "$scratch/out")"
   type_block lost-remove
   ! grep ^BAD "$scratch/out" || fail "with the new key pgv-verify is not content"
 }
@@ -279,6 +294,7 @@ main() {
   stock_tools
   pg_ctlcluster 15 "$name" start
   locked_bucket
+  another_key
   lost_key
   pg_ctlcluster 15 "$name" stop
   type_block upgrade-remove
