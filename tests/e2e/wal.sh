@@ -279,6 +279,7 @@ points_in_time() {
   sql "create table moments (id int)"
   # Comes with the backup, and must not count.
   sql "alter system set recovery_target_inclusive = off"
+  sql "alter system set recovery_min_apply_delay = '1h'"
   as_postgres pgv-backup demo 2>"$scratch/err" || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
   sleep 1.1
   sql "insert into moments select 1" && first=$(now)
