@@ -76,6 +76,8 @@ fingerprint() { # FILE
 # What goes wrong at the server is said, and damages nothing there.
 refusals() {
   local hba=/etc/postgresql/15/$name/pg_hba.conf
+  # However far the killed runs came.
+  setup 0 --repo "file://$scratch/repository" --no-backup --no-archive
   grep --invert-match 'pgv' "$hba.before-pgv" >"$scratch/hba.first"
   [ "$(cat "$hba.before-pgv")" = "$(cat "$scratch/hba.first")" ] || fail "what pg_hba.conf was is lost: $(cat "$hba.before-pgv")"
   # The file is replaced, never written in: whoever has it open goes on reading what it was.
