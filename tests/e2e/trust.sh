@@ -43,7 +43,8 @@ all_is_good() {
   [ "$(grep --count '^ok   20' "$scratch/out")" -eq 2 ] || fail "not both backups: $(cat "$scratch/out")"
   grep --quiet '^ok   [0-9]* WAL files of ' "$scratch/out" || fail "no WAL: $(cat "$scratch/out")"
   grep --quiet '^ok   timeline 1: every moment from ' "$scratch/out" || fail "no window: $(cat "$scratch/out")"
-  [ "$(find "$scratch/repository" -type f | wc --lines)" -eq $((before + 2)) ] || fail "not a verdict for each backup"
+  [ "$(find "$scratch/repository" -type f | wc --lines)" -eq $((before + 3)) ] || fail "not a verdict for each backup, and one for WAL"
+  [[ $(verdicts wal) == *'"ok":true'* ]] || fail "the verdict on WAL: $(verdicts wal)"
   [[ $(verdicts verify) == *'"ok":true'* ]] || fail "the verdict: $(verdicts verify)"
   as_postgres pgv-info demo --format table | grep --quiet 'verify 20' || fail "the table has no verdict"
   as_postgres pgv-info demo --metrics | grep --quiet '^pgv_last_check_ok{.*kind="verify"} 1$' || fail "no metric"
@@ -110,6 +111,7 @@ damage() { # LINE COMMAND…
   cp --archive "$scratch/repository" "$scratch/good"
   "$@"
   expect 7 "^BAD  .*$line" pgv-verify demo
+  bad_wal=$(verdicts wal || true)
   rm --recursive "$scratch/repository"
   mv "$scratch/good" "$scratch/repository"
 }
@@ -121,7 +123,20 @@ swap_content() {
     bash "$tree/wal/00000001" "$scratch/key" "$system" "$first" "$second" "$scratch"
 }
 
+# Sealed again by somebody who has the key, with another content, and the record says so.
+reseal() { # LABEL OBJECT SED-PROGRAM
+  as_postgres bash -c 'cd "$1" && [ "$3" = data.pgv ] || context=(--context "$5/$3")
+    pgv-crypt -k "$6/key" --decrypt "${context[@]}" "$3" >"$6/plain" && LC_ALL=C sed "$4" "$6/plain" >"$6/changed" && ! cmp --quiet "$6/plain" "$6/changed" &&
+    pgv-crypt -k "$6/key" --encrypt "${context[@]}" "$6/changed" | pgv-s3 --quiet put --replace "file://$PWD/$3.new" &&
+    sed --in-place "s/\"bytes\": *$(stat --format=%s "$3"),/\"bytes\":$(stat --format=%s "$3.new"),/; s/$(sha256sum <"$3" | cut --bytes=1-64)/$(sha256sum <"$3.new" | cut --bytes=1-64)/" record.json &&
+    mv "$3.new" "$3"' bash "$tree/backup/$1" - "$2" "$3" "$system/backup/$1" "$scratch" || fail "cannot seal $2 of $1 again"
+}
+
 every_damage() {
+  damage "$full: data.pgv: .*base/.*" reseal "$full" data.pgv 's/array_agg_transfn/array_agg_transfm/'
+  damage "$incr: $full is not the backup on which it was built: another timeline" reseal "$incr" data.pgv 's/"parent_timeline":1/"parent_timeline":2/'
+  damage "$incr: $full is not the backup on which it was built: another manifest" reseal "$incr" manifest.pgv '1s/"parent_sha256":"..../"parent_sha256":"0000/'
+  damage "$full: data.pgv: it is not the object that the record names" sed --in-place 's/"sha256": *"..../"sha256":"0000/g' "$tree/backup/$full/record.json"
   damage "$full: data.pgv" flip "$tree/backup/$full/data.pgv"
   damage "$incr: manifest.pgv" flip "$tree/backup/$incr/manifest.pgv"
   damage "$incr: $full, on which it builds, is not there" rm "$tree/backup/$full/record.json"
@@ -129,12 +144,18 @@ every_damage() {
 }
 
 wal_damage() {
+  local before what
   damage "$second: " flip "$tree/wal/00000001/$second.pgv"
   damage "$second: " cp "$tree/wal/00000001/$first.pgv" "$tree/wal/00000001/$second.pgv"
   damage "$second: .*it is not segment $second" swap_content
   damage "WAL is missing, $second to $second" rm "$tree/wal/00000001/$second.pgv"
+  [[ $bad_wal == *"WAL is missing, $second"*'"ok":false'* ]] || fail "the verdict on missing WAL: $bad_wal"
   as_postgres sh -c 'umask 077; pgv-crypt --generate-key >"$1/other-key"' sh "$scratch"
-  expect 4 'nothing opens' env PGV_KEY_FILE="$scratch/other-key" pgv-verify demo --no-verdict
+  before=$(find "$scratch/repository" -type f | wc --lines)
+  for what in --no-wal --wal; do
+    expect 4 'nothing opens' env PGV_KEY_FILE="$scratch/other-key" pgv-verify demo "$what"
+    [ "$(find "$scratch/repository" -type f | wc --lines)" -eq "$before" ] || fail "a wrong key is a verdict: $what"
+  done
   expect 3 'no backups' pgv-verify nothing --config "$scratch/etc/demo.conf"
 }
 
