@@ -204,10 +204,13 @@ bound_time() {
 }
 
 # Nothing is archived into the empty directory on which the repository's disk is not mounted: where the tree was seen
-# once, it must be.
+# once, it must be. Sets `inside` to what makes sure of that when the object is stored.
 refuse_unmounted() { # SYSTEM-IDENTIFIER
   local tree=${PGV_REPO#file://}/$PGV_CLUSTER/$1 seen=$PGV_STATE_DIR/seen-$1
-  [[ $PGV_REPO == file://* && ! ( -e $seen && -d $tree ) ]] || return 0
+  inside=()
+  [[ $PGV_REPO == file://* ]] || return 0
+  [ ! -d "$tree" ] || inside=(--inside "file://$tree/")
+  [[ ! ( -e $seen && -d $tree ) ]] || return 0
   [ ! -e "$seen" ] ||
     die 1 "$tree was there, and is gone" "is the repository mounted? if it was moved away for good: rm $seen"
   [ -d "$tree" ] || return 0
@@ -223,7 +226,7 @@ store_wal() { # FILE NAME SYSTEM-IDENTIFIER
   url=$PGV_REPO/$PGV_CLUSTER/$context
   refuse_unmounted "$3"
   bound_time
-  said=$("${bounded[@]}" pgv-s3 --quiet put "$url" -- \
+  said=$("${bounded[@]}" pgv-s3 --quiet put "${inside[@]}" "$url" -- \
     pgv-crypt --quiet --encrypt --wal --level "${PGV_LEVEL:-3}" --context "$context" "$1" 2>&1) || status=$?
   [ "$status" -eq 6 ] || [ -z "$said" ] || echo "$said" >&2
   case $status in

@@ -86,6 +86,17 @@ fn put_never_replaces_unless_told() {
 }
 
 #[test]
+fn nothing_goes_where_a_disk_is_not_mounted() {
+    let repository = Repository::new();
+    let (tree, url) = (repository.url("c/1/"), repository.url("c/1/wal/x"));
+    assert_eq!(code(&s3(&["put", "--inside", &tree, &url], b"x")), 1);
+    assert_eq!(std::fs::read_dir(repository.0.path()).unwrap().count(), 0);
+    std::fs::create_dir_all(repository.0.path().join("c/1")).unwrap();
+    assert_eq!(code(&s3(&["put", "--inside", &tree, &url], b"x")), 0);
+    assert_eq!(s3(&["get", &url], b"").stdout, b"x");
+}
+
+#[test]
 fn a_command_decides_by_its_status() {
     let repository = Repository::new();
     for (script, expected, stored) in [

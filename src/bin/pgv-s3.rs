@@ -105,6 +105,9 @@ struct PutArgs {
     /// Replace an object of that name
     #[arg(long)]
     replace: bool,
+    /// Store nothing unless this directory URL is there: nothing is to go where a disk is not mounted
+    #[arg(long, value_name = "URL", value_parser = |text: &str| Url::parse(text).map_err(|error| error.to_string()))]
+    inside: Option<Url>,
     /// How long the stream will be, roughly: parts are made to hold it
     #[arg(long, value_name = "SIZE", value_parser = cli::parse_size)]
     expected_size: Option<u64>,
@@ -187,6 +190,7 @@ impl PutArgs {
             progress,
             digest: self.json,
             replace: self.replace,
+            inside: self.inside,
             expected_size: None,
             part_size: self.part_size,
             max_parts: Some(self.max_parts),

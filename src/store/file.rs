@@ -3,7 +3,7 @@
 
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::io::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
-use crate::store::{COPY_BYTES, Entry, Range, Url};
+use crate::store::{COPY_BYTES, Entry, PutOptions, Range, Url};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -24,9 +24,13 @@ pub struct FileStore;
 impl FileStore {
     /// Begins an object; [`AtomicFile::commit`] gives it its name. Without `replace` an existing object is refused
     /// here already, before anything is read.
-    pub fn create(&self, url: &Url, replace: bool) -> Result<AtomicFile> {
+    pub fn create(&self, url: &Url, options: &PutOptions) -> Result<AtomicFile> {
         let path = object_path(url)?;
-        if !replace && path.symlink_metadata().is_ok() {
+        if let Some(gone) = options.inside.as_ref().filter(|inside| !inside.path().is_dir()) {
+            return Err(Error::failed(format!("put {url}: the directory {gone} is not there"))
+                .hint("is its disk mounted?"));
+        }
+        if !options.replace && path.symlink_metadata().is_ok() {
             return Err(Error::new(Kind::Exists, format!("put {url}: it exists, nothing was overwritten"))
                 .hint("--replace replaces it"));
         }

@@ -67,6 +67,8 @@ pub struct PutOptions {
     /// Whether [`Put`] shall tell the SHA-256.
     pub digest: bool,
     pub replace: bool,
+    /// A directory that must be there; of no meaning for `s3://`.
+    pub inside: Option<Url>,
     pub expected_size: Option<u64>,
     pub part_size: Option<u64>,
     pub max_parts: Option<u32>,
@@ -106,6 +108,7 @@ impl Default for PutOptions {
             progress: false,
             digest: false,
             replace: false,
+            inside: None,
             expected_size: None,
             part_size: None,
             max_parts: None,
@@ -142,9 +145,9 @@ impl Store {
     /// read.
     pub fn create(&self, url: &Url, options: &PutOptions) -> Result<Upload> {
         match self {
-            Store::File(store) => store
-                .create(url, options.replace)
-                .map(|file| Upload::File(file::Upload::new(file, options.replace))),
+            Store::File(store) => {
+                store.create(url, options).map(|file| Upload::File(file::Upload::new(file, options.replace)))
+            }
             Store::S3(store) => store.create(url, options).map(|upload| Upload::S3(Box::new(upload))),
         }
     }
