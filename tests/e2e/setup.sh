@@ -190,6 +190,49 @@ from_the_sheet() {
   [ -s "$scratch/data/stock/global/pg_control" ] || fail "the sheet's stock commands restore nothing"
 }
 
+# A cluster that is not Debian's, on S3, with secrets from the environment and systemd's timers: by --pgdata, its archive
+# settings by ALTER SYSTEM.
+elsewhere() {
+  local data=$scratch/data/own status=0 auto line endpoint
+  "$root/tests/tools/s3-server.sh" start "$scratch/s3" >"$scratch/s3.env" || fail "the S3 server does not start"
+  while IFS= read -r line; do export "${line?}"; done < <(grep '^[A-Z_0-9]*=' "$scratch/s3.env")
+  endpoint=$PGV_S3_ENDPOINT_URL
+  unset PGV_S3_ENDPOINT_URL PGV_S3_REGION
+  as_postgres "$bin/initdb" --pgdata="$data" --username=postgres --auth-local=peer --auth-host=reject --no-sync --locale=C --encoding=UTF8 >/dev/null
+  port=$((port + 40))
+  printf "port = %s\nlisten_addresses = ''\nunix_socket_directories = '/var/run/postgresql'\nfsync = off\n" "$port" | as_postgres tee --append "$data/postgresql.conf" >/dev/null
+  start_cluster "$bin" "$data"
+  printf '#!/bin/sh\necho "$@" >>"%s/systemctl.said"\n' "$scratch" >"$scratch/bin/systemctl"
+  chmod 0755 "$scratch/bin/systemctl"
+  export PGV_CONFIG_DIR=$scratch/etc.own PGV_STATE_DIR=$scratch/state.own
+  local options=(--repo "s3://$PGV_TEST_BUCKET/set-up" --endpoint-url "$endpoint" --path-style --pgdata "$data" --schedule systemd)
+  # Somebody else's archive_command stays.
+  sql_at "$port" "alter system set archive_mode = on"
+  sql_at "$port" "alter system set archive_command = 'true'"
+  as_postgres "$bin/pg_ctl" --pgdata="$data" --log="$data.log" --silent --wait restart
+  pgv-setup own "${options[@]}" </dev/null >"$scratch/sheet.own" 2>"$scratch/err" || status=$?
+  [ "$status" -eq 7 ] || fail "pgv-setup own exits with $status: $(cat "$scratch/err")"
+  grep --quiet 'archive_command is true, and stays' "$scratch/err" || fail "no word of archive_command: $(cat "$scratch/err")"
+  [ "$(sql_at "$port" 'show archive_command')" = true ] || fail "another archive_command was replaced"
+  # Without it, ours.
+  sql_at "$port" "alter system reset archive_command"
+  sql_at "$port" "alter system reset archive_mode"
+  as_postgres "$bin/pg_ctl" --pgdata="$data" --log="$data.log" --silent --wait restart
+  status=0
+  pgv-setup own --pgdata "$data" --schedule systemd </dev/null >"$scratch/sheet.own" 2>"$scratch/err" || status=$?
+  [ "$status" -eq 7 ] || fail "pgv-setup own exits with $status: $(cat "$scratch/err")"
+  auto=$(cat "$data/postgresql.auto.conf")
+  [[ $auto == *"archive_command = '"*"pgv-wal-push -c $scratch/etc.own/own.conf %p'"* ]] || fail "ALTER SYSTEM: $auto"
+  as_postgres "$bin/pg_ctl" --pgdata="$data" --log="$data.log" --silent --wait restart
+  [ "$(grep --count '^AWS_.*=' "$scratch/etc.own/own.conf")" -eq 2 ] || fail "the secrets are not in the configuration"
+  ! grep --quiet --fixed-strings "$AWS_SECRET_ACCESS_KEY" "$scratch/sheet.own" "$scratch/err" || fail "the secret was printed"
+  [ "$(sort --unique "$scratch/systemctl.said")" = 'enable --now pgv-backup@own.timer pgv-verify@own.timer pgv-age@own.timer' ] || fail "systemctl: $(cat "$scratch/systemctl.said")"
+  # And nothing in the environment any more.
+  env --unset=AWS_ACCESS_KEY_ID --unset=AWS_SECRET_ACCESS_KEY runuser --user postgres -- pgv-check own >"$scratch/out" 2>&1 || fail "pgv-check own exits with $?: $(cat "$scratch/out")"
+  stop_cluster "$bin" "$data"
+  "$root/tests/tools/s3-server.sh" stop "$scratch/s3"
+}
+
 main() {
   begin
   trap 'status=$?; set +e; drop; (exit "$status"); end' EXIT
@@ -208,6 +251,7 @@ main() {
   export PGV_CONFIG_DIR=$scratch/etc PGV_STATE_DIR=$scratch/state
   set_up
   from_the_sheet
+  elsewhere
   echo "set-up: killed, repeated, and enough to restore"
 }
 
