@@ -151,6 +151,13 @@ restore_host() {
 
 expiry_host() {
   local before
+  page_block "$page" leftovers | sed 's/15-main/demo/' >"$scratch/leftovers"
+  expect 0 expiry pgv-env demo pgv-s3 ls --recursive s3://my-bucket/pgv/demo/
+  grep --quiet /pgv-check- "$scratch/out" || fail "pgv-s3 check left nothing"
+  expect 0 expiry pgv-env demo bash -o pipefail "$scratch/leftovers"
+  # moto goes on to list a directory in which nothing is left but markers.
+  expect 0 expiry pgv-env demo pgv-s3 ls --recursive s3://my-bucket/pgv/demo/
+  ! grep /pgv-check- "$scratch/out" || fail "what pgv-s3 check left stays"
   before=$(labels)
   expect 0 expiry env --unset=PGV_KEY_FILE pgv-expire demo
   [ "$(labels)" = "$(tail --lines=1 <<<"$before")" ] || fail "of $before there are still $(labels)"
