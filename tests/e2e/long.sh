@@ -15,6 +15,7 @@ done
 # Minutes without a repository.
 PGV_TEST_OUTAGE=180 PGV_TEST_SECONDS=200 "$root/tests/e2e/moments.sh" 15
 "$root/tests/e2e/memory.sh"
+"$root/tests/e2e/kills.sh"
 # Its own tools: nobody else needs them.
 command -v debootstrap >/dev/null || apt-get install --yes --quiet=2 --no-install-recommends debootstrap
 export PATH="$PGV_TEST_TOOLS/cargo/bin:$PATH"
