@@ -74,8 +74,9 @@ remove_wal() {
 # left the rest.
 remove_set() { # URL
   local status=0 objects
-  pgv-s3 --quiet rm "$1/record.json" || status=$?
-  [ "$status" -eq 0 ] || [ "$status" -eq 3 ] || return "$status"
+  # An earlier run may have removed it.
+  pgv-s3 --quiet rm "$1/record.json" 2>"$tmp/said" || status=$?
+  [ "$status" -eq 0 ] || [ "$status" -eq 3 ] || { cat "$tmp/said" >&2 && return "$status"; }
   objects=$(pgv-s3 --quiet ls --recursive "$1/" | grep --invert-match '/claim\.json$') || [ $? -eq 1 ] || return
   [ -z "$objects" ] || pgv-s3 --quiet rm - <<<"$objects" || return
   pgv-s3 --quiet rm --recursive "$1/"

@@ -184,6 +184,11 @@ fn policies_that_a_service_enforces() {
 }
 
 #[test]
+fn expiry_killed_and_over_years() {
+    run("expire.sh", "");
+}
+
+#[test]
 fn retention_of_your_own() {
     run("retention.sh", "");
 }
