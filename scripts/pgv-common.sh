@@ -168,11 +168,11 @@ is_wal_name() { # NAME
   [[ $1 =~ ^[0-9A-F]{24}(\.partial|\.[0-9A-F]{8}\.backup)?$|^[0-9A-F]{8}\.history$ ]]
 }
 
-# The segment after a segment, on its timeline.
+# Sets `next` to the segment after a segment, on its timeline.
 following_segment() { # NAME SEGMENT-BYTES
   local per=$((0x100000000 / $2)) high=$((16#${1:8:8})) low=$((16#${1:16:8} + 1))
   [ "$low" -lt "$per" ] || low=0 high=$((high + 1))
-  printf '%s%08X%08X\n' "${1:0:8}" "$high" "$low"
+  printf -v next '%s%08X%08X' "${1:0:8}" "$high" "$low"
 }
 
 # How many segments the spool may hold, or be fetching.
