@@ -188,7 +188,7 @@ copies() {
   as_postgres mkdir "$copy" "$scratch/one" "$scratch/from-copy.spaces"
   # Killed again and again; what is listed meanwhile is whole.
   for try in 1 2 3 4 5 6; do
-    as_postgres timeout --signal=KILL "0.$((try * 2))" pgv-copy "file://$scratch/repository" "file://$copy" --quiet >/dev/null 2>&1 || true
+    as_postgres env TMPDIR="$scratch" timeout --signal=KILL "0.$((try * 2))" pgv-copy "file://$scratch/repository" "file://$copy" --jobs "$try" --quiet >/dev/null 2>&1 || true
     status=0
     as_postgres pgv-verify demo --config "$scratch/copy.conf" --no-verdict --no-wal >"$scratch/out" 2>&1 || status=$?
     [ "$status" -eq 0 ] || [ "$status" -eq 3 ] || fail "a copy that was killed is not whole: $(cat "$scratch/out")"
@@ -207,6 +207,9 @@ copies() {
   [ "$(find "$scratch/one/demo" -name record.json | wc --lines)" -eq 1 ] || fail "not one backup"
   [ "$(find "$scratch/one/demo" -path '*/wal/*' | wc --lines)" -lt "$(find "$scratch/repository/demo" -path '*/wal/*' | wc --lines)" ] || fail "all WAL was copied"
   as_postgres env PGV_REPO="file://$scratch/one" pgv-restore demo "$scratch/from-copy" --immediate --tablespaces-under "$scratch/from-copy.spaces" 2>"$scratch/err" || fail "restoring from the copy exits with $?: $(cat "$scratch/err")"
+  expect 0 '' pgv-copy "file://$scratch/repository" "file://$scratch/since" --cluster demo --label "$incr" --wal-since "$second"
+  [ "$(find "$scratch/since/demo" -path '*/wal/*' -name '????????????????????????.pgv' -printf '%f\n' | sort)" = \
+    "$(find "$tree/wal" -name '????????????????????????.pgv' -printf '%f\n' | sort | awk -v since="$second" '$1 >= since')" ] || fail "not the WAL since $second"
   expect 3 'no backup' pgv-copy "file://$scratch/repository" "file://$scratch/one" --cluster demo --label 20200101-000000F
   expect 2 '' pgv-copy "file://$scratch/repository" "file://$scratch/repository/"
 }
