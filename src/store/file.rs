@@ -85,7 +85,7 @@ impl FileStore {
     ) -> Result<()> {
         let limit = OffsetDateTime::from(SystemTime::now()) - older;
         self.walk(directory, true, true, directory, &mut |entry| match entry.modified {
-            Some(modified) if modified <= limit => each(entry.url),
+            Some(modified) if older.is_zero() || modified <= limit => each(entry.url),
             _ => Ok(()),
         })
     }

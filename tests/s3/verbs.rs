@@ -1,99 +1,12 @@
-//! pgv-s3 on a real S3 server that checks signatures, by its command line.
+//! Each verb as it is meant to work, and what goes wrong in well-known ways.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // a failing step of a test may stop it
-
+use crate::harness::{code, command, done, errors, leftovers, lines, noise, peak, run, s3, server};
+use crate::proxy::{Fault, Proxy, Request};
 use std::io::Write;
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
 
-/// One server for all tests of the process. It ends with the process.
-struct Server {
-    environment: Vec<(String, String)>,
-}
-
-fn server() -> &'static Server {
-    static SERVER: OnceLock<Server> = OnceLock::new();
-    SERVER.get_or_init(|| {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("s3-server");
-        let _first_time = std::fs::remove_dir_all(&directory).is_err();
-        let started = Command::new("tests/tools/s3-server.sh").arg("start").arg(&directory).output().unwrap();
-        let errors = String::from_utf8_lossy(&started.stderr);
-        assert!(started.status.success(), "these tests need a server: make test-tools\n{errors}");
-        let assignments = String::from_utf8(started.stdout).unwrap();
-        let pair = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Server { environment: assignments.lines().filter_map(pair).collect() }
-    })
-}
-
-impl Server {
-    fn value(&self, name: &str) -> &str {
-        &self.environment.iter().find(|(found, _)| found == name).unwrap().1
-    }
-
-    /// A URL below a prefix of the test's own.
-    fn url(&self, test: &str, name: &str) -> String {
-        format!("s3://{}/{test}/{name}", self.value("PGV_TEST_BUCKET"))
-    }
-}
-
-/// pgv-s3 with nothing of the caller's environment that could steer it.
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pgv-s3"));
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy().into_owned();
-        if name.starts_with("AWS_") || name.starts_with("PGV_") || name.to_lowercase().ends_with("_proxy") {
-            command.env_remove(name);
-        }
-    }
-    command.envs(server().environment.iter().cloned()).env("AWS_EC2_METADATA_DISABLED", "true");
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn run(command: &mut Command, input: &[u8]) -> Output {
-    let mut child = command.spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_owned();
-    // A refusal does not read its input.
-    let writer = std::thread::spawn(move || stdin.write_all(&input).is_err());
-    let output = child.wait_with_output().unwrap();
-    let _unread = writer.join().unwrap();
-    output
-}
-
-fn s3(arguments: &[&str], input: &[u8]) -> Output {
-    run(&mut command(arguments), input)
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().unwrap_or_else(|| panic!("ended by {:?}", output.status))
-}
-
-fn errors(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn lines(output: &Output) -> Vec<String> {
-    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
-}
-
-fn done(arguments: &[&str], input: &[u8]) -> Output {
-    let output = s3(arguments, input);
-    assert_eq!(code(&output), 0, "{arguments:?}: {}", errors(&output));
-    output
-}
-
-/// Bytes that no compression and no repetition helps with.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = length as u64 | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    (0..length.div_ceil(8)).flat_map(|_| next().to_le_bytes()).take(length).collect()
+fn through(plan: impl Fn(&Request) -> Fault + Send + Sync + 'static) -> Proxy {
+    Proxy::start(server().address(), plan)
 }
 
 #[test]
@@ -174,10 +87,6 @@ fn a_directory_does_not_list_its_neighbour() {
     assert_eq!(lines(&done(&["rm", "--recursive", "--dry-run", &url("A/")], b"")), expected);
     done(&["rm", "--recursive", &url("A/")], b"");
     assert_eq!(lines(&done(&["ls", "--recursive", &url("")], b"")), [url("A_B/x")]);
-}
-
-fn leftovers(directory: &str) -> Vec<String> {
-    lines(&done(&["rm", "--uploads", "--dry-run", directory], b""))
 }
 
 #[test]
@@ -308,13 +217,6 @@ fn listings_go_on_over_pages() {
     assert!(lines(&done(&["ls", "--recursive", &directory], b"")).is_empty());
 }
 
-/// The most memory that the process has had so far, in MiB.
-fn peak(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
-}
-
 #[test]
 fn memory_does_not_grow_with_the_stream() {
     let url = server().url("memory", "x");
@@ -360,67 +262,6 @@ fn tls_with_an_authority_of_ones_own() {
     }
 }
 
-/// What the proxy does with a request, by its head.
-enum Meddling {
-    Nothing,
-    /// A status line and a body, instead of asking the server.
-    Answer(&'static str, &'static str),
-    /// Only so many bytes of the answer.
-    Cut(usize),
-}
-
-/// Between pgv-s3 and the server; its URL. One request a connection. It ends with the process.
-fn proxy(meddle: impl Fn(&str) -> Meddling + Send + Sync + 'static) -> String {
-    use std::io::{BufRead, BufReader, Read};
-    use std::net::{Shutdown, TcpListener, TcpStream};
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let upstream = server().value("PGV_S3_ENDPOINT_URL").trim_start_matches("http://");
-    let serve = move |client: TcpStream| -> std::io::Result<()> {
-        let mut reader = BufReader::new(client.try_clone()?);
-        let (mut head, mut length) = (String::new(), 0);
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line)?;
-            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap_or(0);
-            }
-            if line.trim().is_empty() {
-                break;
-            }
-            head.push_str(&line);
-        }
-        let mut client = client;
-        let most = match meddle(&head) {
-            Meddling::Answer(status, body) => {
-                std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink())?;
-                let length = body.len();
-                let text = format!(
-                    "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-                );
-                return client.write_all(text.as_bytes());
-            }
-            Meddling::Nothing => u64::MAX,
-            Meddling::Cut(bytes) => bytes as u64,
-        };
-        let mut server = TcpStream::connect(upstream)?;
-        server.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes())?;
-        std::io::copy(&mut reader.by_ref().take(length), &mut server)?;
-        std::io::copy(&mut server.take(most), &mut client)?;
-        client.shutdown(Shutdown::Both)
-    };
-    std::thread::spawn(move || {
-        let serve = &serve;
-        std::thread::scope(|scope| {
-            listener
-                .incoming()
-                .flatten()
-                .for_each(|client| drop(scope.spawn(move || serve(client).is_err())));
-        });
-    });
-    url
-}
-
 #[test]
 fn a_broken_connection_is_taken_up_where_it_stopped() {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -428,15 +269,16 @@ fn a_broken_connection_is_taken_up_where_it_stopped() {
     let data = noise(30 << 20);
     done(&["put", &url], &data);
     let cuts = AtomicUsize::new(0);
-    let endpoint = proxy(move |head| {
-        let again = head.starts_with("GET") && cuts.fetch_add(1, Ordering::Relaxed) < 6;
-        if again { Meddling::Cut(3_000_000) } else { Meddling::Nothing }
+    let endpoint = through(move |request| {
+        let again = request.head.starts_with("GET") && cuts.fetch_add(1, Ordering::Relaxed) < 6;
+        if again { Fault::Cut(3_000_000) } else { Fault::Nothing }
     });
-    let get = s3(&["get", "--endpoint-url", &endpoint, &url], b"");
+    let get = s3(&["get", "--endpoint-url", &endpoint.url, &url], b"");
     assert_eq!(code(&get), 0, "{}", errors(&get));
     assert!(get.stdout == data);
-    let hopeless = proxy(|head| if head.starts_with("GET") { Meddling::Cut(600) } else { Meddling::Nothing });
-    let get = run(&mut command(&["get", "--endpoint-url", &hopeless, &url, "--timeout", "2s"]), b"");
+    let hopeless =
+        through(|request| if request.head.starts_with("GET") { Fault::Cut(600) } else { Fault::Nothing });
+    let get = run(&mut command(&["get", "--endpoint-url", &hopeless.url, &url, "--timeout", "2s"]), b"");
     assert_eq!(code(&get), 75, "{}", errors(&get));
 }
 
@@ -444,20 +286,20 @@ fn a_broken_connection_is_taken_up_where_it_stopped() {
 fn a_service_without_conditions_and_checksums_will_do() {
     const REFUSED: &str = "<Error><Code>NotImplemented</Code><Message>no such header</Message></Error>";
     const UNKNOWN: &str = "<Error><Code>InvalidRequest</Code><Message>no such checksum</Message></Error>";
-    let endpoint = proxy(|head| match head.to_lowercase() {
-        head if head.contains("if-none-match:") => Meddling::Answer("501 Not Implemented", REFUSED),
+    let endpoint = through(|request| match request.head.to_lowercase() {
+        head if head.contains("if-none-match:") => Fault::Answer("501 Not Implemented", REFUSED),
         head if head.contains("x-amz-checksum-algorithm:") || head.contains("x-amz-checksum-crc64nvme:") => {
-            Meddling::Answer("400 Bad Request", UNKNOWN)
+            Fault::Answer("400 Bad Request", UNKNOWN)
         }
-        _ => Meddling::Nothing,
+        _ => Fault::Nothing,
     });
     for (name, length) in [("one", 1000), ("many", 11 << 20)] {
         let url = server().url("plain", name);
         let data = noise(length);
-        let put = s3(&["put", "--part-size", "5MiB", "--endpoint-url", &endpoint, &url], &data);
+        let put = s3(&["put", "--part-size", "5MiB", "--endpoint-url", &endpoint.url, &url], &data);
         assert_eq!(code(&put), 0, "{}", errors(&put));
         assert!(done(&["get", &url], b"").stdout == data);
-        assert_eq!(code(&s3(&["put", "--endpoint-url", &endpoint, &url], b"")), 6);
+        assert_eq!(code(&s3(&["put", "--endpoint-url", &endpoint.url, &url], b"")), 6);
     }
 }
 
@@ -465,18 +307,19 @@ fn a_service_without_conditions_and_checksums_will_do() {
 fn throttling_and_a_lost_answer() {
     const SLOW: &str = "<Error><Code>SlowDown</Code><Message>slow down</Message></Error>";
     let url = server().url("lost", "x");
-    let throttled = proxy(|_| Meddling::Answer("503 Slow Down", SLOW));
-    let put = run(command(&["put", "--endpoint-url", &throttled, &url]).env("AWS_MAX_ATTEMPTS", "2"), b"x");
+    let throttled = through(|_| Fault::Answer("503 Slow Down", SLOW));
+    let put =
+        run(command(&["put", "--endpoint-url", &throttled.url, &url]).env("AWS_MAX_ATTEMPTS", "2"), b"x");
     assert_eq!(code(&put), 75, "{}", errors(&put));
     // The object is made, but nobody says so: the second attempt finds it, and that it is ours.
     let once = std::sync::atomic::AtomicBool::new(true);
-    let deaf = proxy(move |head| {
-        match head.starts_with("PUT") && once.swap(false, std::sync::atomic::Ordering::Relaxed) {
-            true => Meddling::Cut(0),
-            false => Meddling::Nothing,
+    let deaf = through(move |request| {
+        match request.head.starts_with("PUT") && once.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            true => Fault::Lose,
+            false => Fault::Nothing,
         }
     });
-    let put = s3(&["put", "--endpoint-url", &deaf, &url], b"x");
+    let put = s3(&["put", "--endpoint-url", &deaf.url, &url], b"x");
     assert_eq!(code(&put), 0, "{}", errors(&put));
     assert_eq!(done(&["get", &url], b"").stdout, b"x");
 }

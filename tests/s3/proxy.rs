@@ -1,0 +1,270 @@
+//! Between pgv-s3 and a server: it sees every request, and lets one go wrong where a test says so. One request a
+//! connection.
+
+use rustix::net::sockopt::set_socket_linger;
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What becomes of a request.
+#[derive(Clone)]
+pub enum Fault {
+    Nothing,
+    /// The connection is closed before the body was read.
+    Drop,
+    /// The same, with a reset.
+    Reset,
+    /// All of it is read, and never answered.
+    Stall,
+    /// Its body is not read to the end, and it is never answered.
+    Unread,
+    /// A status line and a body, instead of asking the server.
+    Answer(&'static str, &'static str),
+    /// Only so many bytes of the answer's body, then the connection ends.
+    Cut(usize),
+    /// Only so many bytes of the answer's body, then nothing.
+    Freeze(usize),
+    /// A byte in the middle of the request's body is another one.
+    FlipSent,
+    /// A byte in the middle of the answer's body is another one.
+    FlipGot,
+    /// It is carried out, and nobody says so.
+    Lose,
+    /// Calls this when it has been carried out, before the answer goes on.
+    Then(Arc<dyn Fn() + Send + Sync>),
+}
+
+/// A request that came.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub head: String,
+    /// Method, path and what else tells it from its like: the same in every run.
+    pub label: String,
+    /// How many of this label were there before.
+    pub nth: usize,
+    pub bytes: usize,
+    /// Of the answer's body, once there was one.
+    pub answered: usize,
+}
+
+impl Request {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head, name)
+    }
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines()
+        .skip(1)
+        .filter_map(|line| line.split_once(':'))
+        .find(|(found, _)| found.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim())
+}
+
+type Plan = dyn Fn(&Request) -> Fault + Send + Sync;
+
+struct Shared {
+    upstream: String,
+    plan: Box<Plan>,
+    seen: Mutex<Vec<Request>>,
+    /// Full checksums by path, kept as AWS does, for a server that does not.
+    checksums: Option<&'static Mutex<HashMap<String, String>>>,
+    over: AtomicBool,
+}
+
+/// Ends, with the connections that stand still, when it is dropped.
+pub struct Proxy {
+    pub url: String,
+    shared: Arc<Shared>,
+}
+
+impl Proxy {
+    pub fn start(upstream: &str, plan: impl Fn(&Request) -> Fault + Send + Sync + 'static) -> Self {
+        Self::with(upstream, None, Box::new(plan))
+    }
+
+    /// Answers HEAD with the CRC-64/NVME that an upload through any proxy of this kind gave.
+    pub fn with_checksums(upstream: &str, plan: impl Fn(&Request) -> Fault + Send + Sync + 'static) -> Self {
+        static CHECKSUMS: std::sync::OnceLock<Mutex<HashMap<String, String>>> = std::sync::OnceLock::new();
+        Self::with(upstream, Some(CHECKSUMS.get_or_init(Mutex::default)), Box::new(plan))
+    }
+
+    fn with(
+        upstream: &str,
+        checksums: Option<&'static Mutex<HashMap<String, String>>>,
+        plan: Box<Plan>,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (seen, over) = (Mutex::default(), AtomicBool::new(false));
+        let shared = Arc::new(Shared { upstream: upstream.to_owned(), plan, seen, checksums, over });
+        let accepting = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if accepting.over.load(Ordering::Relaxed) {
+                    return;
+                }
+                let shared = Arc::clone(&accepting);
+                std::thread::spawn(move || shared.serve(client).is_err());
+            }
+        });
+        Proxy { url, shared }
+    }
+
+    pub fn seen(&self) -> Vec<Request> {
+        self.shared.seen.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::Relaxed);
+        let _wakes_it = TcpStream::connect(self.url.trim_start_matches("http://")).is_ok();
+    }
+}
+
+impl Shared {
+    fn serve(&self, mut client: TcpStream) -> io::Result<()> {
+        let mut reader = BufReader::new(client.try_clone()?);
+        let head = read_head(&mut reader)?;
+        let number = |value: &str| value.parse::<usize>().ok();
+        let bytes = header(&head, "content-length").and_then(number).unwrap_or(0);
+        if header(&head, "expect").is_some() {
+            client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
+        let (index, request) = self.note(&head, bytes);
+        let fault = (self.plan)(&request);
+        match fault {
+            Fault::Drop => return client.shutdown(Shutdown::Both),
+            Fault::Reset => return Ok(set_socket_linger(&client, Some(Duration::ZERO))?),
+            Fault::Unread => return self.stand_still(),
+            _ => {}
+        }
+        let mut body = Vec::with_capacity(bytes);
+        reader.by_ref().take(bytes as u64).read_to_end(&mut body)?;
+        match fault {
+            Fault::Stall => return self.stand_still(),
+            Fault::Answer(status, text) => {
+                let length = text.len();
+                let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n");
+                return client
+                    .write_all(format!("{head}x-amz-request-id: of-the-proxy\r\n\r\n{text}").as_bytes());
+            }
+            Fault::FlipSent => flip(&mut body),
+            _ => {}
+        }
+        let (answer_head, mut answer) = self.ask(&head, &body)?;
+        self.seen.lock().unwrap()[index].answered = answer.len();
+        let answer_head = self.checksummed(&head, answer_head);
+        let most = match fault {
+            Fault::Lose => return client.shutdown(Shutdown::Both),
+            Fault::Then(ref then) => {
+                then();
+                answer.len()
+            }
+            Fault::FlipGot => {
+                flip(&mut answer);
+                answer.len()
+            }
+            Fault::Cut(bytes) | Fault::Freeze(bytes) => bytes.min(answer.len()),
+            _ => answer.len(),
+        };
+        client.write_all(answer_head.as_bytes())?;
+        client.write_all(&answer[..most])?;
+        match fault {
+            Fault::Freeze(_) => self.stand_still(),
+            _ => client.shutdown(Shutdown::Both),
+        }
+    }
+
+    fn note(&self, head: &str, bytes: usize) -> (usize, Request) {
+        let mut seen = self.seen.lock().unwrap();
+        let label = label(head);
+        let nth = seen.iter().filter(|request| request.label == label).count();
+        let request = Request { head: head.to_owned(), label, nth, bytes, answered: 0 };
+        seen.push(request.clone());
+        (seen.len() - 1, request)
+    }
+
+    fn ask(&self, head: &str, body: &[u8]) -> io::Result<(String, Vec<u8>)> {
+        let mut server = TcpStream::connect(&self.upstream)?;
+        let kept = head.lines().filter(|line| {
+            let name = line.split(':').next().unwrap_or_default().to_lowercase();
+            !matches!(name.as_str(), "connection" | "expect")
+        });
+        let head: String = kept.map(|line| format!("{line}\r\n")).collect();
+        server.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes())?;
+        server.write_all(body)?;
+        let mut reader = BufReader::new(server);
+        let mut head = read_head(&mut reader)?;
+        if header(&head, "connection").is_none() {
+            head.push_str("Connection: close\r\n");
+        }
+        let mut answer = Vec::new();
+        reader.read_to_end(&mut answer)?;
+        Ok((format!("{head}\r\n"), answer))
+    }
+
+    fn checksummed(&self, head: &str, answer: String) -> String {
+        let Some(checksums) = self.checksums.filter(|_| answer.contains(" 200 ")) else { return answer };
+        let path = head.split([' ', '?']).nth(1).unwrap_or_default().to_owned();
+        let mut kept = checksums.lock().unwrap();
+        if let Some(whole) =
+            header(head, "x-amz-checksum-crc64nvme").filter(|_| !head.contains("partNumber="))
+        {
+            kept.insert(path, whole.to_owned());
+            return answer;
+        }
+        match kept.get(&path).filter(|_| head.starts_with("HEAD")) {
+            Some(crc) => answer.replacen("\r\n", &format!("\r\nx-amz-checksum-crc64nvme: {crc}\r\n"), 1),
+            None => answer,
+        }
+    }
+
+    fn stand_still(&self) -> io::Result<()> {
+        while !self.over.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+}
+
+/// Up to the empty line, which is not part of it.
+fn read_head(reader: &mut impl BufRead) -> io::Result<String> {
+    let mut head = String::new();
+    loop {
+        let before = head.len();
+        if reader.read_line(&mut head)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if head[before..].trim().is_empty() {
+            head.truncate(before);
+            return Ok(head);
+        }
+    }
+}
+
+/// Of an upload without its id, of a range its end: where a broken connection is taken up differs.
+fn label(head: &str) -> String {
+    let target = head.split(' ').nth(1).unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let telling = query.split('&').filter(|pair| {
+        let name = pair.split('=').next().unwrap_or_default();
+        matches!(name, "partNumber" | "uploads" | "uploadId" | "list-type" | "delete" | "max-keys")
+    });
+    let telling: Vec<&str> =
+        telling.map(|pair| if pair.starts_with("uploadId") { "uploadId" } else { pair }).collect();
+    let method = head.split(' ').next().unwrap_or_default();
+    let end = header(head, "range").and_then(|range| range.split_once('-')).map_or("", |(_, end)| end);
+    format!("{method} {path} {} {end}", telling.join("&")).trim_end().to_owned()
+}
+
+fn flip(body: &mut [u8]) {
+    let middle = body.len() / 2;
+    if let Some(byte) = body.get_mut(middle) {
+        *byte ^= 0x01;
+    }
+}
