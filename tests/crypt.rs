@@ -281,6 +281,18 @@ fn generated_keys_are_used_with_1000_iterations() {
 }
 
 #[test]
+fn a_key_is_never_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("key");
+    let generate = || crypt(&["--generate-key", "-o", path.to_str().unwrap()], b"", 1).status.code();
+    assert_eq!(generate(), Some(0));
+    let key = std::fs::read(&path).unwrap();
+    assert_eq!(generate(), Some(6));
+    assert_eq!(std::fs::read(&path).unwrap(), key);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn a_command_that_fails_leaves_no_complete_stream() {
     let key = Key::new("k");
     let dir = tempfile::tempdir().unwrap();
