@@ -41,6 +41,7 @@ die() { # STATUS MESSAGE [HINT…]
 # Runs CODE when the script ends, however it does, and then tells whoever wants to know: PGV_NOTIFY and PGV_PING_URL. CODE
 # sees `pgv_status`, which is `killed` where a signal ended the script, and may end with another.
 on_exit() { # CODE
+  # shellcheck disable=SC2154  # set when the trap runs
   trap 'pgv_status=$?
     [ "$pgv_status" -ne 0 ] || [ "${pgv_finished:-no}" = yes ] || pgv_status=killed
     ('"$1"') || { pgv_status=$?; tell_outcome "$pgv_status"; exit "$pgv_status"; }
@@ -172,6 +173,7 @@ is_wal_name() { # NAME
 following_segment() { # NAME SEGMENT-BYTES
   local per=$((0x100000000 / $2)) high=$((16#${1:8:8})) low=$((16#${1:16:8} + 1))
   [ "$low" -lt "$per" ] || low=0 high=$((high + 1))
+  # shellcheck disable=SC2034  # for the caller
   printf -v next '%s%08X%08X' "${1:0:8}" "$high" "$low"
 }
 
