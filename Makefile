@@ -21,6 +21,7 @@ test-tools:
 	tests/tools/install-postgres.sh $(TEST_TOOLS)/postgres
 	tests/tools/install-s3.sh $(TEST_TOOLS)/s3
 	tests/tools/install-moto.sh $(TEST_TOOLS)/moto
+	tests/tools/install-s3rver.sh $(TEST_TOOLS)/s3rver
 
 test: all test-tools
 	cargo test --release --locked

@@ -18,6 +18,18 @@ pub fn server() -> &'static Server {
     SERVER.get_or_init(|| Server::start("s3-server.sh"))
 }
 
+/// moto: versions, policies and checksums, but no signatures.
+pub fn moto() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| Server::start("moto-server.sh"))
+}
+
+/// s3rver: it ignores conditions and checksums, can give up no upload and list none.
+pub fn s3rver() -> &'static Server {
+    static SERVER: OnceLock<Server> = OnceLock::new();
+    SERVER.get_or_init(|| Server::start("s3rver-server.sh"))
+}
+
 impl Server {
     fn start(script: &str) -> Self {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(script.trim_end_matches(".sh"));

@@ -6,4 +6,5 @@
 mod faults;
 mod harness;
 mod proxy;
+mod services;
 mod verbs;
