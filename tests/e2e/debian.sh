@@ -69,6 +69,7 @@ CONF
 
   # The port comes from pg_lsclusters; nothing but the name is given.
   as_postgres pgv-backup "15-$name" 2>"$scratch/err" || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
+  grep --quiet 'the server archives elsewhere' "$scratch/err" || fail "not a word on another's archive: $(cat "$scratch/err")"
   sql_at "$port" "insert into marks values (0); select pg_switch_wal()" >/dev/null
   local before
   for _ in $(seq 100); do
