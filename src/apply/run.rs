@@ -45,6 +45,8 @@ pub struct Options {
     /// The directory holds the cluster already: what is the same is not written.
     pub delta: bool,
     pub progress: bool,
+    /// Of the whole stream in bytes, roughly.
+    pub expected_size: Option<u64>,
 }
 
 /// Reads one stream to its end. Ends only with a complete directory that is on disk, or with an error
@@ -57,7 +59,7 @@ pub fn run(options: &Options, input: impl Read) -> Result<Status> {
     check_identity(&identity, options.expect.as_ref())?;
     let directory = options.directory.as_deref();
     let root = directory.map(|path| std::path::absolute(path).during_path("find", path)).transpose()?;
-    let progress = Progress::new("pgv-apply", None, options.progress)?;
+    let progress = Progress::new("pgv-apply", options.expected_size, options.progress)?;
     let layer = Layer {
         archive,
         seen: Seen::new()?,

@@ -34,6 +34,9 @@ struct Args {
     /// DIR holds a data directory of the same cluster: a full is laid over it, and what is the same is not written
     #[arg(long, conflicts_with = "check_only")]
     delta: bool,
+    /// How long the stream will be, so that progress can tell the remaining time
+    #[arg(long, value_name = "SIZE", value_parser = cli::parse_size)]
+    expected_size: Option<u64>,
     /// Check the stream against its own manifest and write nothing
     #[arg(long, conflicts_with = "directory", required_unless_present = "directory")]
     check_only: bool,
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Result<Status> {
     let options = apply::Options {
         progress: args.common.progress_wanted(),
+        expected_size: args.expected_size,
         expect: args.expect,
         owner: owner(args.owner.as_deref())?,
         tablespaces: args.tablespace,
