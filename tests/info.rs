@@ -298,6 +298,11 @@ fn a_configuration_gives_the_repository() {
     assert_eq!(lines(&info(&["15-main", "--format", "label"], &environment)), [A]);
     assert!(lines(&info(&["prune"], &environment)).is_empty());
     assert_eq!(status(&info(&["16-main"], &environment)), 2);
+    // The cluster of a configuration of another name, as on a standby's host.
+    fs::copy(etc.join("15-main.conf"), etc.join("standby.conf")).unwrap();
+    fs::write(etc.join("standby.conf"), format!("{good}PGV_CLUSTER=15-main\n")).unwrap();
+    assert_eq!(lines(&info(&["standby", "--format", "label"], &environment)), [A]);
+    fs::remove_file(etc.join("standby.conf")).unwrap();
     let elsewhere = [environment[0], ("PGV_REPO", "file:///nowhere")];
     assert!(lines(&info(&["--format", "label"], &elsewhere)).is_empty(), "the environment wins");
     for (text, mode) in [

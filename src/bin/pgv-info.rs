@@ -332,6 +332,8 @@ fn run(args: Args) -> Result<Status> {
             return Ok(if more { Status::Findings } else { printed });
         }
     };
+    // The name of a configuration is not always that of the cluster in it.
+    let named = named.filter(|name| variable(CONFIGURED).as_ref() != Some(name));
     let named = named.or_else(|| variable("PGV_CLUSTER"));
     let repository = args.place.repo.filter(|repository| !repository.is_empty());
     let is_record = matches!(args.verb, Some(Verb::Record { .. }));
@@ -391,11 +393,15 @@ fn warn_of_damaged(sets: &[Set]) -> bool {
     damaged.map(|(url, why)| report::warn(format_args!("{url}/record.json: {why}"))).count() > 0
 }
 
+/// Names the configuration that this process has in its environment, to itself begun anew.
+const CONFIGURED: &str = "PGV_INFO_CONFIGURED";
+
 /// The configuration is environment, AWS_* keys included, and only a new process gets that: this one
 /// begins anew with what the environment lacked. Comes back if it lacks nothing.
 fn take_configuration(file: Option<&Path>, cluster: Option<&str>) -> Result<()> {
     let Some(config) = config::read(file, cluster)? else { return Ok(()) };
     // Of two values of one key a command takes the last.
+    let name = config.cluster.clone();
     let own_name = ("PGV_CLUSTER".to_owned(), config.cluster);
     let settings = std::iter::once(own_name).chain(config.settings);
     let lacking: Vec<_> =
@@ -404,7 +410,7 @@ fn take_configuration(file: Option<&Path>, cluster: Option<&str>) -> Result<()> 
         return Ok(());
     }
     let mut command = std::process::Command::new(std::env::current_exe().during("find pgv-info")?);
-    command.args(std::env::args_os().skip(1)).envs(lacking);
+    command.args(std::env::args_os().skip(1)).envs(lacking).env(CONFIGURED, name);
     Err(Error::io("run pgv-info", command.exec()))
 }
 
