@@ -16,6 +16,7 @@ done
 PGV_TEST_OUTAGE=180 PGV_TEST_SECONDS=200 "$root/tests/e2e/moments.sh" 15
 "$root/tests/e2e/memory.sh"
 "$root/tests/e2e/kills.sh"
+"$root/tests/e2e/drill-kills.sh"
 # Ten years, and 100,000 WAL names.
 "$root/tests/e2e/expire.sh" 3650 10 28
 (cd "$root" && cargo test --release --locked --test s3 -- --ignored)
