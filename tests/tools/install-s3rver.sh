@@ -14,5 +14,5 @@ mark=$directory/package
 rm --recursive --force "$directory"
 mkdir --parents "$directory"
 npm install --silent --no-audit --no-fund --prefix "$directory" "$package" >/dev/null
-node -e 'require(process.argv[1])' "$directory/node_modules/s3rver"
+node -e 'require(require("path").resolve(process.argv[1]))' "$directory/node_modules/s3rver"
 echo "$package" >"$mark"
