@@ -24,7 +24,7 @@ test-tools:
 	tests/tools/install-s3rver.sh $(TEST_TOOLS)/s3rver
 
 test: all test-tools
-	cargo test --release --locked
+	cargo test --release --locked --no-fail-fast
 
 # What takes longer than a developer waits: memory up to a million files and 50 GB, every shape on every major, the
 # package in a clean Debian.
