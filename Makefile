@@ -34,10 +34,12 @@ test-long: all test-tools
 demo: all
 	demo/run.sh
 
-# Needs root, PostgreSQL 15 and pgbackrest; three rounds take about five minutes.
+# Needs root, PostgreSQL 15, pgbackrest, stunnel4 and rclone; three rounds take about ten minutes, and once, to build the
+# S3 server, a quarter of an hour.
 bench: all
 	bench/run.sh
 	bench/wal.sh
+	bench/s3.sh
 	cargo bench --locked --bench manifest
 
 PREFIX ?= /usr/local

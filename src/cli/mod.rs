@@ -9,7 +9,7 @@ pub use store::StoreOptions;
 pub use values::{parse_duration, parse_rate, parse_size, parse_time};
 
 use crate::error::{Kind, Result, Status};
-use crate::report;
+use crate::{io, report};
 use std::process::ExitCode;
 
 /// Options of every tool.
@@ -64,6 +64,7 @@ pub fn main<A: Arguments>(tool: &'static str, run: impl FnOnce(A) -> Result<Stat
     match run(args) {
         Ok(status) => status.into(),
         Err(error) => {
+            io::end_if_interrupted();
             report::error(&error);
             error.kind.into()
         }

@@ -9,6 +9,7 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
@@ -17,6 +18,8 @@ type Undo = Box<dyn FnOnce() + Send>;
 /// What is unfinished, by the order in which it was begun.
 static UNFINISHED: Mutex<BTreeMap<u64, Undo>> = Mutex::new(BTreeMap::new());
 static WATCHED: OnceLock<std::result::Result<(), io::ErrorKind>> = OnceLock::new();
+/// A signal came, and what is unfinished is being undone.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Something unfinished; what would undo it is forgotten with this.
 #[must_use]
@@ -51,6 +54,7 @@ fn watch() -> io::Result<()> {
     thread::spawn(move || {
         let mut first = true;
         for signal in signals.forever() {
+            INTERRUPTED.store(true, Ordering::Release);
             match std::mem::take(&mut first) {
                 true => drop(thread::spawn(move || {
                     undo_all();
@@ -61,6 +65,14 @@ fn watch() -> io::Result<()> {
         }
     });
     Ok(())
+}
+
+/// After a signal this does not return: the process ends by it when all is undone, and what failed meanwhile because of
+/// that is not what a person is to read.
+pub fn end_if_interrupted() {
+    while INTERRUPTED.load(Ordering::Acquire) {
+        thread::park();
+    }
 }
 
 fn undo_all() {

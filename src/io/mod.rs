@@ -13,7 +13,7 @@ mod temporary;
 pub use atomic::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
 pub use batch::batch;
 pub use input::{Input, read_full};
-pub use interrupt::{Unfinished, die_if_unread, on_interrupt};
+pub use interrupt::{Unfinished, die_if_unread, end_if_interrupted, on_interrupt};
 pub use output::Output;
 pub use pipe::widen;
 pub use producer::Producer;

@@ -6,5 +6,7 @@
 mod faults;
 mod harness;
 mod proxy;
+mod requests;
 mod services;
+mod signals;
 mod verbs;

@@ -5,7 +5,7 @@ use rustix::net::sockopt::set_socket_linger;
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ pub enum Fault {
     FlipGot,
     /// It is carried out, and nobody says so.
     Lose,
+    /// Calls this before it is carried out.
+    First(Arc<dyn Fn() + Send + Sync>),
     /// Calls this when it has been carried out, before the answer goes on.
     Then(Arc<dyn Fn() + Send + Sync>),
 }
@@ -45,6 +47,8 @@ pub struct Request {
     pub label: String,
     /// How many of this label were there before.
     pub nth: usize,
+    /// How many of any label.
+    pub place: usize,
     pub bytes: usize,
     /// Of the answer's body, once there was one.
     pub answered: usize,
@@ -73,6 +77,8 @@ struct Shared {
     /// Full checksums by path, kept as AWS does, for a server that does not.
     checksums: Option<&'static Mutex<HashMap<String, String>>>,
     over: AtomicBool,
+    /// Requests that came and have not been answered.
+    busy: AtomicUsize,
 }
 
 /// Ends, with the connections that stand still, when it is dropped.
@@ -99,8 +105,8 @@ impl Proxy {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (seen, over) = (Mutex::default(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { upstream: upstream.to_owned(), plan, seen, checksums, over });
+        let (seen, over, busy) = (Mutex::default(), AtomicBool::new(false), AtomicUsize::new(0));
+        let shared = Arc::new(Shared { upstream: upstream.to_owned(), plan, seen, checksums, over, busy });
         let accepting = Arc::clone(&shared);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -108,7 +114,11 @@ impl Proxy {
                     return;
                 }
                 let shared = Arc::clone(&accepting);
-                std::thread::spawn(move || shared.serve(client).is_err());
+                shared.busy.fetch_add(1, Ordering::Relaxed);
+                std::thread::spawn(move || {
+                    let _client_gone = shared.serve(client).is_err();
+                    shared.busy.fetch_sub(1, Ordering::Relaxed);
+                });
             }
         });
         Proxy { url, shared }
@@ -116,6 +126,13 @@ impl Proxy {
 
     pub fn seen(&self) -> Vec<Request> {
         self.shared.seen.lock().unwrap().clone()
+    }
+
+    /// Waits until the server has carried out what was asked for, also by a client that is gone.
+    pub fn settle(&self) {
+        while self.shared.busy.load(Ordering::Relaxed) > 0 {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 
@@ -154,6 +171,7 @@ impl Shared {
                     .write_all(format!("{head}x-amz-request-id: of-the-proxy\r\n\r\n{text}").as_bytes());
             }
             Fault::FlipSent => flip(&mut body),
+            Fault::First(ref first) => first(),
             _ => {}
         }
         let (answer_head, mut answer) = self.ask(&head, &body)?;
@@ -184,9 +202,10 @@ impl Shared {
         let mut seen = self.seen.lock().unwrap();
         let label = label(head);
         let nth = seen.iter().filter(|request| request.label == label).count();
-        let request = Request { head: head.to_owned(), label, nth, bytes, answered: 0 };
+        let place = seen.len();
+        let request = Request { head: head.to_owned(), label, nth, place, bytes, answered: 0 };
         seen.push(request.clone());
-        (seen.len() - 1, request)
+        (place, request)
     }
 
     fn ask(&self, head: &str, body: &[u8]) -> io::Result<(String, Vec<u8>)> {

@@ -72,6 +72,19 @@ pub fn root(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 impl Failure {
+    /// What the answer to a request for many objects says of one, which has no status of its own.
+    pub fn of_one(code: Option<&str>, text: Option<&str>) -> Self {
+        let status = match code {
+            Some("AccessDenied") => 403,
+            Some("InternalError") => 500,
+            Some("SlowDown" | "ServiceUnavailable") => 503,
+            _ => 200,
+        };
+        let text = text.unwrap_or("no reason given").to_owned();
+        let code = code.map(str::to_owned);
+        Failure { code, status, cause: Cause::Answer, text, request: None, region: None }
+    }
+
     pub fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
     }

@@ -195,11 +195,8 @@ impl S3Store {
         let answer = self.block_on(request.send()).map_err(Failure::from)?;
         for refused in answer.errors() {
             let url = Url::of_key(bucket, refused.key().unwrap_or_default());
-            let why = refused.message().or(refused.code()).unwrap_or("no reason given");
-            failed.push((
-                url.clone(),
-                Error::failed(format!("rm {url}: {}: {why}", refused.code().unwrap_or("refused"))),
-            ));
+            let why = Failure::of_one(refused.code(), refused.message());
+            failed.push((url.clone(), why.explain(format_args!("rm {url}"))));
         }
         Ok(failed)
     }

