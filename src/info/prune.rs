@@ -372,6 +372,8 @@ fn keep_incomplete(fates: &mut [Fate<'_>], now: OffsetDateTime) {
 mod tests {
     use super::*;
     use crate::catalog::{BackupFacts, Blocks, Files, Findings, Label, Mode, ObjectEntry, Record};
+    use crate::catalog::{VERDICT_FORMAT, Verdict, VerdictKind};
+    use crate::info::wal::needed_from;
     use crate::pg::Lsn;
     use proptest::prelude::*;
     use time::format_description::well_known::Rfc3339;
@@ -383,14 +385,14 @@ mod tests {
         OffsetDateTime::from_unix_timestamp(START + seconds).unwrap()
     }
 
-    fn set(label: Label, parent: Option<&Label>, stopped: OffsetDateTime) -> Set {
+    fn set(label: Label, parent: Option<&Label>, stopped: OffsetDateTime, system_identifier: u64) -> Set {
         let time = stopped.format(&Rfc3339).unwrap();
         let backup = BackupFacts {
             backup_type: label.backup_type(),
             mode: parent.map(|_| Mode::Blocks),
             parent: parent.cloned(),
             label: label.clone(),
-            system_identifier: 1,
+            system_identifier,
             pg_version: "15.20".to_owned(),
             host: "h".to_owned(),
             started_at: time.clone(),
@@ -398,7 +400,7 @@ mod tests {
             start_lsn: Lsn(0),
             stop_lsn: Lsn(1),
             timeline: 1,
-            wal_first: String::new(),
+            wal_first: wal_first(stopped),
             wal_last: String::new(),
             wal_included: true,
             tablespaces_changed: false,
@@ -420,7 +422,7 @@ mod tests {
         };
         Set {
             cluster: "c".to_owned(),
-            system_identifier: 1,
+            system_identifier,
             url: format!("file:///r/c/1/backup/{label}"),
             label,
             stored_bytes: 1,
@@ -429,8 +431,14 @@ mod tests {
         }
     }
 
+    /// A segment an hour.
+    fn wal_first(stopped: OffsetDateTime) -> String {
+        let hours = (stopped - at(0)).whole_hours();
+        format!("00000001{:08X}{:08X}", hours / 256, hours % 256)
+    }
+
     /// The next night's backup: a full, or what changed since the newest, or since the newest full.
-    fn next(sets: &[Set], kind: u8, began: i64) -> Set {
+    fn next(sets: &[&Set], kind: u8, began: i64, system_identifier: u64) -> Set {
         let newest = sets.last().map(|set| &set.label);
         let full =
             sets.iter().rev().map(|set| &set.label).find(|label| label.backup_type() == BackupType::Full);
@@ -441,39 +449,134 @@ mod tests {
             }
             _ => (Label::full(at(began)), None),
         };
-        set(label.unwrap(), parent, at(began + 60))
+        set(label.unwrap(), parent, at(began + 60), system_identifier)
     }
 
-    /// What a person relies on, whatever the rules.
-    fn check(before: &[Set], kept: &[&Set], rules: &Rules, now: OffsetDateTime) {
-        let labels: BTreeSet<&str> = kept.iter().map(|set| set.label.as_str()).collect();
-        for set in kept {
-            let parent = set.record().unwrap().backup.parent.as_ref();
-            assert!(
-                parent.is_none_or(|parent| labels.contains(parent.as_str())),
-                "{} lost its parent",
-                set.label
-            );
+    /// What becomes of a night's backup.
+    #[derive(Clone, Copy, Debug)]
+    enum Fortune {
+        Well,
+        Verified,
+        FoundBad,
+        /// Found bad, and later good.
+        Acquitted,
+        DamagedRecord,
+        Interrupted,
+        LostObject,
+    }
+
+    fn fortune() -> impl Strategy<Value = Fortune> {
+        prop_oneof![
+            12 => Just(Fortune::Well),
+            2 => Just(Fortune::Verified),
+            2 => Just(Fortune::FoundBad),
+            1 => Just(Fortune::Acquitted),
+            1 => Just(Fortune::DamagedRecord),
+            2 => Just(Fortune::Interrupted),
+            1 => Just(Fortune::LostObject),
+        ]
+    }
+
+    fn befall(set: &mut Set, fortune: Fortune) {
+        let verdict = |kind, ok| Verdict {
+            format: VERDICT_FORMAT.to_owned(),
+            kind,
+            started_at: String::new(),
+            seconds: 1,
+            bytes: 1,
+            ok,
+            findings: Vec::new(),
+        };
+        match fortune {
+            Fortune::Well => {}
+            Fortune::Verified => set.verdicts = vec![verdict(VerdictKind::Verify, true)],
+            Fortune::FoundBad => set.verdicts = vec![verdict(VerdictKind::Drill, false)],
+            // The newest of each kind; what is wrong with WAL is nothing wrong with a backup.
+            Fortune::Acquitted => {
+                set.verdicts = vec![verdict(VerdictKind::Verify, true), verdict(VerdictKind::Wal, false)];
+            }
+            Fortune::DamagedRecord => set.state = State::Damaged("cut".to_owned()),
+            Fortune::Interrupted => {
+                set.state = State::Incomplete { why: "no record".to_owned(), has_record: false };
+            }
+            Fortune::LostObject => {
+                set.state = State::Incomplete { why: "data.pgv is missing".to_owned(), has_record: true };
+            }
         }
-        assert_eq!(kept.last().unwrap().label, before.last().unwrap().label, "the newest went");
-        let fulls =
-            |sets: &[&Set]| sets.iter().filter(|set| set.label.backup_type() == BackupType::Full).count();
-        let all: Vec<&Set> = before.iter().collect();
-        if let Some(full) = rules.full {
-            assert!(fulls(kept) >= full.min(fulls(&all)), "fewer fulls than promised");
+    }
+
+    fn labels(sets: &[Set]) -> BTreeSet<String> {
+        sets.iter().map(|set| set.label.to_string()).collect()
+    }
+
+    fn stay(fates: &[Fate<'_>]) -> BTreeSet<String> {
+        let kept = fates.iter().filter(|fate| !fate.reasons.is_empty());
+        kept.map(|fate| fate.set.label.to_string()).collect()
+    }
+
+    fn is_full(set: &Set) -> bool {
+        set.label.backup_type() == BackupType::Full
+    }
+
+    fn parent(set: &Set) -> Option<&Label> {
+        set.record().and_then(|record| record.backup.parent.as_ref())
+    }
+
+    /// Of one system identifier: `kept` of `before`, whatever removed the rest.
+    fn check_whole(before: &[Set], kept: &BTreeSet<String>) {
+        let stays = |set: &Set| kept.contains(set.label.as_str());
+        let was_there = |label: &Label| before.iter().any(|set| set.label == *label);
+        for set in before.iter().filter(|set| stays(set)) {
+            if let Some(parent) = parent(set).filter(|parent| was_there(parent)) {
+                assert!(kept.contains(parent.as_str()), "{} lost its parent", set.label);
+            }
         }
+        let good = good(before);
+        let newest_good_full = before.iter().zip(&good).rfind(|(set, good)| **good && is_full(set));
+        assert!(newest_good_full.is_none_or(|(set, _)| stays(set)), "the newest good full went");
+    }
+
+    /// Of one system identifier: what a rule promises it promises of good backups.
+    fn check_rules(before: &[Set], kept: &BTreeSet<String>, rules: &Rules, now: OffsetDateTime) {
+        let good = good(before);
+        let good: Vec<&Set> = before.iter().zip(good).filter_map(|(set, good)| good.then_some(set)).collect();
+        let stays = |set: &&Set| kept.contains(set.label.as_str());
+        let newest = before.iter().rfind(|set| set.record().is_some());
+        assert!(newest.as_ref().is_none_or(stays), "the newest went");
+        assert!(good.last().is_none_or(|set| stays(set)), "the newest good one went");
         if let Some(last) = rules.last {
-            let newest = before.iter().rev().take(last);
-            assert!(newest.clone().all(|set| labels.contains(set.label.as_str())), "one of the last went");
+            assert!(good.iter().rev().take(last).all(stays), "one of the last went");
         }
-        if let Some(within) = rules.within {
-            let young = before.iter().filter(|set| now - stopped_at(set).unwrap() < within);
-            assert!(young.clone().all(|set| labels.contains(set.label.as_str())), "a young one went");
+        if let Some(full) = rules.full {
+            assert!(good.iter().rev().filter(|set| is_full(set)).take(full).all(stays), "a full went");
         }
         if let Some(daily) = rules.daily {
-            let days: BTreeSet<_> = before.iter().map(|set| stopped_at(set).unwrap().date()).collect();
-            let kept_days: BTreeSet<_> = kept.iter().map(|set| stopped_at(set).unwrap().date()).collect();
-            assert!(days.iter().rev().take(daily).all(|day| kept_days.contains(day)), "a day went");
+            let day = |set: &&Set| stopped_at(set).unwrap().date();
+            let days: BTreeSet<_> = good.iter().map(day).collect();
+            let left: BTreeSet<_> = good.iter().filter(|set| stays(set)).map(day).collect();
+            assert!(days.iter().rev().take(daily).all(|day| left.contains(day)), "a day went");
+        }
+        if let Some(within) = rules.within {
+            let age = |set: &Set| now - stopped_at(set).unwrap();
+            assert!(good.iter().filter(|set| age(set) < within).all(stays), "a young one went");
+            let base = good.iter().rfind(|set| age(set) >= within);
+            assert!(base.is_none_or(stays), "the first moment of the window cannot be reached");
+        }
+        for set in before.iter().filter(|set| may_be_running(set, now)) {
+            assert!(stays(&set), "{} may be running, and went", set.label);
+            let chain = before.iter().filter(|other| other.label.full_part() == set.label.full_part());
+            let chain: Vec<&Set> = chain.filter(|other| other.record().is_some()).collect();
+            assert!(is_full(set) || chain.iter().all(stays), "a base of {} went", set.label);
+        }
+    }
+
+    /// No WAL goes that a backup which stays needs.
+    fn check_wal(left: &[Set], now: OffsetDateTime) {
+        let held = left.iter().any(|set| matches!(set.state, State::Damaged(_)) || may_be_running(set, now));
+        let first = |set: &Set| set.record().map(|record| record.backup.wal_first[8..].to_owned());
+        match needed_from(left, now) {
+            Ok(least) => assert!(!held && least == left.iter().filter_map(first).min()),
+            Err(why) => assert!(held, "{why}"),
         }
     }
 
@@ -496,28 +599,40 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(60))]
 
-        /// Two years of nights, each with a backup and expiry, and a night off now and then.
+        /// Years of nights of a cluster, and of the one that a major upgrade makes of it, with all that befalls
+        /// backups; and now and then a person who removes one.
         #[test]
-        fn years_of_expiry_break_no_promise(
+        fn misfortune_breaks_no_promise(
             rules in rules().prop_filter("no rule", |rules| rules.check().is_ok()),
-            nights in proptest::collection::vec((0u8..8, 0i64..7_200, 1i64..3), 600..730),
+            upgrade in 1usize..600,
+            nights in proptest::collection::vec((0u8..8, fortune(), 0i64..7_200, 0u8..12, 1i64..3), 600),
         ) {
-            let mut sets: Vec<Set> = Vec::new();
+            let mut all: Vec<Set> = Vec::new();
             let mut day = 0;
-            for (kind, late, step) in nights {
+            for (night, (kind, fortune, late, person, step)) in nights.into_iter().enumerate() {
                 day += step;
-                let began = day * DAY + late;
-                sets.push(next(&sets, kind, began));
+                let (began, system) = (day * DAY + late, 1 + u64::from(night >= upgrade));
                 let now = at(began + 120);
-                let gone: BTreeSet<String> = {
-                    let fates = prune(&sets, &rules, now).unwrap();
-                    let kept: Vec<&Set> =
-                        fates.iter().filter(|fate| !fate.reasons.is_empty()).map(|fate| fate.set).collect();
-                    check(&sets, &kept, &rules, now);
-                    let gone = fates.iter().filter(|fate| fate.reasons.is_empty());
-                    gone.map(|fate| fate.set.label.to_string()).collect()
-                };
-                sets.retain(|set| !gone.contains(set.label.as_str()));
+                let of_it: Vec<&Set> = all.iter().filter(|set| set.system_identifier == system).collect();
+                let mut set = next(&of_it, kind, began, system);
+                befall(&mut set, fortune);
+                // Those of the upgraded cluster are the younger ones, so they stay in the order of collect().
+                all.push(set);
+                let mut kept = stay(&prune(&all, &rules, now).unwrap());
+                for sets in systems(&all) {
+                    let alone = stay(&prune(sets, &rules, now).unwrap());
+                    assert_eq!(alone, &kept & &labels(sets), "another system's backups count");
+                    check_whole(sets, &kept);
+                    check_rules(sets, &kept, &rules, now);
+                }
+                let named = all[late as usize % all.len()].label.clone();
+                if let Some(gone) = (person == 0).then(|| prune_labels(&all, &[named], now).ok()).flatten() {
+                    let gone: BTreeSet<String> = gone.iter().map(|fate| fate.set.label.to_string()).collect();
+                    kept = &labels(&all) - &gone;
+                    systems(&all).for_each(|sets| check_whole(sets, &kept));
+                }
+                all.retain(|set| kept.contains(set.label.as_str()));
+                systems(&all).for_each(|sets| check_wal(sets, now));
             }
         }
     }

@@ -134,7 +134,7 @@ fn place(name: &str) -> Option<&str> {
 }
 
 /// The least place that a backup of one system identifier needs, on whatever timeline; or why that cannot be known.
-fn needed_from(sets: &[Set], now: OffsetDateTime) -> std::result::Result<Option<String>, String> {
+pub(super) fn needed_from(sets: &[Set], now: OffsetDateTime) -> std::result::Result<Option<String>, String> {
     let mut least: Option<&str> = None;
     for set in sets {
         let hold = |why: &str| {
