@@ -224,6 +224,20 @@ increments() {
   grep --quiet '^chain *3' "$scratch/out" || fail "the plan: $(cat "$scratch/out")"
 }
 
+# To another prefix of the bucket, and from there to a directory, where it is verified and has the same backups.
+copies() {
+  local original copied=file://$scratch/fetched side=$scratch/etc/demo.conf
+  original=$(labels)
+  for _ in first again; do
+    expect_status 0 pgv-copy "$repo" "s3://$PGV_TEST_BUCKET/copy" --source-config "$side" --destination-config "$side"
+  done
+  expect_message ' 0 objects copied'
+  expect_status 0 pgv-copy "s3://$PGV_TEST_BUCKET/copy" "$copied" --source-config "$side"
+  [ "$(pgv env PGV_REPO="$copied" pgv-info demo --format label)" = "$original" ] || fail "the copy has other backups"
+  expect_status 0 env PGV_REPO="$copied" pgv-verify demo --no-verdict
+  expect_status 0 env PGV_REPO="s3://$PGV_TEST_BUCKET/copy" pgv-verify demo --no-verdict
+}
+
 main() {
   begin
   cp "$root"/scripts/pgv-* "$scratch/bin/"
@@ -256,6 +270,7 @@ main() {
   [ "$(labels | wc --lines)" -eq 2 ] || fail "PGV_KEEP_FULL=2 keeps $(labels | wc --lines)"
   lines_as_typed
   increments
+  [ "$kind" = file ] || copies
 
   stop_cluster "$bin" "$source"
   restore_and_check "$scratch/new" --tablespaces-under "$scratch/spaces"
