@@ -393,6 +393,7 @@ impl Recovery<'_> {
             line("timeline", format!("{}{end}", branch.timeline));
         }
         line("wal_included", backup.wal_included.to_string());
+        line("backup_wal_last", backup.wal_last.clone());
         line("archive", if self.has_archive { "yes" } else { "no" }.to_owned());
         line("wal_segment_bytes", self.segment_bytes.to_string());
         line("wal_segments", self.walk.segments.to_string());
