@@ -74,23 +74,8 @@ fn increments_on_13() {
 }
 
 #[test]
-fn increments_on_14() {
-    run("increments.sh", "14");
-}
-
-#[test]
 fn increments_on_15() {
     run("increments.sh", "15");
-}
-
-#[test]
-fn increments_on_16() {
-    run("increments.sh", "16");
-}
-
-#[test]
-fn increments_on_17() {
-    run("increments.sh", "17");
 }
 
 #[test]
@@ -106,11 +91,6 @@ fn increments_over_changes_of_shape() {
 #[test]
 fn wal_and_points_in_time() {
     run("wal.sh", "15");
-}
-
-#[test]
-fn wal_and_points_in_time_of_the_oldest_major() {
-    run("wal.sh", "13");
 }
 
 #[test]

@@ -8,8 +8,10 @@ export PGV_BIN=${PGV_BIN:-$root/target/release} PGV_TEST_TOOLS=${PGV_TEST_TOOLS:
 for major in 13 14 16 17 18; do
   "$root/tests/e2e/shapes.sh" "$major"
 done
-"$root/tests/e2e/standby.sh" 15
 for major in 14 16 17; do
+  "$root/tests/e2e/increments.sh" "$major"
+done
+for major in 13 14 16 17; do
   "$root/tests/e2e/wal.sh" "$major"
 done
 # Minutes without a repository.

@@ -79,9 +79,11 @@ impl Server {
     }
 }
 
-/// pgv-s3 with nothing of the caller's environment that could steer it.
+/// pgv-s3 with nothing of the caller's environment that could steer it, and no signal ignored: tests run in the
+/// background, too.
 pub fn bare_command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pgv-s3"));
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP,INT,TERM", env!("CARGO_BIN_EXE_pgv-s3")]);
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         if name.starts_with("AWS_") || name.starts_with("PGV_") || name.to_lowercase().ends_with("_proxy") {
