@@ -118,10 +118,12 @@ sync_pushes() { # NAME…
 burst() { # COMMAND
   sql "alter system set archive_command = '$1 %p'"
   sql "select pg_reload_conf()" >/dev/null
-  while [ -e "$scratch/data/pg_wal/archive_status/$(tail --lines=1 <<<"$names").ready" ]; do sleep 0.1; done
+  while [ -e "$scratch/data/pg_wal/archive_status/${names##*$'\n'}.ready" ]; do sleep 0.03; done
 }
 
 forget_stored() {
+  # The last worker tidies up.
+  sleep 1
   rm --recursive --force "$scratch/repository"/* "$scratch/state" "$scratch/pgbackrest/archive/bench/15-1" "$scratch/pgbackrest-spool"
 }
 
@@ -177,7 +179,8 @@ main() {
   chmod 0755 "$scratch"
   mkdir "$scratch/bin"
   cp "$root"/target/release/pgv-{crypt,s3,info} "$root"/scripts/pgv-{common.sh,wal-push,wal-get} "$scratch/bin/"
-  export PGHOST=$scratch PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
+  # The client itself, not the script before it that looks for a version.
+  export PATH=$pg_bin:$PATH PGHOST=$scratch PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
   configure
   make_cluster
   as_postgres pgbackrest --config="$scratch/pgbackrest.conf" --stanza=bench stanza-create --no-online

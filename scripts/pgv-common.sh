@@ -177,12 +177,13 @@ following_segment() { # NAME SEGMENT-BYTES
   printf -v next '%s%08X%08X' "${1:0:8}" "$high" "$low"
 }
 
-# How many segments the spool may hold, or be fetching.
-spool_segments() { # SEGMENT-BYTES
-  local size=${PGV_WAL_SPOOL:-256MiB} bytes
-  [[ $size =~ ^([0-9]{1,6})(MiB|GiB)$ ]] || die 2 "PGV_WAL_SPOOL $size is not a size such as 256MiB"
+# How many segments a share of the spool may hold, or be fetching.
+spool_segments() { # SEGMENT-BYTES ONE-OF-HOW-MANY
+  local size=${PGV_WAL_SPOOL:-1GiB} bytes
+  [[ $size =~ ^([0-9]{1,6})(MiB|GiB)$ ]] || die 2 "PGV_WAL_SPOOL $size is not a size such as 512MiB"
   bytes=$((BASH_REMATCH[1] << 20))
   [ "${BASH_REMATCH[2]}" = MiB ] || bytes=$((bytes << 10))
+  bytes=$((bytes / $2))
   echo $((bytes / $1 > 0 ? bytes / $1 : 1))
 }
 

@@ -40,7 +40,7 @@ enum Verb {
         #[arg(long, value_name = "FROM-TO", value_parser = parse_range)]
         range: Option<Range>,
         /// Requests at once
-        #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+        #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
         jobs: u16,
         /// Read no faster than this, such as 50MiB/s
         #[arg(long, value_name = "RATE", value_parser = cli::parse_rate)]
