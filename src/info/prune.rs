@@ -543,7 +543,7 @@ mod tests {
         let stays = |set: &&Set| kept.contains(set.label.as_str());
         let newest = before.iter().rfind(|set| set.record().is_some());
         assert!(newest.as_ref().is_none_or(stays), "the newest went");
-        assert!(good.last().is_none_or(|set| stays(set)), "the newest good one went");
+        assert!(good.last().is_none_or(&stays), "the newest good one went");
         if let Some(last) = rules.last {
             assert!(good.iter().rev().take(last).all(stays), "one of the last went");
         }
