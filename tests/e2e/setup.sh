@@ -214,6 +214,11 @@ elsewhere() {
   [ "$status" -eq 7 ] || fail "pgv-setup own exits with $status: $(cat "$scratch/err")"
   grep --quiet 'archive_command is true, and stays' "$scratch/err" || fail "no word of archive_command: $(cat "$scratch/err")"
   [ "$(sql_at "$port" 'show archive_command')" = true ] || fail "another archive_command was replaced"
+  # Nor does that of another configuration of ours count as this one's.
+  sql_at "$port" "alter system set archive_command = '$scratch/bin/pgv-wal-push -c $scratch/etc.own/old.conf %p'"
+  sql_at "$port" "select pg_reload_conf()" >/dev/null
+  pgv-setup own "${options[@]}" --dry-run </dev/null >"$scratch/sheet.own" 2>"$scratch/err" || status=$?
+  grep --quiet "archive_command reads $scratch/etc.own/old.conf, which is not $scratch/etc.own/own.conf" "$scratch/err" || fail "an old configuration: $(cat "$scratch/err")"
   # Without it, ours.
   sql_at "$port" "alter system reset archive_command"
   sql_at "$port" "alter system reset archive_mode"
