@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The part of make bench that is about pgv-s3: one GiB up and down by pgv-s3, s5cmd, rclone and aws, all against one
 # Garage server on this machine, in turn, over http and over TLS (stunnel before the same server), streams as a backup's
-# pipe has them; then how long each takes to its first answer. Ratios of medians: above 1 pgv-s3 is faster.
+# pipe has them; then how long each takes to its first answer. Ratios of medians: above 1 pgv-s3 is faster. Garage knows
+# blocks by their hash: after the first round nobody's upload waits for its disk.
 set -euo pipefail
 shopt -s inherit_errexit
 
@@ -20,6 +21,7 @@ install_tools() {
   for command in stunnel4 rclone openssl curl; do
     command -v "$command" >/dev/null || { echo "bench: $command is missing: apt-get install $command" >&2; exit 2; }
   done
+  python3 -c 'import ensurepip' || { echo "bench: apt-get install python3-venv" >&2; exit 2; }
   "$tools/bin/garage" --version 2>/dev/null | grep --quiet --fixed-strings "$garage_version" ||
     cargo install --locked --quiet --root "$tools" "garage@$garage_version"
   [ "$(cat "$tools/python/packages" 2>/dev/null)" != "${python_packages[*]}" ] || return 0
@@ -32,6 +34,7 @@ install_tools() {
 clean_up() {
   local pid
   for pid in "$scratch"/*.pid; do [ ! -e "$pid" ] || kill "$(cat "$pid")" 2>/dev/null || true; done
+  wait
   rm --recursive --force "$scratch"
 }
 

@@ -55,12 +55,13 @@ fn watch() -> io::Result<()> {
         let mut first = true;
         for signal in signals.forever() {
             INTERRUPTED.store(true, Ordering::Release);
-            match std::mem::take(&mut first) {
-                true => drop(thread::spawn(move || {
-                    undo_all();
-                    die_of(signal);
-                })),
-                false => die_of(signal),
+            // Without a thread for it the next signal waits, too.
+            let undoing =
+                std::mem::take(&mut first).then(|| thread::Builder::new().spawn(move || end(signal)));
+            match undoing {
+                Some(Ok(_)) => {}
+                Some(Err(_)) => end(signal),
+                None => die_of(signal),
             }
         }
     });
@@ -75,11 +76,14 @@ pub fn end_if_interrupted() {
     }
 }
 
-fn undo_all() {
+fn end(signal: i32) {
     let all = std::mem::take(&mut *unfinished());
-    let undoing: Vec<_> = all.into_values().map(thread::spawn).collect();
+    // What has no thread is found by `rm --uploads`.
+    let undoing: Vec<_> =
+        all.into_values().filter_map(|undo| thread::Builder::new().spawn(undo).ok()).collect();
     // One that panicked has nothing more to undo.
     undoing.into_iter().for_each(|undone| drop(undone.join()));
+    die_of(signal);
 }
 
 fn die_of(signal: i32) {

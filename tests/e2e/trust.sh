@@ -264,7 +264,7 @@ wait_for() { # SQL that becomes true
 
 # What this machine lacks is no verdict on a backup, and what another drill left is no obstacle.
 without_verdict() {
-  local before long=$scratch/state/drill/123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890
+  local before last hole long=$scratch/state/drill/123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890
   before=$(find "$tree/backup" -name '*-drill.json' | wc --lines)
   expect 2 'too long for the path' pgv-drill demo --scratch "$long"
   [ ! -e "$long" ] || fail "something was written"
@@ -281,7 +281,14 @@ without_verdict() {
   [ "$(find "$tree/backup" -name '*-drill.json' | wc --lines)" -eq "$before" ] || fail "a verdict was stored"
   # The WAL of this one is in the archive alone.
   expect 0 '' env PGV_WAL=none pgv-backup demo --type full
+  last=$(as_postgres pgv-info demo --format tsv | tail --lines=1 | cut --fields=14)
+  for _ in 1 2 3; do sql "create table behind (); drop table behind; select pg_switch_wal()" >/dev/null; done
+  wait_for "select last_archived_wal > '$last' and not exists (select from pg_ls_archive_statusdir() where name like '%.ready') from pg_stat_archiver"
+  # A hole behind it is none of its business.
+  hole=$(find "$tree/wal" -name '????????????????????????.pgv' -printf '%f %p\n' | sort | awk -v last="$last.pgv" '$1 > last { print $2 }' | head --lines=1)
+  as_postgres mv "$hole" "$scratch/away"
   expect 0 'is good' pgv-drill demo --no-verdict
+  as_postgres mv "$scratch/away" "$hole"
 }
 
 drill() {

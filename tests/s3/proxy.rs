@@ -130,9 +130,13 @@ impl Proxy {
 
     /// Waits until the server has carried out what was asked for, also by a client that is gone.
     pub fn settle(&self) {
-        while self.shared.busy.load(Ordering::Relaxed) > 0 {
+        for _ in 0..6_000 {
+            if self.shared.busy.load(Ordering::Relaxed) == 0 {
+                return;
+            }
             std::thread::sleep(Duration::from_millis(10));
         }
+        panic!("the server has not answered for a minute");
     }
 }
 

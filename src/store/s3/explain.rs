@@ -71,20 +71,19 @@ pub fn root(error: &(dyn std::error::Error + 'static)) -> String {
     first.downcast_ref::<std::io::Error>().map_or_else(|| first.to_string(), io_reason)
 }
 
-impl Failure {
-    /// What the answer to a request for many objects says of one, which has no status of its own.
-    pub fn of_one(code: Option<&str>, text: Option<&str>) -> Self {
-        let status = match code {
-            Some("AccessDenied") => 403,
-            Some("InternalError") => 500,
-            Some("SlowDown" | "ServiceUnavailable") => 503,
-            _ => 200,
-        };
-        let text = text.unwrap_or("no reason given").to_owned();
-        let code = code.map(str::to_owned);
-        Failure { code, status, cause: Cause::Answer, text, request: None, region: None }
+/// What the answer to a request for many objects says of one of them.
+pub fn explain_one(what: impl Display, code: &str, text: &str) -> Error {
+    let message = format!("{what}: {code}: {text}");
+    match code {
+        "AccessDenied" => {
+            Error::failed(message).hint("the credentials lack the right to remove it, or a lock keeps it")
+        }
+        "InternalError" | "SlowDown" | "ServiceUnavailable" => Error::new(Kind::Temporary, message),
+        _ => Error::failed(message),
     }
+}
 
+impl Failure {
     pub fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
     }

@@ -22,7 +22,7 @@ use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{ChecksumMode, Delete, EncodingType, ObjectIdentifier};
 use connect::Connection;
-use explain::Failure;
+use explain::{Failure, explain_one};
 use percent_encoding::percent_decode_str;
 use std::future::Future;
 use std::sync::Arc;
@@ -195,8 +195,11 @@ impl S3Store {
         let answer = self.block_on(request.send()).map_err(Failure::from)?;
         for refused in answer.errors() {
             let url = Url::of_key(bucket, refused.key().unwrap_or_default());
-            let why = Failure::of_one(refused.code(), refused.message());
-            failed.push((url.clone(), why.explain(format_args!("rm {url}"))));
+            let (code, text) = (refused.code().unwrap_or_default(), refused.message().unwrap_or_default());
+            // It is gone all the same.
+            if code != "NoSuchKey" {
+                failed.push((url.clone(), explain_one(format_args!("rm {url}"), code, text)));
+            }
         }
         Ok(failed)
     }
