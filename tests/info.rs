@@ -367,6 +367,32 @@ fn windows_and_gaps_of_the_archive() {
     );
 }
 
+/// The first backup of a cluster whose archive_mode waits for a restart has all that it needs.
+#[test]
+fn an_archive_that_begins_after_a_backup_has_no_gap_before_it() {
+    let repository = Repository::new();
+    repository.add("20260101-010000F", 0x100_0100);
+    let second = repository.add("20260102-010000F", 0x600_0100).join("record.json");
+    let moved = fs::read_to_string(&second).unwrap().replace("0000000000000001\"", "0000000000000006\"");
+    fs::write(&second, moved).unwrap();
+    let tree = repository.0.path().join("repo/15-main").join(ID);
+    let archive = tree.join("wal/00000001");
+    fs::create_dir_all(&archive).unwrap();
+    for number in 5..9 {
+        fs::write(archive.join(format!("0000000100000000000000{number:02X}.pgv")), "x").unwrap();
+    }
+    let wal = || repository.info(&["wal", "15-main", "--format", "tsv"]);
+    assert_eq!(status(&wal()), 7, "the archive had it, and lost it");
+    let record = tree.join("backup/20260101-010000F/record.json");
+    let before = fs::read_to_string(&record).unwrap();
+    let change = |to: &str| fs::write(&record, before.replace("\"wal_included\":true", to)).unwrap();
+    change("\"wal_included\":true,\"archiving\":false");
+    let output = wal();
+    assert_eq!((status(&output), lines(&output).len()), (0, 1), "{:?}", lines(&output));
+    change("\"wal_included\":false,\"archiving\":false");
+    assert_eq!(status(&wal()), 7, "nobody has its WAL");
+}
+
 /// Of PostgreSQL 15, in production, on timeline 3.
 fn control_file() -> Vec<u8> {
     let mut bytes = vec![0u8; 8192];

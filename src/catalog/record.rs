@@ -45,6 +45,9 @@ pub struct BackupFacts {
     /// original's places.
     #[serde(default)]
     pub tablespaces_changed: bool,
+    /// Whether the server was told to archive its WAL when the backup began: an archive that begins later has no gap.
+    #[serde(default = "yes")]
+    pub archiving: bool,
     /// Bytes of the files in the data directory that were backed up, as they lie on disk.
     pub database_bytes: u64,
     /// Bytes of the tar stream.
@@ -53,6 +56,11 @@ pub struct BackupFacts {
     pub blocks: Blocks,
     pub findings: Findings,
     pub tool_version: String,
+}
+
+/// What records of before this field mean.
+fn yes() -> bool {
+    true
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -404,6 +404,7 @@ mod tests {
             wal_last: String::new(),
             wal_included: true,
             tablespaces_changed: false,
+            archiving: true,
             tablespaces: Vec::new(),
             database_bytes: 1,
             stream_bytes: 1,

@@ -80,8 +80,9 @@ pub fn archives(store: &Store, repository: &Url, sets: &[Set]) -> Result<Vec<Arc
             continue;
         };
         let runs = runs(store, &directory(repository, first), segment_bytes)?;
-        let needs = needs(sets, segment_bytes);
+        let mut needs = needs(sets, segment_bytes);
         let windows = windows(&needs, &runs);
+        needs.retain(|need| need.expects_archive);
         found.push(Archive {
             cluster: first.cluster.clone(),
             system_identifier: first.system_identifier,
@@ -170,6 +171,8 @@ struct Need {
     last: u64,
     stopped_at: OffsetDateTime,
     label: String,
+    /// From its beginning on; or it was made before there was one, and has what it needs.
+    expects_archive: bool,
 }
 
 fn needs(sets: &[Set], segment_bytes: u64) -> Vec<Need> {
@@ -181,6 +184,7 @@ fn needs(sets: &[Set], segment_bytes: u64) -> Vec<Need> {
             last: wal::segment_number(&backup.wal_last, segment_bytes)?.1,
             stopped_at: stopped_at(set)?,
             label: set.label.to_string(),
+            expects_archive: backup.archiving || !backup.wal_included,
         })
     };
     let mut needs: Vec<_> = sets.iter().filter_map(need).collect();
@@ -427,7 +431,14 @@ mod tests {
     }
 
     fn need(timeline: u32, first: u64, last: u64, stopped: i64) -> Need {
-        Need { timeline, first, last, stopped_at: at(stopped), label: format!("at{stopped}") }
+        Need {
+            timeline,
+            first,
+            last,
+            stopped_at: at(stopped),
+            label: format!("at{stopped}"),
+            expects_archive: true,
+        }
     }
 
     fn labels(windows: &[Window]) -> Vec<(u32, u64, &str)> {

@@ -74,7 +74,7 @@ pub fn run(options: &Options) -> Result<Status> {
     let started_at = now()?;
     let host = host_name();
     let config = config::find(&mut source)?;
-    let Begun { identity, mut tablespaces_changed, found_at } =
+    let Begun { identity, archiving, mut tablespaces_changed, found_at } =
         begin(options, &mut source, &label, since.as_ref())?;
     let mut copier = open_stream(options, &mut source, &identity, since, total)?;
 
@@ -123,6 +123,7 @@ pub fn run(options: &Options) -> Result<Status> {
         wal_included: options.include_wal,
         tablespaces: tablespaces::with_bytes(&identity.tablespaces, spaces),
         tablespaces_changed,
+        archiving,
         database_bytes: finished.bytes,
         stream_bytes: finished.stream_bytes,
         files: finished.files,
@@ -151,6 +152,7 @@ fn full_label(options: &Options) -> Result<Label> {
 
 struct Begun {
     identity: StreamIdentity,
+    archiving: bool,
     tablespaces_changed: bool,
     /// The state of `pg_tblspc` that `identity` tells of.
     found_at: Changed,
@@ -158,6 +160,7 @@ struct Begun {
 
 /// Starts the backup; from here on the server keeps what it needs.
 fn begin(options: &Options, source: &mut Source, label: &Label, since: Option<&Since>) -> Result<Begun> {
+    let archiving = source.session.as_mut().map_or(Ok(true), Session::archives)?;
     let (start_lsn, timeline, found, tablespaces_changed) = match &mut source.session {
         None => {
             let found = tablespaces::find(&source.root, None)?;
@@ -191,7 +194,7 @@ fn begin(options: &Options, source: &mut Source, label: &Label, since: Option<&S
         segment_pages: source.control.segment_pages(),
         tablespaces: found.spaces,
     };
-    Ok(Begun { identity, tablespaces_changed, found_at: found.changed })
+    Ok(Begun { identity, archiving, tablespaces_changed, found_at: found.changed })
 }
 
 /// Begins at a checkpoint that is younger than every tablespace: replaying a CREATE TABLESPACE fails if files lie

@@ -85,6 +85,11 @@ impl Session {
         self.in_recovery
     }
 
+    /// Whether it is told to archive; a standby's primary may be.
+    pub fn archives(&mut self) -> Result<bool> {
+        Ok(self.in_recovery || self.value("SELECT current_setting('archive_mode')")? != "off")
+    }
+
     pub fn timeline(&mut self) -> Result<u32> {
         let text = self.value("SELECT timeline_id FROM pg_control_checkpoint()")?;
         text.parse().map_err(|_| unexpected("timeline", &text))

@@ -146,7 +146,9 @@ impl Failure {
             ("PreconditionFailed", _) | (_, 412) => {
                 Error::new(Kind::Exists, format!("{what}: it exists, nothing was overwritten"))
             }
-            ("SlowDown" | "RequestTimeout" | "ConditionalRequestConflict" | "OperationAborted", _)
+            // Some begin to answer before they know.
+            ("InternalError" | "SlowDown" | "ServiceUnavailable", _)
+            | ("RequestTimeout" | "ConditionalRequestConflict" | "OperationAborted", _)
             | (_, 429 | 500 | 502 | 503 | 504) => self.temporary(what),
             (code, 401 | 403) => {
                 let code = if code.is_empty() || code == "AccessDenied" {

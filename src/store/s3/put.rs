@@ -181,9 +181,9 @@ impl Upload {
     /// Gives the object its name, and makes sure of what the service has under it.
     pub fn commit(mut self) -> Result<Stored> {
         let committed = self.finish();
-        self.say_what_was_lost();
-        if committed.is_err() {
-            self.abandon();
+        match committed {
+            Ok(_) => self.say_what_was_lost(),
+            Err(_) => self.abandon(),
         }
         committed
     }
@@ -192,6 +192,7 @@ impl Upload {
     /// the one to report.
     pub fn abandon(mut self) {
         self.store.block_on(self.sending.shutdown());
+        self.say_what_was_lost();
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         give_up(&self.store, &self.url, &mut begun);
     }
