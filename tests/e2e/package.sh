@@ -90,7 +90,7 @@ main() {
   # A repository beside the state, and one in the same place.
   expect 0 cp --archive /srv/backups /var/lib/pgv/repository
   expect 0 cp --archive "/srv/backups/15-main/$(in_debian ls /srv/backups/15-main)" /var/lib/pgv/15-main/
-  kept=$(in_debian find /var/lib/pgv/repository /var/lib/pgv/15-main/[0-9]* -type f)
+  kept=$(in_debian sh -c 'find /var/lib/pgv/repository /var/lib/pgv/15-main/[0-9]* -type f')
   expect 0 apt-get purge --yes pgv
   while read -r line; do
     [ -e "$debian$line" ] || fail "purging removed $line"
