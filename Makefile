@@ -34,8 +34,8 @@ test-long: all test-tools
 demo: all
 	demo/run.sh
 
-# Needs root, PostgreSQL 15, pgbackrest, stunnel4, rclone and curl; three rounds take about ten minutes, and once, to build the
-# S3 server, a quarter of an hour.
+# Needs root, PostgreSQL 15, pgbackrest, stunnel4, rclone and curl; three rounds take about ten minutes, and once, to
+# build the S3 server, a quarter of an hour.
 bench: all
 	bench/run.sh
 	bench/wal.sh

@@ -236,7 +236,7 @@ fn memory_does_not_grow_with_the_stream() {
     let get_peak = peak(get.id());
     std::io::Read::read_exact(&mut stdout, &mut piece).unwrap();
     assert!(get.wait().unwrap().success());
-    assert!(get_peak < 112, "{get_peak} MiB");
+    assert!(get_peak < 96, "{get_peak} MiB");
     done(&["rm", &url], b"");
 }
 

@@ -78,9 +78,22 @@ pub fn explain_one(what: impl Display, code: &str, text: &str) -> Error {
         "AccessDenied" => {
             Error::failed(message).hint("the credentials lack the right to remove it, or a lock keeps it")
         }
-        "InternalError" | "SlowDown" | "ServiceUnavailable" => Error::new(Kind::Temporary, message),
+        _ if may_pass(code) => Error::new(Kind::Temporary, message),
         _ => Error::failed(message),
     }
+}
+
+/// Also as the end of an answer that began with 200: some services begin before they know.
+fn may_pass(code: &str) -> bool {
+    matches!(
+        code,
+        "InternalError"
+            | "SlowDown"
+            | "ServiceUnavailable"
+            | "RequestTimeout"
+            | "ConditionalRequestConflict"
+            | "OperationAborted"
+    )
 }
 
 impl Failure {
@@ -146,10 +159,8 @@ impl Failure {
             ("PreconditionFailed", _) | (_, 412) => {
                 Error::new(Kind::Exists, format!("{what}: it exists, nothing was overwritten"))
             }
-            // Some begin to answer before they know.
-            ("InternalError" | "SlowDown" | "ServiceUnavailable", _)
-            | ("RequestTimeout" | "ConditionalRequestConflict" | "OperationAborted", _)
-            | (_, 429 | 500 | 502 | 503 | 504) => self.temporary(what),
+            (code, _) if may_pass(code) => self.temporary(what),
+            (_, 429 | 500 | 502 | 503 | 504) => self.temporary(what),
             (code, 401 | 403) => {
                 let code = if code.is_empty() || code == "AccessDenied" {
                     String::new()
