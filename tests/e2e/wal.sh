@@ -365,11 +365,12 @@ ends_later() {
   wait_until_promoted
   settings_are_gone "$scratch/paused"
   stop_cluster "$bin" "$scratch/paused"
-  # The server says that it pauses where its logging collector writes.
+  # The server says that it pauses where its logging collector writes, among many other things.
   as_postgres pgv-restore demo "$scratch/collected" --time "$first" --action pause 2>"$scratch/err" || fail "collected: $(cat "$scratch/err")"
-  echo 'logging_collector = on' | as_postgres tee --append "$scratch/collected/postgresql.conf" >/dev/null
+  printf "logging_collector = on\nlog_min_messages = debug5\nlog_line_prefix = '%04000d '\n" 0 | as_postgres tee --append "$scratch/collected/postgresql.conf" >/dev/null
   as_postgres timeout 120 pgv-restore demo "$scratch/collected" --settings-only --time "$first" --action pause --start 2>"$scratch/err" || fail "collected: $(cat "$scratch/err")"
   [ "$(sql 'select pg_is_in_recovery(), count(*) from moments')" = 't|1' ] || fail "not paused at the target"
+  [ "$(cat "$scratch/collected/log"/* | wc --bytes)" -gt 100000 ] || fail "the log is short: $(ls -l "$scratch/collected/log")"
   stop_cluster "$bin" "$scratch/collected"
   as_postgres pgv-restore demo "$scratch/shut" --time "$first" --action shutdown --start 2>"$scratch/err" || fail "shutdown: $(cat "$scratch/err")"
   [ "$(as_postgres pgv-info control "$scratch/shut" | grep '^state')" = 'state shut down in recovery' ] || fail "not shut down at the target"
