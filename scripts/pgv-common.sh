@@ -69,6 +69,25 @@ tell_outcome() { # STATUS
   fi
 }
 
+# Sets `terminal` to where somebody looks on, if anybody does: on one line of it is drawn how far a work of hours is.
+find_terminal() {
+  terminal=''
+  [ "${pgv_quiet:-no}" = yes ] || [ ! -t 2 ] || terminal=$(tty <&2)
+}
+
+# How much is done of how much, how fast, and how long the rest takes at that rate; nothing more to say is a blank line.
+tell_progress() { # [WHAT DONE TOTAL BEGAN]
+  local spent
+  [ -n "$terminal" ] || return 0
+  if [ $# -eq 0 ]; then
+    printf '\r\e[K' >&2
+    return
+  fi
+  spent=$((SECONDS - $4))
+  [ "$spent" -gt 0 ] && [ "$2" -gt 0 ] || return 0
+  printf '\r\e[K%s: %s of %s, %s/s, %ss left' "$1" "$2" "$3" $(($2 / spent)) $((($3 - $2) * spent / $2)) >&2
+}
+
 # Options of a script that take a value: "--name VALUE" and "--name=VALUE" are the same.
 need_value() { # OPTION COUNT
   [ "$2" -ge 2 ] || die 2 "$1 needs a value"

@@ -6,7 +6,10 @@
 
 use crate::error::{Error, Result};
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI8, Ordering};
 use std::sync::{LazyLock, OnceLock};
 
@@ -74,21 +77,18 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// `total` in bytes, if known; `shown` as decided by [`progress_wanted`].
-    pub fn new(what: &str, total: Option<u64>, shown: bool) -> Result<Self> {
-        if !shown {
+    /// `total` in bytes, if known. Usage error: there is no such terminal.
+    pub fn new(what: &str, total: Option<u64>, drawn: &Drawn) -> Result<Self> {
+        let Some(target) = drawn.target()? else {
             return Ok(Progress { bar: indicatif::ProgressBar::hidden() });
-        }
+        };
         let template = match total {
             Some(_) => "{prefix}: {bytes} of {total_bytes} ({percent}%), {bytes_per_sec}, {eta} left",
             None => "{prefix}: {bytes}, {bytes_per_sec}, {elapsed}",
         };
         let style = indicatif::ProgressStyle::with_template(template)
             .map_err(|e| Error::failed(format!("progress template: {e}")))?;
-        let bar = match total {
-            Some(bytes) => indicatif::ProgressBar::new(bytes),
-            None => indicatif::ProgressBar::no_length(),
-        };
+        let bar = indicatif::ProgressBar::with_draw_target(total, target);
         Ok(Progress { bar: bar.with_style(style).with_prefix(what.to_owned()) })
     }
 
@@ -101,9 +101,94 @@ impl Progress {
     }
 }
 
-/// `--progress` and `--no-progress` decide; else progress is drawn when stderr is a terminal and the
-/// tool is not between two pipes (of several stages one terminal would get all the lines).
-pub fn progress_wanted(progress: bool, no_progress: bool) -> bool {
-    let between_pipes = !std::io::stdin().is_terminal() && !std::io::stdout().is_terminal();
-    progress || (!no_progress && std::io::stderr().is_terminal() && !between_pipes)
+/// Where progress is drawn, as the options say.
+#[derive(Clone, Debug, Default)]
+pub enum Drawn {
+    #[default]
+    Nowhere,
+    /// On stderr, which is a terminal.
+    OnTerminal,
+    /// On stderr, whatever it is.
+    Always,
+    /// On this terminal: a script has stderr for itself.
+    On(PathBuf),
+}
+
+/// Unless options say it, progress is drawn when stderr is a terminal and the tool is not between two pipes: of several
+/// stages one terminal would get all the lines.
+pub fn drawn_by_default() -> Drawn {
+    let between_pipes = !io::stdin().is_terminal() && !io::stdout().is_terminal();
+    if io::stderr().is_terminal() && !between_pipes { Drawn::OnTerminal } else { Drawn::Nowhere }
+}
+
+impl Drawn {
+    fn target(&self) -> Result<Option<indicatif::ProgressDrawTarget>> {
+        let to = match self {
+            Drawn::Nowhere => return Ok(None),
+            Drawn::OnTerminal => return Ok(Some(indicatif::ProgressDrawTarget::stderr())),
+            Drawn::Always => {
+                let copy = io::stderr().as_fd().try_clone_to_owned();
+                File::from(copy.map_err(|e| Error::failed(format!("stderr: {e}")))?)
+            }
+            Drawn::On(path) => OpenOptions::new()
+                .append(true)
+                .open(path)
+                .map_err(|e| Error::usage(format!("progress cannot be drawn on {}: {e}", path.display())))?,
+        };
+        Ok(Some(indicatif::ProgressDrawTarget::term_like_with_hz(Box::new(Line(to)), DRAWN_PER_SECOND)))
+    }
+}
+
+/// What is readable, and no load for a slow line.
+const DRAWN_PER_SECOND: u8 = 4;
+
+/// One line that is drawn over itself, also where nothing knows of cursors: as git draws.
+#[derive(Debug)]
+struct Line(File);
+
+impl Line {
+    fn write(&self, text: &str) -> io::Result<()> {
+        (&self.0).write_all(text.as_bytes())
+    }
+}
+
+impl indicatif::TermLike for Line {
+    /// More than any of the lines has.
+    fn width(&self) -> u16 {
+        120
+    }
+
+    fn move_cursor_up(&self, _lines: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_down(&self, _lines: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_right(&self, _columns: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn move_cursor_left(&self, _columns: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.write(text)
+    }
+
+    /// Blanks up to the width, which is none that is known, are left out.
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        self.write(text.trim_end())
+    }
+
+    /// Erase in line, ECMA-48 8.3.41.
+    fn clear_line(&self) -> io::Result<()> {
+        self.write(if self.0.is_terminal() { "\r\x1b[K" } else { "\r" })
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
 }

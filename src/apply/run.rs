@@ -15,7 +15,7 @@ use crate::pg::backup_manifest::{self, Entry};
 use crate::pg::control::{self, Control};
 use crate::pg::incremental::{self, Header};
 use crate::pg::{backup_label, relation};
-use crate::report::{self, Progress};
+use crate::report::{self, Drawn, Progress};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -44,7 +44,7 @@ pub struct Options {
     pub hold: bool,
     /// The directory holds the cluster already: what is the same is not written.
     pub delta: bool,
-    pub progress: bool,
+    pub progress: Drawn,
     /// Of the whole stream in bytes, roughly.
     pub expected_size: Option<u64>,
 }
@@ -59,7 +59,7 @@ pub fn run(options: &Options, input: impl Read) -> Result<Status> {
     check_identity(&identity, options.expect.as_ref())?;
     let directory = options.directory.as_deref();
     let root = directory.map(|path| std::path::absolute(path).during_path("find", path)).transpose()?;
-    let progress = Progress::new("pgv-apply", options.expected_size, options.progress)?;
+    let progress = Progress::new("pgv-apply", options.expected_size, &options.progress)?;
     let layer = Layer {
         archive,
         seen: Seen::new()?,

@@ -57,7 +57,7 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<Status> {
     let options = apply::Options {
-        progress: args.common.progress_wanted(),
+        progress: args.common.progress(),
         expected_size: args.expected_size,
         expect: args.expect,
         owner: owner(args.owner.as_deref())?,

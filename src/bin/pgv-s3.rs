@@ -3,7 +3,7 @@
 use pgv::cli::{self, Arguments, Common, StoreOptions};
 use pgv::error::{Error, IoContext, Kind, Result, Status};
 use pgv::io::{Input, Output, batch};
-use pgv::report;
+use pgv::report::{self, Drawn};
 use pgv::store::{
     self, Entry, GetOptions, Keeping, Lock, LockMode, PutOptions, Range, Scheme, Source, Store, Url,
 };
@@ -184,7 +184,7 @@ fn parse_lock(text: &str) -> std::result::Result<Lock, String> {
 }
 
 impl PutArgs {
-    fn options(self, progress: bool) -> PutOptions {
+    fn options(self, progress: Drawn) -> PutOptions {
         PutOptions {
             rate: self.rate,
             progress,
@@ -211,7 +211,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<Status> {
-    let (options, progress) = (args.store, args.common.progress_wanted());
+    let (options, progress) = (args.store, args.common.progress());
     match args.verb {
         Verb::Put(put_args) => return put(put_args, &options, progress),
         Verb::Get { url, output, range, jobs, rate } => {
@@ -267,7 +267,7 @@ fn parse_range(text: &str) -> std::result::Result<Range, String> {
     }
 }
 
-fn put(mut args: PutArgs, options: &StoreOptions, progress: bool) -> Result<Status> {
+fn put(mut args: PutArgs, options: &StoreOptions, progress: Drawn) -> Result<Status> {
     let (store, url) = open(&args.url, options)?;
     if args.batch {
         return put_batch(&store, &url, args, progress);
@@ -276,6 +276,11 @@ fn put(mut args: PutArgs, options: &StoreOptions, progress: bool) -> Result<Stat
     let source = match command.is_empty() {
         true => Source::Input(Input::open(args.file.as_deref())?),
         false => Source::Command(&command),
+    };
+    // One of them draws by default, and only the producer knows how much there will be.
+    let progress = match progress {
+        Drawn::OnTerminal if !command.is_empty() => Drawn::Nowhere,
+        other => other,
     };
     let json = args.json;
     let expected_size = args.expected_size.or_else(|| source.length());
@@ -290,7 +295,7 @@ fn put(mut args: PutArgs, options: &StoreOptions, progress: bool) -> Result<Stat
 }
 
 /// One client and its connections for all files, each in one part at a time.
-fn put_batch(store: &Store, directory: &Url, args: PutArgs, progress: bool) -> Result<Status> {
+fn put_batch(store: &Store, directory: &Url, args: PutArgs, progress: Drawn) -> Result<Status> {
     if !directory.is_directory() {
         return Err(Error::usage(format!("put {directory}: a batch needs a URL that ends with /")));
     }

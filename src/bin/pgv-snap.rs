@@ -79,7 +79,7 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<Status> {
     let options = snap::Options {
-        progress: args.common.progress_wanted(),
+        progress: args.common.progress(),
         conninfo: args.dbname,
         offline: args.offline,
         since: args.since,

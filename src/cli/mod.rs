@@ -9,7 +9,9 @@ pub use store::StoreOptions;
 pub use values::{parse_duration, parse_rate, parse_size, parse_time};
 
 use crate::error::{Kind, Result, Status};
+use crate::report::Drawn;
 use crate::{io, report};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Options of every tool.
@@ -21,17 +23,32 @@ pub struct Common {
     /// Say more about what is done
     #[arg(short, long, global = true)]
     pub verbose: bool,
-    /// Draw progress on stderr, whatever it is
-    #[arg(long, global = true, conflicts_with = "no_progress")]
-    pub progress: bool,
+    /// Draw progress, whatever stderr is, there or on TERMINAL
+    #[arg(
+        long,
+        global = true,
+        value_name = "TERMINAL",
+        num_args = 0..=1,
+        require_equals = true,
+        conflicts_with = "no_progress"
+    )]
+    // What was left out of the value is clap's inner None.
+    #[allow(clippy::option_option)]
+    pub progress: Option<Option<PathBuf>>,
     /// Draw no progress
     #[arg(long, global = true)]
     pub no_progress: bool,
 }
 
 impl Common {
-    pub fn progress_wanted(&self) -> bool {
-        report::progress_wanted(self.progress, self.no_progress) && !self.quiet
+    /// Where progress is drawn. Asked for in words it is drawn with `--quiet`, too, which says nothing else.
+    pub fn progress(&self) -> Drawn {
+        match &self.progress {
+            Some(Some(terminal)) => Drawn::On(terminal.clone()),
+            Some(None) => Drawn::Always,
+            None if self.no_progress || self.quiet => Drawn::Nowhere,
+            None => report::drawn_by_default(),
+        }
     }
 
     fn level(&self) -> i8 {

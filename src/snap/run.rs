@@ -11,7 +11,7 @@ use crate::pg::backup_label::{self, BackupLabel};
 use crate::pg::control::{self, Control};
 use crate::pg::crc::Shift;
 use crate::pg::{Lsn, backup_manifest};
-use crate::report::{self, Progress};
+use crate::report::{self, Drawn, Progress};
 use crate::snap::archive::{Archive, Attributes};
 use crate::snap::copy::{Copier, Listing, Lists, Pace, PageRules, attributes};
 use crate::snap::ledger::{BUFFER, Books, Hashing, Ledger, Spooled};
@@ -60,7 +60,7 @@ pub struct Options {
     pub rate: Option<u64>,
     /// Default: the server's data_directory.
     pub data_directory: Option<PathBuf>,
-    pub progress: bool,
+    pub progress: Drawn,
 }
 
 /// Makes the backup: tar on stdout.
@@ -250,7 +250,7 @@ fn open_stream(
             start_lsn: identity.start_lsn,
         },
         pace: Pace::new(options.rate),
-        progress: Progress::new("pgv-snap", Some(total), options.progress)?,
+        progress: Progress::new("pgv-snap", Some(total), &options.progress)?,
         findings: Findings::default(),
         blocks: Blocks::default(),
         files: Files::default(),

@@ -14,6 +14,7 @@ pub use url::{Scheme, Url};
 
 use crate::cli::StoreOptions;
 use crate::error::{Error, IoContext, Kind, Result};
+use crate::report::Drawn;
 use std::io::{self, BufRead, BufReader, Read};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -53,8 +54,7 @@ pub struct GetOptions {
     pub jobs: usize,
     /// Bytes a second.
     pub rate: Option<u64>,
-    /// Draw it on stderr.
-    pub progress: bool,
+    pub progress: Drawn,
 }
 
 /// How an object is stored. Everything from `expected_size` on is of no meaning for `file://`.
@@ -62,8 +62,7 @@ pub struct GetOptions {
 pub struct PutOptions {
     /// Bytes a second.
     pub rate: Option<u64>,
-    /// Draw it on stderr.
-    pub progress: bool,
+    pub progress: Drawn,
     /// Whether [`Put`] shall tell the SHA-256.
     pub digest: bool,
     pub replace: bool,
@@ -105,7 +104,7 @@ impl Default for PutOptions {
     fn default() -> Self {
         PutOptions {
             rate: None,
-            progress: false,
+            progress: Drawn::Nowhere,
             digest: false,
             replace: false,
             inside: None,

@@ -100,6 +100,34 @@ now pgv-backup demo 143" ] || fail "told: $(cat "$scratch/told")"
   grep --quiet 'warning: PGV_PING_URL: curl exits with' "$scratch/err" || fail "no warning: $(cat "$scratch/err")"
 }
 
+# On a terminal each work of hours says how far it is, how fast, and how long the rest will take; it is one voice.
+watched() { # LINE COMMAND
+  as_postgres script --quiet --return --command "$2" "$scratch/state/typed" >"$scratch/out" || fail "$2 exits with $?: $(cat "$scratch/state/typed")"
+  tr '\r' '\n' <"$scratch/state/typed" >"$scratch/drawn"
+  grep --quiet --extended-regexp -- "$1" "$scratch/drawn" || fail "on a terminal $2 says: $(cat -v "$scratch/drawn")"
+}
+
+progress() {
+  local rate='[0-9.]+ [KMGT]?i?B of [0-9.]+ .iB \([0-9]+%\), [0-9.]+ .?i?B/s, [0-9]+[smhdw] left'
+  watched "pgv-snap: $rate" 'pgv-backup demo --type full'
+  ! grep --quiet put: "$scratch/drawn" || fail "two draw on one line: $(cat -v "$scratch/drawn")"
+  as_postgres mkdir "$scratch/state/watched.spaces"
+  watched "pgv-apply: $rate" "pgv-restore demo '$scratch/state/watched' --immediate --tablespaces-under '$scratch/state/watched.spaces'"
+  watched "pgv-apply: $rate" 'pgv-verify demo --no-wal --no-verdict'
+  watched "pgv-apply: $rate" 'pgv-drill demo --no-verdict'
+  watched "put: $rate" "pgv-copy 'file://$scratch/repository' 'file://$scratch/state/watched.copy'"
+  # Slow enough to be watched.
+  mv "$scratch/bin/pgv-s3" "$scratch/state/quick"
+  printf '#!/bin/sh\nsleep 0.5\nexec "%s" "$@"\n' "$scratch/state/quick" >"$scratch/bin/pgv-s3"
+  chmod 0755 "$scratch/bin/pgv-s3"
+  watched 'WAL files: [0-9]+ of [0-9]+, [0-9]+/s, [0-9]+s left' 'pgv-verify demo --wal --no-verdict'
+  watched 'objects: [0-9]+ of [0-9]+, [0-9]+/s, [0-9]+s left' "pgv-copy 'file://$scratch/repository' 'file://$scratch/state/watched.again' --jobs 1"
+  mv "$scratch/state/quick" "$scratch/bin/pgv-s3"
+  # Nobody looks on.
+  expect 0 '' pgv-verify demo --no-verdict
+  ! grep --quiet --text left "$scratch/out" "$scratch/err" || fail "progress without a terminal: $(cat -v "$scratch/err")"
+}
+
 flip() { # FILE
   printf x | dd of="$1" bs=1 seek=$(($(stat --format=%s "$1") / 2)) conv=notrunc status=none
 }
@@ -366,6 +394,7 @@ CONF
   every_damage
   wal_damage
   copies
+  progress
   rotation
   drill
   stop_cluster "$bin" "$source"
