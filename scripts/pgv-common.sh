@@ -69,16 +69,16 @@ tell_outcome() { # STATUS
   fi
 }
 
-# Sets `terminal` to where somebody looks on, if anybody does: on one line of it is drawn how far a work of hours is.
-find_terminal() {
-  terminal=''
-  [ "${pgv_quiet:-no}" = yes ] || [ ! -t 2 ] || terminal=$(tty <&2)
+# Somebody looks on: it is drawn on one line how far a work of hours is. The terminal may be another user's, and cannot be
+# opened then, only inherited.
+is_watched() {
+  [ "${pgv_quiet:-no}" = no ] && [ -t 2 ]
 }
 
 # How much is done of how much, how fast, and how long the rest takes at that rate; nothing more to say is a blank line.
 tell_progress() { # [WHAT DONE TOTAL BEGAN]
   local spent
-  [ -n "$terminal" ] || return 0
+  is_watched || return 0
   if [ $# -eq 0 ]; then
     printf '\r\e[K' >&2
     return

@@ -6,10 +6,9 @@
 
 use crate::error::{Error, Result};
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicI8, Ordering};
 use std::sync::{LazyLock, OnceLock};
 
@@ -77,8 +76,8 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// `total` in bytes, if known. Usage error: there is no such terminal.
-    pub fn new(what: &str, total: Option<u64>, drawn: &Drawn) -> Result<Self> {
+    /// `total` in bytes, if known.
+    pub fn new(what: &str, total: Option<u64>, drawn: Drawn) -> Result<Self> {
         let Some(target) = drawn.target()? else {
             return Ok(Progress { bar: indicatif::ProgressBar::hidden() });
         };
@@ -102,16 +101,15 @@ impl Progress {
 }
 
 /// Where progress is drawn, as the options say.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub enum Drawn {
-    #[default]
     Nowhere,
     /// On stderr, which is a terminal.
     OnTerminal,
-    /// On stderr, whatever it is.
-    Always,
-    /// On this terminal: a script has stderr for itself.
-    On(PathBuf),
+    /// Whatever that is.
+    OnStderr,
+    /// Of a tool without a result there: whoever runs it may want its stderr for himself.
+    OnStdout,
 }
 
 /// Unless options say it, progress is drawn when stderr is a terminal and the tool is not between two pipes: of several
@@ -122,20 +120,15 @@ pub fn drawn_by_default() -> Drawn {
 }
 
 impl Drawn {
-    fn target(&self) -> Result<Option<indicatif::ProgressDrawTarget>> {
+    fn target(self) -> Result<Option<indicatif::ProgressDrawTarget>> {
         let to = match self {
             Drawn::Nowhere => return Ok(None),
             Drawn::OnTerminal => return Ok(Some(indicatif::ProgressDrawTarget::stderr())),
-            Drawn::Always => {
-                let copy = io::stderr().as_fd().try_clone_to_owned();
-                File::from(copy.map_err(|e| Error::failed(format!("stderr: {e}")))?)
-            }
-            Drawn::On(path) => OpenOptions::new()
-                .append(true)
-                .open(path)
-                .map_err(|e| Error::usage(format!("progress cannot be drawn on {}: {e}", path.display())))?,
+            Drawn::OnStderr => Line::on(io::stderr().as_fd()),
+            Drawn::OnStdout => Line::on(io::stdout().as_fd()),
         };
-        Ok(Some(indicatif::ProgressDrawTarget::term_like_with_hz(Box::new(Line(to)), DRAWN_PER_SECOND)))
+        let to = to.map_err(|e| Error::failed(format!("progress cannot be drawn: {e}")))?;
+        Ok(Some(indicatif::ProgressDrawTarget::term_like_with_hz(Box::new(to), DRAWN_PER_SECOND)))
     }
 }
 
@@ -147,6 +140,10 @@ const DRAWN_PER_SECOND: u8 = 4;
 struct Line(File);
 
 impl Line {
+    fn on(stream: BorrowedFd<'_>) -> io::Result<Self> {
+        Ok(Line(stream.try_clone_to_owned()?.into()))
+    }
+
     fn write(&self, text: &str) -> io::Result<()> {
         (&self.0).write_all(text.as_bytes())
     }

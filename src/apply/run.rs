@@ -59,7 +59,7 @@ pub fn run(options: &Options, input: impl Read) -> Result<Status> {
     check_identity(&identity, options.expect.as_ref())?;
     let directory = options.directory.as_deref();
     let root = directory.map(|path| std::path::absolute(path).during_path("find", path)).transpose()?;
-    let progress = Progress::new("pgv-apply", options.expected_size, &options.progress)?;
+    let progress = Progress::new("pgv-apply", options.expected_size, options.progress)?;
     let layer = Layer {
         archive,
         seen: Seen::new()?,

@@ -7,6 +7,7 @@ use pgv::catalog::Label;
 use pgv::cli::{self, Arguments, Common};
 use pgv::error::{Error, Result, Status};
 use pgv::io::Input;
+use pgv::report::Drawn;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,6 +38,9 @@ struct Args {
     /// How long the stream will be, so that progress can tell the remaining time
     #[arg(long, value_name = "SIZE", value_parser = cli::parse_size)]
     expected_size: Option<u64>,
+    /// Draw progress on stdout, where there is no result, whatever it is
+    #[arg(long, conflicts_with_all = ["progress", "no_progress"])]
+    progress_on_stdout: bool,
     /// Check the stream against its own manifest and write nothing
     #[arg(long, conflicts_with = "directory", required_unless_present = "directory")]
     check_only: bool,
@@ -57,7 +61,7 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<Status> {
     let options = apply::Options {
-        progress: args.common.progress(),
+        progress: if args.progress_on_stdout { Drawn::OnStdout } else { args.common.progress() },
         expected_size: args.expected_size,
         expect: args.expect,
         owner: owner(args.owner.as_deref())?,

@@ -11,7 +11,6 @@ pub use values::{parse_duration, parse_rate, parse_size, parse_time};
 use crate::error::{Kind, Result, Status};
 use crate::report::Drawn;
 use crate::{io, report};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Options of every tool.
@@ -23,18 +22,9 @@ pub struct Common {
     /// Say more about what is done
     #[arg(short, long, global = true)]
     pub verbose: bool,
-    /// Draw progress, whatever stderr is, there or on TERMINAL
-    #[arg(
-        long,
-        global = true,
-        value_name = "TERMINAL",
-        num_args = 0..=1,
-        require_equals = true,
-        conflicts_with = "no_progress"
-    )]
-    // What was left out of the value is clap's inner None.
-    #[allow(clippy::option_option)]
-    pub progress: Option<Option<PathBuf>>,
+    /// Draw progress on stderr, whatever it is
+    #[arg(long, global = true, conflicts_with = "no_progress")]
+    pub progress: bool,
     /// Draw no progress
     #[arg(long, global = true)]
     pub no_progress: bool,
@@ -43,11 +33,10 @@ pub struct Common {
 impl Common {
     /// Where progress is drawn. Asked for in words it is drawn with `--quiet`, too, which says nothing else.
     pub fn progress(&self) -> Drawn {
-        match &self.progress {
-            Some(Some(terminal)) => Drawn::On(terminal.clone()),
-            Some(None) => Drawn::Always,
-            None if self.no_progress || self.quiet => Drawn::Nowhere,
-            None => report::drawn_by_default(),
+        match self.progress {
+            true => Drawn::OnStderr,
+            false if self.no_progress || self.quiet => Drawn::Nowhere,
+            false => report::drawn_by_default(),
         }
     }
 

@@ -250,7 +250,7 @@ fn open_stream(
             start_lsn: identity.start_lsn,
         },
         pace: Pace::new(options.rate),
-        progress: Progress::new("pgv-snap", Some(total), &options.progress)?,
+        progress: Progress::new("pgv-snap", Some(total), options.progress)?,
         findings: Findings::default(),
         blocks: Blocks::default(),
         files: Files::default(),

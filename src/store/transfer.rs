@@ -84,7 +84,7 @@ fn copy_output(
 type Copied = (u64, Option<String>);
 
 fn copy_in(from: &mut dyn Read, upload: &mut Upload, options: &PutOptions) -> Result<Copied> {
-    let mut meter = Meter::new("put", options.rate, options.expected_size, &options.progress)?;
+    let mut meter = Meter::new("put", options.rate, options.expected_size, options.progress)?;
     let mut digest = options.digest.then(Sha256::new);
     let mut bytes = 0;
     loop {
@@ -105,7 +105,7 @@ fn copy_in(from: &mut dyn Read, upload: &mut Upload, options: &PutOptions) -> Re
 pub fn get(store: &Store, url: &Url, options: &GetOptions, output: Option<&Path>) -> Result<()> {
     let mut object = store.get(url, options.range, options.jobs)?;
     let mut output = Output::create(output)?;
-    let mut meter = Meter::new("get", options.rate, Some(object.length()), &options.progress)?;
+    let mut meter = Meter::new("get", options.rate, Some(object.length()), options.progress)?;
     let copied = copy_out(url, &mut object, &mut output, &mut meter);
     meter.progress.finish();
     match copied {
@@ -124,7 +124,7 @@ struct Meter {
 }
 
 impl Meter {
-    fn new(verb: &str, rate: Option<u64>, total: Option<u64>, drawn: &Drawn) -> Result<Self> {
+    fn new(verb: &str, rate: Option<u64>, total: Option<u64>, drawn: Drawn) -> Result<Self> {
         Ok(Meter { pace: Pace::new(rate), progress: Progress::new(verb, total, drawn)? })
     }
 

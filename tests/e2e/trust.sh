@@ -100,10 +100,11 @@ now pgv-backup demo 143" ] || fail "told: $(cat "$scratch/told")"
   grep --quiet 'warning: PGV_PING_URL: curl exits with' "$scratch/err" || fail "no warning: $(cat "$scratch/err")"
 }
 
-# On a terminal each work of hours says how far it is, how fast, and how long the rest will take; it is one voice.
+# On a terminal each work of hours says how far it is, how fast, and how long the rest will take; it is one voice. The
+# terminal is another user's, as under sudo.
 watched() { # LINE COMMAND
-  as_postgres script --quiet --return --command "$2" "$scratch/state/typed" >"$scratch/out" || fail "$2 exits with $?: $(cat "$scratch/state/typed")"
-  tr '\r' '\n' <"$scratch/state/typed" >"$scratch/drawn"
+  script --quiet --return --command "$(declare -f as_postgres); as_postgres $2" "$scratch/typed" >"$scratch/out" || fail "$2 exits with $?: $(cat "$scratch/typed")"
+  tr '\r' '\n' <"$scratch/typed" >"$scratch/drawn"
   grep --quiet --extended-regexp -- "$1" "$scratch/drawn" || fail "on a terminal $2 says: $(cat -v "$scratch/drawn")"
 }
 
