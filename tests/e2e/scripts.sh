@@ -120,7 +120,7 @@ restore_refusals() {
   expect_status 2 pgv-restore demo "$scratch/new" --tablespaces-under "$scratch/missing/spaces"
   expect_message "there is no directory $scratch/missing/spaces"
   expect_status 2 pgv-restore demo "$scratch/missing/new" --tablespaces-under "$scratch/spaces"
-  expect_message "--mode=0700 $scratch/missing"
+  expect_message "--mode=0700 '$scratch/missing'"
   [ ! -e "$scratch/new" ] || fail "a refusal created the directory"
   expect_status 2 pgv-restore demo "$scratch/new"
   expect_message 'no place was given for tablespace'
