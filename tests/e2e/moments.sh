@@ -185,7 +185,7 @@ SH
 two_in_a_row() { # DIR
   echo 1000000 >"$scratch/bin/rare"
   touch "$scratch/bin/hidden"
-  PGV_WAL_TIMEOUT=4s as_postgres "$bin/pg_ctl" --pgdata="$1" --log="$1.log" --silent --wait --timeout=120 start >/dev/null 2>&1 || true
+  PGV_WAL_TIMEOUT=8s as_postgres "$bin/pg_ctl" --pgdata="$1" --log="$1.log" --silent --wait --timeout=120 start >/dev/null 2>&1 || true
   while [ -e "$1/postmaster.pid" ] && [ "$(sql 'select pg_is_in_recovery()' 2>/dev/null)" != f ]; do sleep 0.2; done
   [ ! -e "$1/postmaster.pid" ] || fail "promoted where two segments are missing"
   grep --quiet 'a hole in the archive' "$1.log" || fail "no hole is named: $(tail --lines=5 "$1.log")"
