@@ -76,16 +76,17 @@ is_watched() {
 }
 
 # How much is done of how much, how fast, and how long the rest takes at that rate; nothing more to say is a blank line.
+# The cursor goes back to where the line begins, so an error is written over it.
 tell_progress() { # [WHAT DONE TOTAL BEGAN]
   local spent
   is_watched || return 0
   if [ $# -eq 0 ]; then
-    printf '\r\e[K' >&2
+    printf '\e[K' >&2
     return
   fi
   spent=$((SECONDS - $4))
   [ "$spent" -gt 0 ] && [ "$2" -gt 0 ] || return 0
-  printf '\r\e[K%s: %s of %s, %s/s, %ss left' "$1" "$2" "$3" $(($2 / spent)) $((($3 - $2) * spent / $2)) >&2
+  printf '%s: %s of %s, %s/s, %ss left\e[K\r' "$1" "$2" "$3" $(($2 / spent)) $((($3 - $2) * spent / $2)) >&2
 }
 
 # Options of a script that take a value: "--name VALUE" and "--name=VALUE" are the same.

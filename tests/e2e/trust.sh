@@ -359,6 +359,7 @@ drill() {
   expect 7 'BAD  .*amcheck.*lacks matching index tuple' pgv-drill demo --no-verdict
   flip "$tree/backup/$(as_postgres pgv-info demo --format label | tail --lines=1)/data.pgv"
   expect 7 'the restore exits with 5' pgv-drill demo
+  ! grep 'hint:.*pgv-restore demo' "$scratch/err" || fail "a hint for the copy that is gone"
   [[ $(verdicts drill) == *'"ok":false'* ]] || fail "the verdict: $(verdicts drill)"
 }
 
