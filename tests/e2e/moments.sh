@@ -228,7 +228,7 @@ unmounted_is_noticed() {
 received() {
   local receiver try lost
   as_postgres mkdir "$scratch/second"
-  as_postgres sh -c 'sed "s|^PGV_STATE_DIR=.*|PGV_STATE_DIR=$1/second/state|; /^PGV_PGDATA=/d" "$1/etc/demo.conf" >"$1/second/demo.conf" && chmod 0600 "$1/second/demo.conf"' sh "$scratch"
+  derive_configuration "$scratch/second/demo.conf" "s|^PGV_STATE_DIR=.*|PGV_STATE_DIR=$scratch/second/state|; /^PGV_PGDATA=/d"
   start_cluster "$bin" "$source"
   PATH=$bin:$PATH as_postgres pgv-wal-receive -c "$scratch/second/demo.conf" --synchronous 2>"$scratch/receive.log" &
   receiver=$!
@@ -239,6 +239,7 @@ received() {
     sleep 0.1
   done
   [ "$try" -lt 100 ] || fail "nobody receives: $(cat "$scratch/receive.log")"
+  begin_standby
   # What is acknowledged from now on has been received.
   sql "alter system set synchronous_standby_names = 'pg_receivewal'"
   sql "select pg_reload_conf()" >/dev/null
@@ -262,6 +263,49 @@ received() {
   stop_cluster "$bin" "$scratch/to-the-last"
 }
 
+# Of this configuration, with other lines.
+derive_configuration() { # FILE SED-SCRIPT
+  as_postgres sh -c 'sed "$3" "$1/etc/demo.conf" >"$2" && chmod 0600 "$2"' sh "$scratch" "$1" "$2"
+}
+
+begin_standby() {
+  derive_configuration "$scratch/etc/standby.conf" "s|^PGV_STATE_DIR=.*|PGV_STATE_DIR=$scratch/state-standby|; s|^PGV_PGDATA=.*|PGV_PGDATA=$scratch/standby|; \$ a PGV_CLUSTER=demo\nPGPORT=5433"
+  as_postgres "$bin/pg_basebackup" --pgdata="$scratch/standby" --write-recovery-conf --checkpoint=fast --wal-method=stream
+  printf "port = 5433\narchive_command = '%s'\n" "$scratch/bin/pgv-wal-push -c $scratch/etc/standby.conf %p" |
+    as_postgres tee --append "$scratch/standby/postgresql.auto.conf" >/dev/null
+  start_cluster "$bin" "$scratch/standby"
+}
+
+# It takes over from the lost server. What it archives of the segment in which the timelines part is there already, as
+# it was received; the receiver goes on with it.
+taken_over() {
+  local receiver partial try
+  partial=$(find "$scratch/repository" -name '*.partial.pgv')
+  [ -n "$partial" ] || fail "no partial segment is stored"
+  as_postgres "$bin/pg_ctl" --pgdata="$scratch/standby" --wait --silent promote
+  export PGPORT=5433
+  PATH=$bin:$PATH as_postgres env PGPORT=5433 pgv-wal-receive -c "$scratch/second/demo.conf" --synchronous 2>"$scratch/receive.log" &
+  receiver=$!
+  # It needs the receiver for this.
+  sql "insert into events (client, n) select 100, i from generate_series(1, 10) i"
+  wait_until_archived
+  grep --quiet --recursive "$(basename "$partial" .pgv) was there already" "$scratch/standby.log" "$scratch/state-standby" || fail "the partial segment was not met again: $(tail "$scratch/standby.log")"
+  [ "$(sql 'select failed_count from pg_stat_archiver')" = 0 ] || fail "archiving failed: $(tail "$scratch/standby.log")"
+  for try in $(seq 100); do
+    [ ! -e "$scratch/second/state/receive/stored/$(sql "select last_archived_wal from pg_stat_archiver")" ] || break
+    sleep 0.1
+  done
+  [ "$try" -lt 100 ] || fail "the new timeline is not received: $(cat "$scratch/receive.log")"
+  pkill -f "pg_receivewal .*$scratch/second" || fail "pg_receivewal does not run"
+  wait "$receiver" || true
+  stop_cluster "$bin" "$scratch/standby"
+  export PGPORT=5432
+  rm --recursive "$scratch/to-the-last"
+  restore "$scratch/to-the-last"
+  [ "$(sql 'select count(*) from events where client in (99, 100)')" = 1010 ] || fail "not all of both timelines is restored"
+  stop_cluster "$bin" "$scratch/to-the-last"
+}
+
 main() {
   begin
   cp "$root"/scripts/pgv-* "$scratch/bin/"
@@ -280,6 +324,7 @@ main() {
   exact_places
   never_early
   received
+  taken_over
   echo "every moment of $(wc --lines <"$scratch/commits") commits is a prefix of the WAL"
 }
 
