@@ -63,8 +63,11 @@ fn a_backup_under_load_is_consistent_and_starts() {
 fn a_lost_session_leaves_nothing_that_could_start() {
     let cluster = Cluster::start();
     let mut backup =
-        cluster.command("pgv-snap --checkpoint fast --rate 20MiB/s > stream 2> errors").spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(1000));
+        cluster.command("pgv-snap --checkpoint fast --rate 10MiB/s > stream 2> errors").spawn().unwrap();
+    let begins = || std::fs::metadata(cluster.path("stream")).is_ok_and(|stream| stream.len() > 1 << 20);
+    while !begins() && backup.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let killed = cluster.sql(
         "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'pgv-snap'",
     );

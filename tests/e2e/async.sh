@@ -94,7 +94,7 @@ kill_workers() { # PATTERN
 }
 
 bursts() {
-  local count try
+  local count
   make_segments "$segments"
   archive_by "$scratch/bin/$push $scratch/etc/demo.conf %p"
   wait_until_archived
@@ -103,11 +103,8 @@ bursts() {
   count=$(find "$scratch/state/spool/out" -name '*.ok' | wc --lines)
   # Marks go when PostgreSQL has asked, but for those since the last batch began.
   [ "$count" -gt 0 ] || fail "the workers pushed nothing: $(cat "$scratch/state/spool/out/log")"
-  for try in $(seq 50); do
-    [ -e "$scratch/state/spool/out/sealed" ] || break
-    sleep 0.1
-  done
-  [ "$try" -lt 50 ] || fail "sealed segments stay in the spool: $(cat "$scratch/state/spool/out/log")"
+  # Sealed segments do not stay in the spool.
+  wait_until test ! -e "$scratch/state/spool/out/sealed"
   # The marks go with the next burst, and its workers are killed again and again.
   make_segments "$segments"
   archive_by "$scratch/bin/$push $scratch/etc/demo.conf %p"
@@ -142,7 +139,7 @@ duplicates() {
 # Another history holds the name of a segment that waits: what waits behind it stays out, or one timeline of the
 # archive would be of two histories.
 conflicts() {
-  local position conflict context behind try
+  local position conflict context behind
   for position in 1 3; do
     make_segments 7
     sql "select pg_stat_reset_shared('archiver')" >/dev/null
@@ -151,11 +148,7 @@ conflicts() {
     as_postgres sh -c 'cp "$1" "$2" && printf x | dd of="$2" bs=1 seek=9000 conv=notrunc status=none' sh "$source/pg_wal/$conflict" "$scratch/state/other"
     env_ pgv-s3 --quiet put "$tree/$context" -- pgv-crypt -e --context "$context" "$scratch/state/other"
     archive_by "$scratch/bin/$push $scratch/etc/demo.conf %p"
-    for try in $(seq 100); do
-      [ "$(sql "select failed_count > 1 and last_failed_wal = '$conflict' from pg_stat_archiver")" != t ] || break
-      sleep 0.1
-    done
-    [ "$try" -lt 100 ] || fail "the conflict at $conflict is not met: $(sql 'select * from pg_stat_archiver')"
+    wait_until is_true "select failed_count > 1 and last_failed_wal = '$conflict' from pg_stat_archiver"
     sleep 1
     behind=$(env_ pgv-s3 --quiet ls --after "$conflict.pgv" "$tree/$system/wal/${conflict:0:8}/")
     [ -z "$behind" ] || fail "stored behind a conflict at $conflict: $behind"
@@ -180,7 +173,8 @@ no_spool() {
     make_segments 6
     archive_by "$scratch/bin/$push $scratch/etc/demo.conf %p"
     wait_until_archived
-    umount "$scratch/state"
+    # The last worker may still see that there is no room.
+    wait_until umount "$scratch/state"
     all_are_there
     rmdir "$scratch/state"
   else

@@ -60,7 +60,7 @@ slot() {
 isolation() {
   local before setting checks=()
   sql "alter subscription told disable" subscriber
-  sleep 1
+  wait_until is_true "select not active from pg_replication_slots where slot_name = 'told'"
   sql "insert into told values (1)"
   before=$(slot)
   [[ $before == f* ]] || fail "the slot is in use: $before"

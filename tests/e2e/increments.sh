@@ -106,6 +106,8 @@ main() {
   bin=$(server_bin "$major")
   as_postgres mkdir "$scratch/tar"
   create_cluster "$bin" "$source"
+  # What it would write by itself is no increment's.
+  echo 'autovacuum = off' | as_postgres tee --append "$source/postgresql.conf" >/dev/null
   start_cluster "$bin" "$source"
   pgbench --initialize --scale=5 --quiet 2>/dev/null
   sql "create table marks as select id, md5(id::text) t from generate_series(1, 50000) id;
@@ -247,7 +249,7 @@ refusals() {
   lay "$scratch/k" "$full"
   as_postgres bash -c '(head --bytes=3000000 "$2"; sleep 60) | pgv-apply "$1"' bash "$scratch/k" "$scratch/tar/$one.tar" &
   local pipe=$! pid
-  sleep 1
+  wait_until test ! -e "$scratch/k/global/pg_control"
   pid=$(pgrep --full "^pgv-apply $scratch/k\$") || fail "no pgv-apply to kill"
   kill -KILL "$pid"
   pkill --parent "$(pgrep --full "^bash -c .head --bytes=3000000.* $scratch/k " | tail --lines=1)" sleep || true

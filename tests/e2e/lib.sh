@@ -81,13 +81,37 @@ sql() { # SQL [DATABASE]
   psql --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 --command="$1" "${2:-postgres}"
 }
 
-wait_until_promoted() {
+# Polls for a minute: machines stall, and a sleep that was long enough is not.
+wait_until() { # COMMAND…: until it succeeds
   local try
   for try in $(seq 600); do
-    [ "$(sql 'select pg_is_in_recovery()' 2>/dev/null)" != f ] || return 0
+    ! "$@" >/dev/null 2>&1 || return 0
     sleep 0.1
   done
-  fail "still in recovery after $try tries"
+  fail "never, in $try tries: $*"
+}
+
+is_true() { # SQL
+  [ "$(sql "$1")" = t ]
+}
+
+has_bytes() { # FILE COUNT: at least so many
+  [ "$(stat --format=%s "$1")" -ge "$2" ]
+}
+
+# A megabyte of a backup is on its way, so its server session has begun it long since.
+is_streaming() { # PATTERN of the rest of pgv-snap's command line
+  local pid
+  pid=$(pgrep --full "^(.*/)?pgv-snap .*$1")
+  as_postgres awk '$1 == "wchar:" { begun = $2 > 1000000 } END { exit !begun }' "/proc/$pid/io"
+}
+
+all_is_archived() {
+  is_true "select not exists (select from pg_ls_archive_statusdir() where name like '%.ready')"
+}
+
+wait_until_promoted() {
+  wait_until is_true 'select not pg_is_in_recovery()'
 }
 
 # The text between .Bd and .Ed after the comment "tried: NAME" of a man page, as its reader sees it: what a page tells

@@ -185,7 +185,7 @@ SH
 two_in_a_row() { # DIR
   echo 1000000 >"$scratch/bin/rare"
   touch "$scratch/bin/hidden"
-  PGV_WAL_TIMEOUT=8s as_postgres "$bin/pg_ctl" --pgdata="$1" --log="$1.log" --silent --wait --timeout=120 start >/dev/null 2>&1 || true
+  PGV_WAL_TIMEOUT=20s as_postgres "$bin/pg_ctl" --pgdata="$1" --log="$1.log" --silent --wait --timeout=120 start >/dev/null 2>&1 || true
   while [ -e "$1/postmaster.pid" ] && [ "$(sql 'select pg_is_in_recovery()' 2>/dev/null)" != f ]; do sleep 0.2; done
   [ ! -e "$1/postmaster.pid" ] || fail "promoted where two segments are missing"
   grep --quiet 'a hole in the archive' "$1.log" || fail "no hole is named: $(tail --lines=5 "$1.log")"
@@ -226,7 +226,7 @@ unmounted_is_noticed() {
 
 # The server is lost with what it has not archived.
 received() {
-  local receiver try lost
+  local receiver lost
   as_postgres mkdir "$scratch/second"
   derive_configuration "$scratch/second/demo.conf" "s|^PGV_STATE_DIR=.*|PGV_STATE_DIR=$scratch/second/state|; /^PGV_PGDATA=/d"
   start_cluster "$bin" "$source"
@@ -234,20 +234,12 @@ received() {
   receiver=$!
   sql "insert into marks select 1; select pg_switch_wal()" >/dev/null
   wait_until_archived
-  for try in $(seq 100); do
-    [ "$(sql "select count(*) from pg_stat_replication where application_name = 'pg_receivewal'")" = 0 ] || break
-    sleep 0.1
-  done
-  [ "$try" -lt 100 ] || fail "nobody receives: $(cat "$scratch/receive.log")"
+  wait_until is_true "select count(*) > 0 from pg_stat_replication where application_name = 'pg_receivewal'"
   begin_standby
   # What is acknowledged from now on has been received.
   sql "alter system set synchronous_standby_names = 'pg_receivewal'"
   sql "select pg_reload_conf()" >/dev/null
-  for try in $(seq 100); do
-    [ "$(sql "select count(*) from pg_stat_replication where sync_state = 'sync'")" = 0 ] || break
-    sleep 0.1
-  done
-  [ "$try" -lt 100 ] || fail "nobody receives synchronously: $(sql 'select * from pg_stat_replication')"
+  wait_until is_true "select count(*) > 0 from pg_stat_replication where sync_state = 'sync'"
   sql "insert into events (client, n) select 99, i from generate_series(1, 1000) i"
   as_postgres "$bin/pg_ctl" --pgdata="$source" --wait --mode=immediate stop >/dev/null
   lost=$(find "$source/pg_wal/archive_status" -name '*.ready' | wc --lines)
@@ -274,12 +266,13 @@ begin_standby() {
   printf "port = 5433\narchive_command = '%s'\n" "$scratch/bin/pgv-wal-push -c $scratch/etc/standby.conf %p" |
     as_postgres tee --append "$scratch/standby/postgresql.auto.conf" >/dev/null
   start_cluster "$bin" "$scratch/standby"
+  wait_until all_is_archived
 }
 
 # It takes over from the lost server. What it archives of the segment in which the timelines part is there already, as
 # it was received; the receiver goes on with it.
 taken_over() {
-  local receiver partial try
+  local receiver partial
   partial=$(find "$scratch/repository" -name '*.partial.pgv')
   [ -n "$partial" ] || fail "no partial segment is stored"
   as_postgres "$bin/pg_ctl" --pgdata="$scratch/standby" --wait --silent promote
@@ -291,11 +284,7 @@ taken_over() {
   wait_until_archived
   grep --quiet --recursive "$(basename "$partial" .pgv) was there already" "$scratch/standby.log" "$scratch/state-standby" || fail "the partial segment was not met again: $(tail "$scratch/standby.log")"
   [ "$(sql 'select failed_count from pg_stat_archiver')" = 0 ] || fail "archiving failed: $(tail "$scratch/standby.log")"
-  for try in $(seq 100); do
-    [ ! -e "$scratch/second/state/receive/stored/$(sql "select last_archived_wal from pg_stat_archiver")" ] || break
-    sleep 0.1
-  done
-  [ "$try" -lt 100 ] || fail "the new timeline is not received: $(cat "$scratch/receive.log")"
+  wait_until test -e "$scratch/second/state/receive/stored/$(sql 'select last_archived_wal from pg_stat_archiver')"
   pkill -f "pg_receivewal .*$scratch/second" || fail "pg_receivewal does not run"
   wait "$receiver" || true
   stop_cluster "$bin" "$scratch/standby"

@@ -20,13 +20,7 @@ content() {
 
 # While the backup runs: WAL makes it again, at its place, if nothing lies where its link goes.
 create_tablespace_meanwhile() {
-  local try
-  for try in $(seq 300); do
-    [ "$(sql "select count(*) from pg_replication_slots where slot_name like 'pgv_snap%'")" = 0 ] || break
-    sleep 0.1
-  done
-  [ "$try" -lt 300 ] || fail "no backup runs"
-  sleep 0.5
+  wait_until is_streaming "$source"
   sql "create tablespace late location '$scratch/late'"
   sql "create table late tablespace late as select generate_series(1, 10000) id"
 }
@@ -80,7 +74,7 @@ main() {
   as_postgres mkdir "$repository" "$scratch/late"
   url=file://$repository/15-main/1/backup/20260101-000000F
   as_postgres "$scratch/bin/pgv-s3" put "$url/data.pgv" -- \
-    pgv-crypt -e -- pgv-snap --rate 20MiB/s --label 20260101-000000F --manifest "$scratch/m" --facts "$scratch/f" "$source" &
+    pgv-crypt -e -- pgv-snap --rate 10MiB/s --label 20260101-000000F --manifest "$scratch/m" --facts "$scratch/f" "$source" &
   local backup=$!
   create_tablespace_meanwhile
   wait "$backup" || fail "the backup exits with $?"

@@ -65,30 +65,46 @@ AWS_SECRET_ACCESS_KEY=$AWS_SECRET_ACCESS_KEY"
 }
 
 # Of the processes whose command line matches, those of this test: its scratch is in their environment.
-kill_ours() { # PATTERN
+ours() { # PATTERN
   local pid found=1
   for pid in $(pgrep --full "$1"); do
     if grep --quiet --null-data --line-regexp --fixed-strings "PGV_CONFIG_DIR=$scratch/etc" "/proc/$pid/environ" 2>/dev/null; then
-      kill -KILL "$pid" 2>/dev/null && found=0
+      echo "$pid" && found=0
     fi
   done
   return "$found"
 }
 
+# Starts one whose stages are there for a while; sets `backup` to its number. Of one before it a stage may still sleep.
+begin_slow_backup() { # RATE OPTION…
+  local rate=$1
+  shift
+  wait_until bash -c '! pgrep --full "^pgv-snap .*$1/"' bash "$scratch"
+  as_postgres env PGV_RATE="$rate" pgv-backup demo --wait 1min "$@" >"$scratch/slow.log" 2>&1 &
+  backup=$!
+  wait_until ours '^pgv-snap .*--label'
+}
+
+kill_ours() { # PATTERN
+  local pid found=1
+  for pid in $(ours "$1"); do
+    kill -KILL "$pid" 2>/dev/null && found=0
+  done
+  return "$found"
+}
+
 killed_stages() {
-  local stage before
+  local stage before backup
   before=$(labels)
   for stage in pgv-snap pgv-crypt pgv-s3; do
-    as_postgres env PGV_RATE=4MiB/s pgv-backup demo --type full --wait 1min >"$scratch/killed.log" 2>&1 &
-    local backup=$!
-    sleep 2
-    kill_ours "^$stage .*--label|^$stage --encrypt -- pgv-snap|^$stage put --json" || fail "no $stage to kill: $(cat "$scratch/killed.log")"
+    begin_slow_backup 4MiB/s --type full
+    sleep 1
+    kill_ours "^$stage .*--label|^$stage --encrypt -- pgv-snap|^$stage put --json" || fail "no $stage to kill: $(cat "$scratch/slow.log")"
     ! wait "$backup" || fail "a backup whose $stage was killed succeeded"
     [ "$(labels)" = "$before" ] || fail "a backup whose $stage was killed is listed"
   done
   # The script itself, with everything: what it left goes with the next run.
-  as_postgres env PGV_RATE=4MiB/s pgv-backup demo --type full --wait 1min >"$scratch/killed.log" 2>&1 &
-  sleep 2
+  begin_slow_backup 4MiB/s --type full
   kill_ours 'pgv-backup demo|^pgv-(snap|crypt|s3) ' || fail "nothing to kill"
   wait || true
   [ "$(labels)" = "$before" ] || fail "a killed backup is listed"
@@ -172,7 +188,7 @@ mark() { # the newest label, and a fact of its record
 }
 
 increments() {
-  local full before
+  local full before backup status=0
   local -x PGHOST=$scratch
   full=$(labels)
   sql "update marks set id = id where id <= 100"
@@ -193,13 +209,11 @@ increments() {
   # A parent that goes while its increment runs takes it with it.
   sleep 1
   before=$(labels)
-  as_postgres env PGV_RATE=2MiB/s pgv-backup demo --type incr --files >"$scratch/orphan.log" 2>&1 &
-  local orphan=$! status=0
-  sleep 2
+  begin_slow_backup 2MiB/s --type incr --files
   pgv pgv-env demo pgv-s3 rm "$(pgv pgv-info demo --format url | tail --lines=1)/record.json"
-  wait "$orphan" || status=$?
-  [ "$status" -eq 1 ] || fail "an increment without its parent exits with $status: $(cat "$scratch/orphan.log")"
-  grep --quiet 'on which this one builds, is gone' "$scratch/orphan.log" || fail "no message: $(cat "$scratch/orphan.log")"
+  wait "$backup" || status=$?
+  [ "$status" -eq 1 ] || fail "an increment without its parent exits with $status: $(cat "$scratch/slow.log")"
+  grep --quiet 'on which this one builds, is gone' "$scratch/slow.log" || fail "no message: $(cat "$scratch/slow.log")"
   [ "$(labels)" = "$(head --lines=-1 <<<"$before")" ] || fail "an orphan is listed: $(labels)"
   # Who runs elsewhere cannot know whether an incomplete set is a running backup.
   labels | sed --quiet 2p >"$scratch/doomed"

@@ -26,7 +26,7 @@ interrupted() {
   local status=0
   as_postgres env PGPORT=5433 bash -c 'pgv-snap --rate 10MiB/s "$1" >"$2"' bash "$scratch/standby" "$scratch/cut.tar" 2>"$scratch/err" &
   local backup=$!
-  sleep 1.5
+  wait_until is_streaming "$scratch/standby"
   "$@"
   wait "$backup" || status=$?
   [ "$status" -ne 0 ] || fail "a backup during $* succeeds"

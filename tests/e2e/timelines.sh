@@ -91,8 +91,9 @@ failover() {
   stop_cluster "$bin" "$scratch/primary"
   as_postgres "$bin/pg_ctl" --pgdata="$scratch/standby" --wait --silent promote
   export PGPORT=5433
-  # Later than anything of the old timeline was stored.
-  sleep 3
+  # Later than anything of the old timeline was stored, by a clock of whole seconds.
+  wait_until all_is_archived
+  sleep 1.1
   add 4
   third=$moment
   backup standby at_new_primary
@@ -185,8 +186,8 @@ restore_of_a_restore() {
   [ ! -e "$scratch/second/pgv/archiving-undecided" ] || fail "kept, and undecided"
   [ "$(sql 'show archive_mode')" = on ] || fail "it does not archive"
   sql "insert into rows select 6; select pg_switch_wal()" >/dev/null
-  sleep 2
-  [ "$(sql 'select archived_count = 0 and failed_count > 0 from pg_stat_archiver')" = t ] || fail "a restored copy archives into its original's tree"
+  wait_until is_true 'select failed_count > 0 from pg_stat_archiver'
+  is_true 'select archived_count = 0 from pg_stat_archiver' || fail "a restored copy archives into its original's tree"
   grep --quiet 'is this a restored copy' "$scratch/second.log" || fail "nobody says why"
   configure second "$scratch/second" 5432
   sql "alter system set archive_command = '$scratch/bin/pgv-wal-push -c $scratch/etc/second.conf %p'"

@@ -58,7 +58,7 @@ all_is_good() {
 
 # Whoever wants to know is told how it ended: well, badly, not at all.
 outcomes() {
-  local server port='' pid try
+  local server port='' pid child try
   printf '#!/bin/sh\necho "$@" >>"%s/told"\n' "$scratch" >"$scratch/bin/tell"
   chmod 0755 "$scratch/bin/tell"
   as_postgres touch "$scratch/told"
@@ -83,10 +83,12 @@ server.serve_forever()' "$scratch" 2>/dev/null &
   expect 0 '' "${tell[@]}" pgv-expire demo --keep-full 10 --dry-run
   expect 75 '' "${tell[@]}" flock "$scratch/state/lock" pgv-backup demo
   expect 2 '' "${tell[@]}" pgv-drill demo --scratch "$(printf '/tmp/%0120d' 0)"
-  as_postgres "${tell[@]}" flock "$scratch/state/lock" sh -c 'pgv-backup demo --wait 3s & echo $! >"$1"; wait' sh "$scratch/state/pid" 2>/dev/null &
-  sleep 1
-  pid=$(cat "$scratch/state/pid")
+  as_postgres "${tell[@]}" flock "$scratch/state/lock" sh -c 'pgv-backup demo --wait 10min & echo $! >"$1"; wait' sh "$scratch/state/pid" 2>/dev/null &
+  wait_until sh -c 'pgrep --parent "$(cat "$1")" --exact flock' sh "$scratch/state/pid"
+  pid=$(cat "$scratch/state/pid") child=$(pgrep --parent "$pid" --exact flock)
   kill -TERM "$pid"
+  # It inherited the lock that it waits for.
+  kill "$child"
   wait $! || true
   [ "$(cat "$scratch/told")" = "now pgv-verify demo 0
 now pgv-expire demo 0
@@ -265,10 +267,9 @@ beside_the_original() {
 tablespace_meanwhile() {
   local label backup
   as_postgres mkdir "$scratch/late"
-  as_postgres env PGV_RATE=20MiB/s pgv-backup demo --type full 2>"$scratch/err" &
+  as_postgres env PGV_RATE=10MiB/s pgv-backup demo --type full 2>"$scratch/err" &
   backup=$!
-  wait_for "select count(*) = 1 from pg_replication_slots where slot_name like 'pgv_snap%'"
-  sleep 1
+  wait_until is_streaming "$scratch"
   sql "create tablespace late location '$scratch/late'"
   sql "create table late tablespace late as select generate_series(1, 1000)"
   wait "$backup" || fail "the backup exits with $?: $(cat "$scratch/err")"
@@ -282,14 +283,6 @@ tablespace_meanwhile() {
   expect 0 'is good' pgv-drill demo --no-verdict
 }
 
-wait_for() { # SQL that becomes true
-  local try
-  for try in $(seq 300); do
-    [ "$(sql "$1")" != t ] || return 0
-    sleep 0.1
-  done
-  fail "never: $1 (looked $try times)"
-}
 
 # What this machine lacks is no verdict on a backup, and what another drill left is no obstacle.
 without_verdict() {
@@ -312,7 +305,7 @@ without_verdict() {
   expect 0 '' env PGV_WAL=none pgv-backup demo --type full
   last=$(as_postgres pgv-info demo --format tsv | tail --lines=1 | cut --fields=14)
   for _ in 1 2 3; do sql "create table behind (); drop table behind; select pg_switch_wal()" >/dev/null; done
-  wait_for "select last_archived_wal > '$last' and not exists (select from pg_ls_archive_statusdir() where name like '%.ready') from pg_stat_archiver"
+  wait_until is_true "select last_archived_wal > '$last' and not exists (select from pg_ls_archive_statusdir() where name like '%.ready') from pg_stat_archiver"
   # A hole behind it is none of its business.
   hole=$(find "$tree/wal" -name '????????????????????????.pgv' -printf '%f %p\n' | sort | awk -v last="$last.pgv" '$1 > last { print $2 }' | head --lines=1)
   as_postgres mv "$hole" "$scratch/away"
@@ -338,12 +331,8 @@ drill() {
   without_verdict
   # Killed in the middle, it leaves a server and a copy; the next one removes both.
   as_postgres pgv-drill demo --no-verdict --sql 'select pg_sleep(600)' >/dev/null 2>&1 &
-  local victim=$! try
-  for try in $(seq 300); do
-    ! pgrep --full "psql.*$scratch/state/drill.*pg_sleep" >/dev/null || break
-    sleep 0.1
-  done
-  [ "$try" -lt 300 ] || fail "the drill did not come to its query"
+  local victim=$!
+  wait_until pgrep --full "psql.*$scratch/state/drill.*pg_sleep"
   pkill -KILL --full "^bash $scratch/bin/pgv-drill" || fail "nothing to kill"
   wait "$victim" 2>/dev/null || true
   pkill -KILL --full "psql.*$scratch/state/drill.*pg_sleep" || true
@@ -386,7 +375,7 @@ CONF
   expect 0 '' pgv-backup demo
   sql "create table last (id int)"
   sql "select pg_switch_wal()" >/dev/null
-  sleep 2
+  wait_until all_is_archived
   full=$(as_postgres pgv-info demo --format label | head --lines=1)
   incr=$(as_postgres pgv-info demo --format label | tail --lines=1)
   mapfile -t segments < <(find "$tree/wal/00000001" -name '????????????????????????.pgv' -printf '%f\n' | sort | sed 's/\.pgv$//')

@@ -99,13 +99,13 @@ fn swift_has_it_all() {
 fn a_slow_reader_gets_all_of_it() {
     let (url, data) = (server().url("services", "slow"), noise(40 << 20));
     server().done(&["put", &url], &data);
-    let mut get = server().command(&["get", "--stall", "1s", "--timeout", "3s", &url]).spawn().unwrap();
+    let mut get = server().command(&["get", "--stall", "2s", "--timeout", "6s", &url]).spawn().unwrap();
     let mut stdout = get.stdout.take().unwrap();
     let (mut got, mut piece) = (Vec::new(), vec![0; 4 << 20]);
     for _ in 0..2 {
         stdout.read_exact(&mut piece).unwrap();
         got.extend_from_slice(&piece);
-        std::thread::sleep(std::time::Duration::from_secs(4));
+        std::thread::sleep(std::time::Duration::from_secs(7));
     }
     stdout.read_to_end(&mut got).unwrap();
     let get = get.wait_with_output().unwrap();

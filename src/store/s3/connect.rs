@@ -28,7 +28,8 @@ use std::time::{Duration, Instant};
 
 /// Attempts of one request. Its patience ends them much earlier, unless AWS_MAX_ATTEMPTS does.
 const ATTEMPTS: u32 = 100;
-/// Waits between attempts double from the first to the longest, each at random below that.
+/// Waits between attempts double from the first to the longest, each at random below that. The longest is no more than
+/// a quarter of the patience, for the last begins within it.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 const CONNECT: Duration = Duration::from_secs(10);
@@ -47,7 +48,7 @@ pub struct Connection {
 /// How long a request is repeated, and how long an attempt may stand still.
 #[derive(Clone, Copy)]
 pub struct Patience {
-    /// From the first attempt to the beginning of the last.
+    /// From the first attempt to the end of the last but one.
     pub timeout: Duration,
     pub stall: Duration,
 }
@@ -102,7 +103,8 @@ pub async fn connect(options: &StoreOptions) -> Result<Connection> {
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
     if std::env::var_os("AWS_MAX_ATTEMPTS").is_none() {
-        let waits = RetryConfig::standard().with_initial_backoff(FIRST_WAIT).with_max_backoff(LONGEST_WAIT);
+        let longest = LONGEST_WAIT.min(patience.timeout / 4);
+        let waits = RetryConfig::standard().with_initial_backoff(FIRST_WAIT).with_max_backoff(longest);
         builder = builder.retry_config(waits.with_max_attempts(ATTEMPTS));
     }
     let host = endpoint.unwrap_or_default().trim_end_matches('/');
