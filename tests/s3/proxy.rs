@@ -221,6 +221,10 @@ impl Shared {
         let head: String = kept.map(|line| format!("{line}\r\n")).collect();
         server.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes())?;
         server.write_all(body)?;
+        // The client is gone: so that the server does not wait for the rest.
+        if header(&head, "content-length").is_some_and(|wanted| wanted != body.len().to_string()) {
+            server.shutdown(Shutdown::Write)?;
+        }
         let mut reader = BufReader::new(server);
         let mut head = read_head(&mut reader)?;
         if header(&head, "connection").is_none() {
