@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 /// Attempts of one request. Its patience ends them much earlier, unless AWS_MAX_ATTEMPTS does.
 const ATTEMPTS: u32 = 100;
 /// Waits between attempts double from the first to the longest, each at random below that. The longest is no more than
-/// a quarter of the patience, for the last begins within it.
+/// a quarter of the patience: one wait is added to it.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 const CONNECT: Duration = Duration::from_secs(10);
