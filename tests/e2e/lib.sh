@@ -95,10 +95,6 @@ is_true() { # SQL
   [ "$(sql "$1")" = t ]
 }
 
-has_bytes() { # FILE COUNT: at least so many
-  [ "$(stat --format=%s "$1")" -ge "$2" ]
-}
-
 # A megabyte of a backup is on its way, so its server session has begun it long since.
 is_streaming() { # PATTERN of the rest of pgv-snap's command line
   local pid

@@ -283,7 +283,6 @@ tablespace_meanwhile() {
   expect 0 'is good' pgv-drill demo --no-verdict
 }
 
-
 # What this machine lacks is no verdict on a backup, and what another drill left is no obstacle.
 without_verdict() {
   local before last hole long=$scratch/state/drill/123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890

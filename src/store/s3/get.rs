@@ -221,7 +221,7 @@ impl Remote {
                 ));
             }
             tokio::time::sleep(at_random_below(wait)).await;
-            wait = LONGEST_WAIT.min(wait * 2);
+            wait = (wait * 2).min(LONGEST_WAIT).min(patience.timeout / 4);
         }
     }
 
