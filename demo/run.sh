@@ -123,7 +123,7 @@ if [ "$(id -u)" -eq 0 ]; then
   trap 'rm --recursive --force "$copy"' EXIT
   mkdir --parents "$copy/target/release"
   cp --recursive "$root/scripts" "$root/demo" "$copy/"
-  cp "$root"/target/release/pgv-{snap,apply,crypt,s3,info} "$copy/target/release/"
+  find "$root/target/release" -maxdepth 1 -name "pgv-*" -executable -type f -exec cp --target-directory="$copy/target/release" {} +
   chmod 0755 "$copy"
   runuser --user postgres -- "$copy/demo/run.sh"
 else

@@ -1,13 +1,18 @@
 //! `pgv-info`: what a repository holds, what to restore, what may go.
 
+// Hidden verbs of the same name: an archive_command that began before an upgrade may still ask for them.
+#[path = "pgv-peek/control.rs"]
+mod control;
+#[path = "pgv-peek/segment.rs"]
+mod segment;
+
 use clap::{Parser, Subcommand, ValueEnum};
 use pgv::catalog::{BackupType, Label, VerdictKind, layout};
 use pgv::cli::{self, Arguments, Common, StoreOptions, config};
 use pgv::error::{Error, IoContext, Result, Status};
 use pgv::info::{self, Along, Choice, Query, RecordInput, Rules, Set, State};
-use pgv::io::{Input, die_if_unread, read_full};
-use pgv::pg::control::Control;
-use pgv::pg::{Lsn, timeline, wal};
+use pgv::io::{Input, die_if_unread};
+use pgv::pg::{Lsn, timeline};
 use pgv::report;
 use pgv::store::{Store, Url};
 use std::io::{IsTerminal, Read, Write};
@@ -160,36 +165,10 @@ enum Verb {
         #[arg(long, value_name = "TEXT")]
         finding: Vec<String>,
     },
-    /// Print what the control file of a data directory says
-    Control {
-        #[arg(value_name = "DIR")]
-        data_directory: PathBuf,
-    },
-    /// Print what the headers of WAL segments say
-    Segment {
-        /// The segments, or - for stdin
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-        /// Refuse it unless this is its name, and it is whole
-        #[arg(long, conflicts_with = "own_names")]
-        name: Option<String>,
-        /// Refuse each whose own name is not that of its header, and that is not whole
-        #[arg(long)]
-        own_names: bool,
-        /// Refuse it unless its records reach its end, or a switch to the next
-        #[arg(long)]
-        full: bool,
-        /// Refuse it unless it begins as this one, or this one as it: two parts of one history. The status is 7 if FILE
-        /// has more
-        #[arg(long, value_name = "OTHER")]
-        beside: Option<PathBuf>,
-        /// Refuse it unless it is of the cluster in this data directory
-        #[arg(long, value_name = "DIR")]
-        data_directory: Option<PathBuf>,
-        /// As one line of JSON
-        #[arg(long)]
-        json: bool,
-    },
+    #[command(hide = true)]
+    Control(control::Args),
+    #[command(hide = true)]
+    Segment(segment::Args),
 }
 
 /// Where recovery is to end; without any at the end of what is archived.
@@ -311,25 +290,10 @@ fn run(args: Args) -> Result<Status> {
             let line = info::verdict((*kind).into(), started_at.clone(), *seconds, *bytes, finding)?;
             return print(&(line + "\n"));
         }
-        Some(Verb::Control { data_directory }) => return print(&control_text(data_directory)?),
-        Some(Verb::Segment { files, name, own_names, full, beside, data_directory, json }) => {
-            let name_of = |file: &'_ PathBuf| match own_names {
-                true => own_name(file),
-                false => name.clone(),
-            };
-            let systems = [system_id(args.place.system_id)?, system_of(data_directory.as_deref())?];
-            let mut texts = files.iter().map(|file| segment_text(file, name_of(file), &systems, *json));
-            if *full {
-                files.iter().try_for_each(|file| refuse_unfinished(file))?;
-            }
-            let printed = print(&texts.try_fold(String::new(), |all, text| text.map(|text| all + &text))?)?;
-            let more = match beside {
-                Some(other) => {
-                    files.iter().try_fold(false, |more, file| Ok(has_more(file, other)? || more))?
-                }
-                None => false,
-            };
-            return Ok(if more { Status::Findings } else { printed });
+        Some(Verb::Control(args)) => return print(&control::lines(args)?),
+        Some(Verb::Segment(args)) => {
+            let (text, status) = segment::lines(args)?;
+            return print(&text).map(|_| status);
         }
     };
     // The name of a configuration is not always that of the cluster in it.
@@ -574,87 +538,6 @@ fn print_wal(store: &Store, repository: &Url, sets: &[Set], format: Option<WalFo
     };
     let printed = print(&info::show_wal(&archives, format)?)?;
     Ok(if archives.iter().any(info::Archive::has_gaps) { Status::Findings } else { printed })
-}
-
-/// "key value" lines.
-fn control_text(data_directory: &Path) -> Result<String> {
-    let control = Control::read(data_directory)?;
-    let settings = control.needed_settings().map(|(name, value)| format!("{name} {value}\n")).concat();
-    Ok(format!(
-        "system_identifier {}\nstate {}\ntimeline {}\ncheckpoint {}\nsegment_bytes {}\n{settings}",
-        control.system_identifier(),
-        control.state_name(),
-        control.timeline(),
-        control.checkpoint(),
-        control.wal_segment_bytes(),
-    ))
-}
-
-/// Of a segment, and of one that is not full yet.
-fn own_name(file: &Path) -> Option<String> {
-    let name = file.file_name()?.to_str()?;
-    Some(name.strip_suffix(".partial").unwrap_or(name).to_owned())
-}
-
-/// The history of a segment's timeline, as pg_wal and what pg_receivewal fills have it.
-fn history_beside(file: &Path, name: &str) -> Option<String> {
-    let timeline = u32::from_str_radix(name.get(..8)?, 16).ok()?;
-    std::fs::read_to_string(file.with_file_name(timeline::history_name(timeline))).ok()
-}
-
-fn system_of(data_directory: Option<&Path>) -> Result<Option<u64>> {
-    Ok(data_directory.map(Control::read).transpose()?.map(|control| control.system_identifier()))
-}
-
-/// Each of `systems` that is known must be the segment's.
-fn segment_text(file: &Path, name: Option<String>, systems: &[Option<u64>], json: bool) -> Result<String> {
-    let mut input = Input::open(Some(file))?;
-    let path = input.name().to_owned();
-    let mut bytes = [0; wal::SEGMENT_HEADER_BYTES];
-    let length = read_full(&mut input, &mut bytes).during(format_args!("read {path}"))?;
-    if length < bytes.len() {
-        return Err(Error::damaged(format!("{path}: not a WAL segment: it has {length} bytes")));
-    }
-    let header = wal::SegmentHeader::parse(&bytes).map_err(|error| error.context(&path))?;
-    let metadata = input.file().metadata().during(format_args!("stat {path}"))?;
-    let file_bytes = name.as_ref().filter(|_| metadata.is_file()).map(|_| metadata.len());
-    let history = name.as_deref().and_then(|name| history_beside(file, name));
-    for &system_identifier in systems {
-        let (name, history) = (name.as_deref(), history.as_deref());
-        let expected = info::Expected { name, history, system_identifier, file_bytes };
-        info::check_segment(&header, &expected).map_err(|error| error.context(&path))?;
-    }
-    info::segment(&header, json)
-}
-
-fn read_segment(file: &Path) -> Result<(Vec<u8>, wal::SegmentHeader)> {
-    let mut input = Input::open(Some(file))?;
-    let path = input.name().to_owned();
-    let mut content = Vec::new();
-    input.read_to_end(&mut content).during(format_args!("read {path}"))?;
-    let header = content.first_chunk().ok_or_else(|| Error::damaged("it is too short"));
-    let header = header.and_then(wal::SegmentHeader::parse).map_err(|error| error.context(path))?;
-    Ok((content, header))
-}
-
-fn refuse_unfinished(file: &Path) -> Result<()> {
-    let (content, header) = read_segment(file)?;
-    match wal::is_full(&content, &header) {
-        true => Ok(()),
-        false => Err(Error::damaged(format!("{}: its records end before it does", file.display()))),
-    }
-}
-
-/// Whether `file` has more of the history that `other` is of.
-fn has_more(file: &Path, other: &Path) -> Result<bool> {
-    let ((content, header), (other_content, other_header)) = (read_segment(file)?, read_segment(other)?);
-    let (written, other_written) =
-        (wal::written(&content, &header), wal::written(&other_content, &other_header));
-    let common = written.min(other_written);
-    match header == other_header && content[..common] == other_content[..common] {
-        true => Ok(written > other_written),
-        false => Err(Error::failed(format!("{}: it is of another history", file.display()))),
-    }
 }
 
 fn print_record(
