@@ -33,7 +33,7 @@ fn a_segment_tells_its_name_and_the_one_after_it() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert!(text.starts_with(&format!("name {NAME}\nfollowing 000000010000000000000003\n")), "{text}");
-    assert!(text.contains("\nsystem_identifier 7711175703245852618\nsegment_bytes 4194304\n"), "{text}");
+    assert!(text.contains("\nsystem_identifier 7711389113526261706\nsegment_bytes 4194304\n"), "{text}");
 }
 
 #[test]
