@@ -266,9 +266,9 @@ store_wal() { # FILE NAME SYSTEM-IDENTIFIER
 # What is stored must be what is here. Of a partial segment it is enough that one begins as the other: they are of one
 # history, and a server that was promoted has all of it on its new timeline. What was received has no such second place.
 compare_wal() { # FILE NAME CONTEXT
-  local url=$PGV_REPO/$PGV_CLUSTER/$3 statuses compare=(cmp --silent - "$1")
+  local url=$PGV_REPO/$PGV_CLUSTER/$3 statuses compare=(cmp --silent - "$1") differs='0 0 1'
   bound_time
-  [[ $2 != *.partial ]] || compare=(pgv-info segment --beside - "$1")
+  [[ $2 != *.partial ]] || compare=(pgv-peek segment --beside - "$1") differs='0 0 6'
   set +e
   "${bounded[@]}" pgv-s3 --quiet get "$url" | "${bounded[@]}" pgv-crypt --quiet --decrypt --context "$3" | "${compare[@]}" >/dev/null
   statuses=${PIPESTATUS[*]}
@@ -282,7 +282,7 @@ compare_wal() { # FILE NAME CONTEXT
       say "$2 was there already, shorter, and of the same history: its timeline's successor has the rest"
       ;;
     *124* | *137*) die 1 "$2: not compared with what is stored within ${time_limit}s" 'it is tried again' ;;
-    '0 0 1') die 1 "$url holds other content" 'nothing was overwritten; two clusters may be archiving under one name' ;;
+    "$differs") die 1 "$url holds other content" 'nothing was overwritten; two clusters may be archiving under one name' ;;
     *) die 1 "$url is there, and cannot be opened" 'see the message above; it is tried again' ;;
   esac
 }
