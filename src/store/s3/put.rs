@@ -244,7 +244,7 @@ impl Upload {
         let (bucket, key) = self.url.bucket_and_key();
         let remove = |condition: Option<String>| {
             let request = self.store.client().delete_object().bucket(bucket).key(key).set_if_match(condition);
-            let request = request.customize().config_override(self.attempts(0));
+            let request = request.customize().config_override(self.attempts());
             self.store.block_on(request.send()).map(drop).map_err(Failure::from)
         };
         match remove(head.e_tag().map(str::to_owned)) {
@@ -327,7 +327,7 @@ impl Upload {
             .content_length(length as i64)
             .body(sliced(body.clone()))
             .customize()
-            .config_override(self.attempts(length))
+            .config_override(self.attempts())
             .interceptor(Signing::of(body));
         self.store.block_on(request.send()).map(drop).map_err(Failure::from)
     }
@@ -378,7 +378,7 @@ impl Upload {
             id,
             number,
             crc,
-            attempts: self.attempts(body.len()),
+            attempts: self.attempts(),
             body,
         };
         let (what, integrity) = (self.what(), self.integrity);
@@ -455,7 +455,7 @@ impl Upload {
             .set_checksum_algorithm(checksums.then_some(ChecksumAlgorithm::Crc64Nvme))
             .set_checksum_type(checksums.then_some(ChecksumType::FullObject))
             .customize()
-            .config_override(self.store.inner.connection.attempts_watched(&self.lost));
+            .config_override(self.store.inner.connection.attempts_of_begin(&self.lost));
         let answer = self.store.block_on(request.send()).map_err(Failure::from)?;
         Ok(answer.upload_id().map(str::to_owned))
     }
@@ -500,8 +500,8 @@ impl Upload {
         self.store.client()
     }
 
-    fn attempts(&self, bytes: usize) -> aws_sdk_s3::config::Builder {
-        self.store.inner.connection.attempts_for(bytes)
+    fn attempts(&self) -> aws_sdk_s3::config::Builder {
+        self.store.inner.connection.attempts()
     }
 
     fn condition(&self) -> Option<String> {
