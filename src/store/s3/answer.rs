@@ -20,6 +20,10 @@ pub enum Expected {
     Document(&'static str),
     /// The same; but services also begin with 200 and end with a document that says what failed, which the SDK reads.
     DocumentOrError(&'static str),
+    /// Nothing but the name of what was stored, in the header ETag: whatever is between here and there may say 200.
+    Stored,
+    /// Nothing but the description of an object in headers.
+    Described,
     /// An object, whose length and checksum say whether it is whole.
     Object,
 }
@@ -41,9 +45,33 @@ impl Intercept for Expected {
             true => Some(*self),
             false => None,
         };
+        let lacks = |header: &'static str| response.headers().get(header).is_none();
+        let is_bare = match expected {
+            Some(Expected::Stored) => lacks("etag"),
+            Some(Expected::Described) => lacks("etag") || lacks("content-length"),
+            _ => false,
+        };
+        if is_bare {
+            *response.body_mut() =
+                SdkBody::from_body_1_x(Never("the answer does not say what the service has"));
+            return Ok(());
+        }
         let body = std::mem::replace(response.body_mut(), SdkBody::taken());
-        *response.body_mut() = SdkBody::from_body_1_x(Whole { body, seen: Vec::new(), expected, over: false });
+        *response.body_mut() =
+            SdkBody::from_body_1_x(Whole { body, seen: Vec::new(), expected, over: false });
         Ok(())
+    }
+}
+
+/// The body of an answer that is none.
+struct Never(&'static str);
+
+impl Body for Never {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Poll::Ready(Some(Err(self.0.into())))
     }
 }
 
@@ -93,7 +121,7 @@ fn fault(body: &[u8], expected: Option<Expected>) -> Option<String> {
         // Pages of proxies are seldom well formed, and are no proof of anything.
         (None, Shape::Cut) if !is_page(body) => Some("the answer was cut short".to_owned()),
         (None, _) => None,
-        (Some(Expected::Nothing), Shape::Other) => None,
+        (Some(Expected::Nothing | Expected::Stored | Expected::Described), Shape::Other) => None,
         (Some(_), _) if is_page(body) => Some("the answer is a web page, not one of S3".to_owned()),
         (Some(Expected::Document(_)), Shape::Whole(b"Error")) => {
             Some(format!("the answer to it began with success and ended with {}", code(body)))
@@ -235,7 +263,9 @@ mod tests {
 
     #[test]
     fn an_answer_without_content_has_none_and_no_page() {
-        for (body, is_whole) in [("", true), ("OK", true), ("<a/>", true), ("<a>", false), ("<html></html>", false)] {
+        for (body, is_whole) in
+            [("", true), ("OK", true), ("<a/>", true), ("<a>", false), ("<html></html>", false)]
+        {
             assert_eq!(fault(body.as_bytes(), Some(Expected::Nothing)).is_none(), is_whole, "{body}");
         }
     }

@@ -26,8 +26,8 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{self, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Attempts of one request. Its patience ends them much earlier, unless AWS_MAX_ATTEMPTS does.
@@ -37,6 +37,8 @@ const ATTEMPTS: u32 = 100;
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 const CONNECT: Duration = Duration::from_secs(10);
+/// The patience if the options name none.
+const TIMEOUT: Duration = Duration::from_secs(300);
 /// An answer may take so many stalls to begin: the service may have to work. Putting the parts of an upload together
 /// takes it minutes.
 const ANSWER: u32 = 3;
@@ -100,7 +102,8 @@ impl Connection {
         expected: Expected,
         lost: Option<Arc<AtomicBool>>,
     ) -> Builder {
-        let retries = Retries { begun, patience: self.patience.timeout, address: Arc::clone(&self.address), lost };
+        let retries =
+            Retries { begun, patience: self.patience.timeout, address: Arc::clone(&self.address), lost };
         let timeouts = timeouts(self.patience, stalls);
         Builder::default().timeout_config(timeouts).retry_classifier(retries).interceptor(expected)
     }
@@ -115,7 +118,7 @@ pub async fn connect(options: &StoreOptions) -> Result<Connection> {
     }
     let endpoint = given.as_deref().or(config.endpoint_url());
     let path_style = options.path_style.unwrap_or(endpoint.is_some());
-    let patience = Patience { timeout: options.timeout, stall: options.stall };
+    let patience = Patience { timeout: options.timeout.unwrap_or(TIMEOUT), stall: options.stall };
     let mut builder = Builder::from(&config)
         .force_path_style(path_style)
         .timeout_config(timeouts(patience, ANSWER))
@@ -151,7 +154,7 @@ pub async fn connect(options: &StoreOptions) -> Result<Connection> {
 
 fn timeouts(patience: Patience, stalls: u32) -> TimeoutConfig {
     TimeoutConfig::builder()
-        .connect_timeout(CONNECT.min(patience.timeout))
+        .connect_timeout(CONNECT.min(patience.timeout / 2))
         .read_timeout((patience.stall * stalls).min(patience.timeout))
         .build()
 }

@@ -63,7 +63,8 @@ where
         let status = answer.map_or(0, |raw| raw.status().as_u16());
         let region = answer.and_then(|raw| raw.headers().get("x-amz-bucket-region")).map(str::to_owned);
         let page = answer.and_then(|raw| raw.body().bytes()).unwrap_or_default();
-        let wants_https = String::from_utf8_lossy(page).contains("to HTTPS") || String::from_utf8_lossy(page).contains("to an HTTPS");
+        let wants_https = String::from_utf8_lossy(page).contains("to HTTPS")
+            || String::from_utf8_lossy(page).contains("to an HTTPS");
         let request = error.request_id().map(str::to_owned);
         let metadata = error.as_service_error().map(ProvideErrorMetadata::meta);
         let code = metadata.and_then(|found| found.code()).map(str::to_owned);

@@ -51,7 +51,7 @@ impl Download {
         let wanted = range.and_then(|range| range.end).unwrap_or(u64::MAX);
         let first_end = wanted.min(from.saturating_add(PIECE));
         let mut object = Remote { store: store.clone(), url: url.clone(), etag: None };
-        let first = match store.block_on(object.ask(from, first_end, Instant::now())) {
+        let first = match store.block_on(object.ask_first(from, first_end)) {
             Ok(first) => first,
             // A range that begins beyond the end: of an empty object every range does.
             Err(failure) if failure.status == 416 && from == 0 => return Self::empty(store, object),
@@ -187,6 +187,22 @@ impl Remote {
             .map_err(Failure::from)
     }
 
+    /// As [`Remote::ask`]. What has neither a range nor a name of the content is no answer of S3.
+    async fn ask_first(&self, from: u64, end: u64) -> std::result::Result<GetObjectOutput, Failure> {
+        let patience = self.store.inner.connection.patience().timeout;
+        let (begun, mut backoff) = (Instant::now(), Backoff::new(patience));
+        loop {
+            let answer = self.ask(from, end, begun).await?;
+            if answer.content_range().is_some() || answer.e_tag().is_some() {
+                return Ok(answer);
+            }
+            if begun.elapsed() >= patience {
+                return Err(Failure::garbled("the answer is not one of S3"));
+            }
+            backoff.pause().await;
+        }
+    }
+
     /// A whole piece, however often its connection breaks.
     async fn fetch(
         &self,
@@ -267,7 +283,8 @@ impl Remote {
         let request =
             self.store.client().head_object().bucket(bucket).key(key).set_if_match(self.etag.clone());
         let request = request.checksum_mode(ChecksumMode::Enabled).customize();
-        let request = request.config_override(self.store.inner.connection.attempts());
+        let attempts = self.store.inner.connection.attempts_expecting(Expected::Described);
+        let request = request.config_override(attempts);
         let head = request.send().await.map_err(|error| self.changed(&Failure::from(error)))?;
         if head.e_tag().is_some() && self.etag.is_some() && head.e_tag() != self.etag.as_deref() {
             return Err(self.other_content());

@@ -21,10 +21,10 @@ pub use put::Upload;
 use crate::cli::StoreOptions;
 use crate::error::{Error, Kind, Result};
 use crate::store::{Entry, Leftover, PutOptions, Range, Url};
+use answer::Expected;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{ChecksumMode, Delete, ObjectIdentifier};
-use answer::Expected;
 use connect::Connection;
 use explain::{Failure, explain_one};
 use retries::Backoff;
@@ -162,11 +162,7 @@ impl S3Store {
     }
 
     /// What one request, one of those that began `begun`, did not remove.
-    fn delete_batch(
-        &self,
-        urls: &[Url],
-        begun: Instant,
-    ) -> std::result::Result<Vec<(Url, Error)>, Failure> {
+    fn delete_batch(&self, urls: &[Url], begun: Instant) -> std::result::Result<Vec<(Url, Error)>, Failure> {
         let Some((bucket, _)) = urls.first().map(Url::bucket_and_key) else { return Ok(Vec::new()) };
         let mut failed = Vec::new();
         let mut objects = Vec::new();
@@ -220,25 +216,23 @@ impl S3Store {
     async fn head(&self, url: &Url, what: &str, prove: bool) -> Result<Option<HeadObjectOutput>> {
         let (bucket, key) = object(url)?;
         let begun = Instant::now();
-        let attempts = || self.inner.connection.attempts_since(begun, Expected::Nothing);
+        let attempts = |expected| self.inner.connection.attempts_since(begun, expected);
         let mut backoff = Backoff::new(self.inner.connection.patience().timeout);
         for _ in 0..CONTRADICTIONS {
             let head =
                 self.client().head_object().bucket(bucket).key(key).checksum_mode(ChecksumMode::Enabled);
-            let failure = match head.customize().config_override(attempts()).send().await {
-                // Whatever is between here and there may say 200.
-                Ok(head) if head.content_length().is_some() => return Ok(Some(head)),
-                Ok(_) => Failure::garbled("the answer to HEAD states no length"),
+            let failure = match head.customize().config_override(attempts(Expected::Described)).send().await {
+                Ok(head) => return Ok(Some(head)),
                 Err(error) => Failure::from(error),
             };
             if failure.status == 404 && !prove {
                 return Ok(None);
             }
-            if !matches!(failure.status, 200 | 301 | 400 | 403 | 404) {
+            if !matches!(failure.status, 301 | 400 | 403 | 404) {
                 return Err(failure.explain(what));
             }
             let byte = self.client().get_object().bucket(bucket).key(key).range("bytes=0-0").customize();
-            match byte.config_override(attempts()).send().await.map_err(Failure::from) {
+            match byte.config_override(attempts(Expected::Object)).send().await.map_err(Failure::from) {
                 Err(refusal) if failure.status == 404 && refusal.is("NoSuchKey") => return Ok(None),
                 // Of an empty object every range is beyond the end.
                 Err(refusal) if refusal.status != 416 => return Err(refusal.explain(what)),

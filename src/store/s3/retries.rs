@@ -5,8 +5,8 @@ use crate::store::s3::explain::{asks_again, is_distrust, other_scheme, root};
 use aws_sdk_s3::config::interceptors::InterceptorContext;
 use aws_sdk_s3::config::retry::{ClassifyRetry, RetryAction};
 use std::fmt::Display;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Whoever waits in front of a terminal is told after so long what for.

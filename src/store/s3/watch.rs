@@ -3,7 +3,9 @@
 //! on the answer must begin within a time that is the operation's. What stays below is a broken connection.
 
 use aws_sdk_s3::config::http::HttpRequest;
-use aws_sdk_s3::config::{ConfigBag, HttpClient, RuntimeComponents, RuntimeComponentsBuilder, SharedHttpClient};
+use aws_sdk_s3::config::{
+    ConfigBag, HttpClient, RuntimeComponents, RuntimeComponentsBuilder, SharedHttpClient,
+};
 use aws_sdk_s3::error::{BoxError, ConnectorError};
 use aws_sdk_s3::primitives::SdkBody;
 use aws_smithy_runtime_api::client::http::{
