@@ -314,9 +314,13 @@ fn put_batch(store: &Store, directory: &Url, args: PutArgs, progress: Drawn) -> 
     Ok(Status::Done)
 }
 
+/// Whoever waits for the check is there to put right what it finds.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// A line for each operation.
 fn check(url: &str, kept: Keeping, options: &StoreOptions) -> Result<Status> {
-    let (store, url) = open(&format!("{}/", url.trim_end_matches('/')), options)?;
+    let options = StoreOptions { timeout: options.timeout.or(Some(CHECK_TIMEOUT)), ..options.clone() };
+    let (store, url) = open(&format!("{}/", url.trim_end_matches('/')), &options)?;
     let mut status = Status::Done;
     store::check(&store, &url, &PutOptions { kept, ..PutOptions::default() }, &mut |outcome| {
         print(&match outcome.failure {

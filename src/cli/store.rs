@@ -25,10 +25,10 @@ pub struct StoreOptions {
     /// Trust these certificates (PEM) instead of the system's
     #[arg(long, global = true, env = "PGV_S3_CA_FILE", value_name = "FILE", help_heading = "S3")]
     pub ca_file: Option<PathBuf>,
-    /// Repeat a request that may yet succeed for so long, and as long let nothing move
+    /// Retry temporary errors for up to DURATION [default: 5min]
     #[arg(long, global = true, env = "PGV_S3_TIMEOUT", value_name = "DURATION", help_heading = "S3",
-        default_value = "5min", value_parser = parse_duration)]
-    pub timeout: Duration,
+        value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
     /// Give up a connection on which nothing moves for so long, and open another
     #[arg(long, global = true, env = "PGV_S3_STALL", value_name = "DURATION", help_heading = "S3",
         default_value = "20s", value_parser = parse_duration)]
@@ -43,7 +43,7 @@ impl Default for StoreOptions {
             profile: None,
             path_style: None,
             ca_file: None,
-            timeout: Duration::from_secs(300),
+            timeout: None,
             stall: Duration::from_secs(20),
         }
     }

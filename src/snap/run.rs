@@ -5,7 +5,7 @@ use crate::catalog::{
     UNSTACK_PATH,
 };
 use crate::error::{Error, IoContext, Result, Status};
-use crate::io::{Output, temporary_file};
+use crate::io::{Output, Pace, temporary_file};
 use crate::manifest;
 use crate::pg::backup_label::{self, BackupLabel};
 use crate::pg::control::{self, Control};
@@ -13,7 +13,7 @@ use crate::pg::crc::Shift;
 use crate::pg::{Lsn, backup_manifest};
 use crate::report::{self, Drawn, Progress};
 use crate::snap::archive::{Archive, Attributes};
-use crate::snap::copy::{Copier, Listing, Lists, Pace, PageRules, attributes};
+use crate::snap::copy::{Copier, Listing, Lists, PageRules, attributes};
 use crate::snap::ledger::{BUFFER, Books, Hashing, Ledger, Spooled};
 use crate::snap::session::{Session, Stopped};
 use crate::snap::since::Since;
