@@ -1,16 +1,21 @@
 //! `pgv-crypt`: compress, encrypt and authenticate a stream, and the reverse.
 
+use pgv::catalog::Record;
+use pgv::cli::lines::Lines;
 use pgv::cli::{self, Arguments, Common};
 use pgv::crypt::{self, Key, Keyring, Passphrase, SealOptions};
 use pgv::error::{Error, IoContext, Kind, Result, Status};
 use pgv::io::{AtomicFile, Input, Output, Producer, batch, die_if_unread};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
+
+/// Bytes of a record that are looked at for a key's name; a record has some thousands.
+const MAX_RECORD_BYTES: u64 = 16 << 20;
 
 /// Seal a stream (compress, encrypt, authenticate) or open a sealed one
 #[derive(clap::Parser)]
@@ -40,6 +45,9 @@ struct Args {
     /// Read the key from this open descriptor
     #[arg(long, value_name = "N")]
     key_fd: Option<u32>,
+    /// Take the needed key's name from a backup's record.json
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["encrypt", "decrypt", "generate_key"])]
+    expect_record: Option<PathBuf>,
     /// Accept a key file that everybody may read [default: no]
     #[arg(long, env = "PGV_KEY_WORLD_READABLE", value_name = "yes|no", num_args = 0..=1, require_equals = true,
         default_missing_value = "yes", value_parser = clap::builder::BoolishValueParser::new())]
@@ -99,7 +107,7 @@ fn run(args: Args) -> Result<Status> {
 
 fn key_names(args: &Args) -> Result<()> {
     let keys = read_keys(args)?;
-    keys.require_name(&args.expect_name)?;
+    keys.require_name(&needed_names(args)?)?;
     print_keys(keys.keys())
 }
 
@@ -109,27 +117,32 @@ fn check_key(args: &Args) -> Result<()> {
     let input = Input::open(args.file.as_deref())?;
     let name = input.name().to_owned();
     let context = args.context.as_encoded_bytes();
-    print_keys(std::slice::from_ref(keys.opening(input, &name, &args.expect_name, context)?))
+    print_keys(std::slice::from_ref(keys.opening(input, &name, &needed_names(args)?, context)?))
 }
 
-/// For scripts: `key value` lines, the file first; a passphrase has no name.
-fn print_keys(keys: &[Key]) -> Result<()> {
-    let mut text = String::new();
-    for key in keys {
-        let source: String = key.source().chars().flat_map(one_line).collect();
-        text += &match key.passphrase().name() {
-            Some(name) => format!("key_file {source}\nkey_kind generated\nkey_name {name}\n"),
-            None => format!("key_file {source}\nkey_kind passphrase\n"),
-        };
+/// What is no name of a generated key is left out. A record that cannot be understood names none: what it says of the
+/// key decides nothing.
+fn needed_names(args: &Args) -> Result<Vec<String>> {
+    let mut names = args.expect_name.clone();
+    if let Some(path) = &args.expect_record {
+        let mut json = Vec::new();
+        Input::open(Some(path))?.take(MAX_RECORD_BYTES).read_to_end(&mut json).during_path("read", path)?;
+        names.extend(Record::parse(&json).ok().and_then(|record| record.key_name));
     }
-    let mut stdout = std::io::stdout().lock();
-    let printed = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-    printed.map_err(die_if_unread).during("write stdout")
+    names.retain(|name| crypt::is_generated_name(name));
+    Ok(names)
 }
 
-/// A file's name must not look like another line.
-fn one_line(c: char) -> Vec<char> {
-    if c.is_control() { c.escape_default().collect() } else { vec![c] }
+/// For scripts: the file first; a passphrase has no name.
+fn print_keys(keys: &[Key]) -> Result<()> {
+    let mut lines = Lines::new();
+    for key in keys {
+        let name = key.passphrase().name();
+        lines.add("key_file", key.source());
+        lines.add("key_kind", if name.is_some() { "generated" } else { "passphrase" });
+        lines.add_some("key_name", name);
+    }
+    lines.print()
 }
 
 /// A key is text, made to be looked at: a terminal is as good a place for it as any. A file that is there may be the

@@ -115,8 +115,8 @@ impl Keyring {
         self.keys.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
-    /// Refuses, as Kind::Key, if none of the keys is called by one of `needed`. A name that a person chose says nothing
-    /// about a key, and is no reason to refuse.
+    /// Refuses, as Kind::Key, if none of the keys is called by one of `needed`, unless one of these is a name that a
+    /// person chose: it says nothing about a key.
     pub fn require_name(&self, needed: &[String]) -> Result<()> {
         let known: Vec<String> = self.passphrases.iter().filter_map(Passphrase::name).collect();
         if needed.iter().all(|name| is_generated_name(name) && !known.contains(name)) && !needed.is_empty() {

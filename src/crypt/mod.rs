@@ -17,6 +17,7 @@ mod pool;
 mod seal;
 
 pub use format::CHUNK_BYTES;
+pub use generated::is_generated_name;
 pub use key::{MAX_CONTEXT_BYTES, Passphrase};
 pub use keyring::{Key, Keyring};
 pub use open::open;
