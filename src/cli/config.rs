@@ -30,6 +30,7 @@ const KEYS: &[&str] = &[
     "PGV_KEEP_YEARLY",
     "PGV_KEY_FILE",
     "PGV_KEY_NAME",
+    "PGV_KEY_WORLD_READABLE",
     "PGV_LEVEL",
     "PGV_NOTIFY",
     "PGV_PGDATA",
