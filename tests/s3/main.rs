@@ -6,6 +6,7 @@
 mod faults;
 mod harness;
 mod proxy;
+mod records;
 mod requests;
 mod services;
 mod signals;
