@@ -7,6 +7,7 @@ mod answers;
 mod faults;
 mod harness;
 mod proxy;
+mod records;
 mod requests;
 mod services;
 mod signals;
