@@ -1,6 +1,6 @@
 //! `pgv-crypt`: compress, encrypt and authenticate a stream, and the reverse.
 
-use pgv::cli::{self, Arguments, Common};
+use pgv::cli::{self, Arguments, Common, ConfigOption, Wanted};
 use pgv::crypt::{self, Passphrase, SealOptions};
 use pgv::error::{Error, IoContext, Result, Status};
 use pgv::io::{AtomicFile, Input, Output, Producer, batch, die_if_unread};
@@ -60,6 +60,8 @@ struct Args {
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "decrypt")]
     command: Vec<OsString>,
     #[command(flatten)]
+    config: ConfigOption,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -74,6 +76,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<Status> {
+    let needs_key = args.encrypt || args.decrypt;
+    if needs_key && args.key_file.is_empty() && args.key_fd.is_none() {
+        args.config.apply(Wanted::Key)?;
+    }
     match (args.encrypt, args.decrypt, args.generate_key) {
         (true, _, _) => encrypt(&args),
         (_, true, _) => decrypt(&args).map(|()| Status::Done),

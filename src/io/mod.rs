@@ -17,4 +17,4 @@ pub use interrupt::{Unfinished, die_if_unread, end_if_interrupted, on_interrupt}
 pub use output::Output;
 pub use pipe::widen;
 pub use producer::Producer;
-pub use temporary::temporary_file;
+pub use temporary::{TemporaryFile, temporary_file};
