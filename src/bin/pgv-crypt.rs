@@ -2,7 +2,7 @@
 
 use pgv::catalog::Record;
 use pgv::cli::lines::Lines;
-use pgv::cli::{self, Arguments, Common};
+use pgv::cli::{self, Arguments, Common, ConfigOption, Wanted};
 use pgv::crypt::{self, Key, Keyring, Passphrase, SealOptions};
 use pgv::error::{Error, IoContext, Kind, Result, Status};
 use pgv::io::{AtomicFile, Input, Output, Producer, batch, die_if_unread};
@@ -81,6 +81,8 @@ struct Args {
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "decrypt")]
     command: Vec<OsString>,
     #[command(flatten)]
+    config: ConfigOption,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -95,6 +97,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<Status> {
+    let needs_key = args.encrypt || args.decrypt;
+    if needs_key && args.key_file.is_empty() && args.key_fd.is_none() {
+        args.config.apply(Wanted::Key)?;
+    }
     match (args.encrypt, args.decrypt, args.generate_key) {
         (true, _, _) => encrypt(&args),
         (_, true, _) => decrypt(&args).map(|()| Status::Done),

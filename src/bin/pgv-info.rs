@@ -8,7 +8,7 @@ mod segment;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use pgv::catalog::{BackupType, Label, Mode, VerdictKind, layout};
-use pgv::cli::{self, Arguments, Common, StoreOptions, config};
+use pgv::cli::{self, Arguments, Common, ConfigOption, StoreOptions, Wanted};
 use pgv::error::{Error, IoContext, Result, Status};
 use pgv::info::{self, Along, Choice, Query, RecordInput, Rules, Set, State};
 use pgv::io::{Input, die_if_unread};
@@ -16,7 +16,6 @@ use pgv::pg::{Lsn, timeline};
 use pgv::report;
 use pgv::store::{Store, Url};
 use std::io::{IsTerminal, Read, Write};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -47,9 +46,8 @@ struct Place {
     /// Only the cluster with this system identifier
     #[arg(long, global = true, env = "PGV_SYSTEM_ID", value_name = "ID")]
     system_id: Option<String>,
-    /// The configuration, instead of /etc/pgv/CLUSTER.conf
-    #[arg(short, long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigOption,
 }
 
 #[derive(clap::Args)]
@@ -330,13 +328,17 @@ fn run(args: Args) -> Result<Status> {
         }
     };
     // The name of a configuration is not always that of the cluster in it.
-    let named = named.filter(|name| variable(CONFIGURED).as_ref() != Some(name));
-    let named = named.or_else(|| variable("PGV_CLUSTER"));
+    let named = named.filter(|name| !cli::chose_configuration(name));
     let repository = args.place.repo.filter(|repository| !repository.is_empty());
     let is_record = matches!(args.verb, Some(Verb::Record { .. }));
-    if args.place.config.is_some() || (repository.is_none() && !is_record) {
-        take_configuration(args.place.config.as_deref(), named.as_deref())?;
+    match &repository {
+        Some(url) if args.place.config.config.is_none() => {
+            args.place.config.apply(Wanted::Repository { url, told: args.store.names_service() })?;
+        }
+        None if is_record && args.place.config.config.is_none() => {}
+        _ => args.place.config.apply(Wanted::Cluster(named.as_deref()))?,
     }
+    let named = named.or_else(|| variable("PGV_CLUSTER"));
     if let Some(Verb::Record { facts, object, annotation, key_name, .. }) = args.verb {
         return print_record(named, &facts, &object, annotation, key_name);
     }
@@ -515,27 +517,6 @@ fn warn_of_damaged(sets: &[Set]) -> bool {
         }
     }
     found
-}
-
-/// Names the configuration that this process has in its environment, to itself begun anew.
-const CONFIGURED: &str = "PGV_INFO_CONFIGURED";
-
-/// The configuration is environment, AWS_* keys included, and only a new process gets that: this one
-/// begins anew with what the environment lacked. Comes back if it lacks nothing.
-fn take_configuration(file: Option<&Path>, cluster: Option<&str>) -> Result<()> {
-    let Some(config) = config::read(file, cluster)? else { return Ok(()) };
-    // Of two values of one key a command takes the last.
-    let name = config.cluster.clone();
-    let own_name = ("PGV_CLUSTER".to_owned(), config.cluster);
-    let settings = std::iter::once(own_name).chain(config.settings);
-    let lacking: Vec<_> =
-        settings.filter(|(key, value)| !value.is_empty() && variable(key).is_none()).collect();
-    if lacking.is_empty() {
-        return Ok(());
-    }
-    let mut command = std::process::Command::new(std::env::current_exe().during("find pgv-info")?);
-    command.args(std::env::args_os().skip(1)).envs(lacking).env(CONFIGURED, name);
-    Err(Error::io("run pgv-info", command.exec()))
 }
 
 /// An empty value means that nothing is set.

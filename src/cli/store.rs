@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Of no meaning for `file://`. Credentials are not among them: they come by the AWS chain only
-/// (environment, profile, web identity, container, instance).
+/// (environment, profile, web identity, container, instance); a configuration's are environment by then.
 #[derive(clap::Args, Clone, Debug)]
 pub struct StoreOptions {
     /// Where the S3 service is, if not at AWS
@@ -33,6 +33,14 @@ pub struct StoreOptions {
     #[arg(long, global = true, env = "PGV_S3_STALL", value_name = "DURATION", help_heading = "S3",
         default_value = "20s", value_parser = parse_duration)]
     pub stall: Duration,
+}
+
+impl StoreOptions {
+    /// Whether anything here says which service is meant, and as whom.
+    pub fn names_service(&self) -> bool {
+        let given = |value: &Option<String>| value.as_ref().is_some_and(|text| !text.is_empty());
+        [&self.endpoint_url, &self.region, &self.profile].into_iter().any(given)
+    }
 }
 
 impl Default for StoreOptions {

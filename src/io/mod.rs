@@ -19,4 +19,4 @@ pub use output::Output;
 pub use pace::Pace;
 pub use pipe::widen;
 pub use producer::Producer;
-pub use temporary::temporary_file;
+pub use temporary::{TemporaryFile, temporary_file};
