@@ -7,7 +7,7 @@
 load_config() { # [CLUSTER] [FILE] [OPTION OF PGV-ENV…]
   local text name
   config_file=''
-  text=$(pgv-env --print "${@:3}" ${2:+--config "$2"} -- "${1:-}") || exit $?
+  text=$("${pgv_env[@]}" --print "${@:3}" ${2:+--config "$2"} -- "${1:-}") || exit $?
   each_line take_setting <<<"$text"
   # What is set to nothing is not set.
   for name in "${!PGV_@}"; do
@@ -31,7 +31,7 @@ config_directory() {
 # "90s", "15min", "36h", "7d", "2w" as seconds.
 seconds() { # DURATION
   local text
-  text=$(pgv-env --seconds="$1") || exit $?
+  text=$("${pgv_env[@]}" --seconds="$1") || exit $?
   echo "${text#seconds }"
 }
 
@@ -51,13 +51,13 @@ enter_root() { # VARIABLE…
 # root leaves in a repository or a state directory its owner cannot use any more.
 step_down() { # CLUSTER CONFIG ARGUMENT…
   [ "$EUID" -eq 0 ] && [ -z "${PGV_STAYS_ROOT:-}" ] || return 0
-  exec pgv-env --step-down ${2:+--config "$2"} -- "$1" "$(readlink --canonicalize "$0")" "${@:3}"
+  exec "${pgv_env[@]}" --step-down ${2:+--config "$2"} -- "$1" "$(readlink --canonicalize "$0")" "${@:3}"
 }
 
 # The same, as the owner of a path, or of the directory where that is to be made.
 step_down_to() { # PATH CONFIG ARGUMENT…
   [ "$EUID" -eq 0 ] && [ -z "${PGV_STAYS_ROOT:-}" ] || return 0
-  exec pgv-env --step-down --owner-of "$1" ${2:+--config "$2"} -- '' "$(readlink --canonicalize "$0")" "${@:3}"
+  exec "${pgv_env[@]}" --step-down --owner-of "$1" ${2:+--config "$2"} -- '' "$(readlink --canonicalize "$0")" "${@:3}"
 }
 
 # Sets `tmp` to a directory for this run's temporary files, and TMPDIR, so that they are never elsewhere: in PGV_STATE_DIR

@@ -19,7 +19,7 @@ parse_options() { # OPTION… -- ARGUMENT…
   for word in "$@"; do
     case $word in
       -h | --help) usage && exit 0 ;;
-      -V | --version) exec pgv-env --version ;;
+      -V | --version) exec "${pgv_env[@]}" --version ;;
       --) break ;;
     esac
   done

@@ -1,8 +1,13 @@
 //! `pgv-info`: what a repository holds, what to restore, what may go.
 
-// Hidden verbs of the same name: an archive_command that began before an upgrade may still ask for them.
+// Verbs of the two small tools. An archive_command that began before an upgrade asks for `segment` and `control`;
+// scripts ask for all three where only the tools of 0.1.0 lie beside them.
 #[path = "pgv-peek/control.rs"]
 mod control;
+#[path = "pgv-env/run.rs"]
+mod env;
+#[path = "pgv-peek/following.rs"]
+mod following;
 #[path = "pgv-peek/segment.rs"]
 mod segment;
 
@@ -190,6 +195,8 @@ enum Verb {
     Control(control::Args),
     #[command(hide = true)]
     Segment(segment::Args),
+    #[command(hide = true)]
+    Following(following::Args),
 }
 
 /// Where recovery is to end; without any at the end of what is archived.
@@ -302,7 +309,10 @@ impl Arguments for Args {
 }
 
 fn main() -> ExitCode {
-    cli::main("pgv-info", run)
+    match std::env::args_os().nth(1) {
+        Some(verb) if verb == "env" => cli::main_with("pgv-env", std::env::args_os().skip(1), env::run),
+        _ => cli::main("pgv-info", run),
+    }
 }
 
 fn run(args: Args) -> Result<Status> {
@@ -322,6 +332,7 @@ fn run(args: Args) -> Result<Status> {
             return print(&(line + "\n"));
         }
         Some(Verb::Control(args)) => return print(&control::lines(args)?),
+        Some(Verb::Following(args)) => return print(&following::lines(args)?),
         Some(Verb::Segment(args)) => {
             let (text, status) = segment::lines(args)?;
             return print(&text).map(|_| status);
@@ -405,9 +416,13 @@ fn run(args: Args) -> Result<Status> {
             };
             Ok(if damaged { Status::Findings } else { status })
         }
-        Some(Verb::Record { .. } | Verb::Verdict { .. } | Verb::Control { .. } | Verb::Segment { .. }) => {
-            Err(Error::failed("a verb that reads no repository came too far"))
-        }
+        Some(
+            Verb::Record { .. }
+            | Verb::Verdict { .. }
+            | Verb::Control(_)
+            | Verb::Segment(_)
+            | Verb::Following(_),
+        ) => Err(Error::failed("a verb that reads no repository came too far")),
     }
 }
 
