@@ -1,6 +1,6 @@
 # Sourced, after pgv-common.sh, by the scripts that make, read and remove a cluster's backup sets: its lock, scratch
 # space, the sets, and where on this machine the original is. The WAL scripts run for every segment, and need none of it.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154  # tmp is of make_run_directory
 
 # One run per cluster. The descriptor is inherited by the tools, so the lock lasts as long as any.
 take_lock() { # [WAIT SECONDS]
