@@ -50,7 +50,8 @@ enter_root() { # VARIABLE…
 }
 
 # Where root began this script, begins it again as the owner of the configuration; what follows is done by that user. What
-# root leaves in a repository or a state directory its owner cannot use any more.
+# root leaves in a repository or a state directory its owner cannot use any more. Called in the caller's directory, with the
+# arguments as they were typed.
 step_down() { # CLUSTER CONFIG ARGUMENT…
   [ "$EUID" -eq 0 ] && [ -z "${PGV_STAYS_ROOT:-}" ] || return 0
   exec "${pgv_env[@]}" --step-down ${2:+--config "$2"} -- "$1" "$(readlink --canonicalize "$0")" "${@:3}"

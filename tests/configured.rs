@@ -222,3 +222,49 @@ fn root_steps_down_to_the_owner() {
         said(&told)
     );
 }
+
+/// From a directory that the owner may not enter, with a configuration that he may not read.
+#[test]
+fn a_script_that_root_begins_works_from_roots_own_directory() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let host = Host::new();
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
+    for entry in std::fs::read_dir(tree).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::create_dir_all(host.path("bin")).unwrap();
+        std::fs::copy(entry.path(), Path::new(&host.path("bin")).join(entry.file_name())).unwrap();
+    }
+    for binary in [CRYPT, S3, ENV, env!("CARGO_BIN_EXE_pgv-info")] {
+        std::fs::copy(binary, Path::new(&host.path("bin")).join(Path::new(binary).file_name().unwrap()))
+            .unwrap();
+    }
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    for name in ["state", "repo", "private"] {
+        std::fs::create_dir(host.path(name)).unwrap();
+    }
+    for name in ["state", "repo"] {
+        std::os::unix::fs::chown(host.path(name), Some(nobody.uid.as_raw()), None).unwrap();
+    }
+    std::fs::set_permissions(host.path("private"), PermissionsExt::from_mode(0o700)).unwrap();
+    std::fs::set_permissions(host.0.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let text = format!(
+        "PGV_REPO=file://{}\nPGV_STATE_DIR={}\nPGV_KEEP_FULL=1\n",
+        host.path("repo"),
+        host.path("state")
+    );
+    host.write("private/mine.conf", &text, 0o600);
+    let mut command = host.command(host.path("bin/pgv-expire"));
+    let done = finish(
+        command.current_dir(host.path("private")).args(["--config=mine.conf", "shop", "--wait=1s"]),
+        b"",
+    );
+    assert!(done.status.success(), "{}", said(&done));
+    assert!(!said(&done).contains("denied"), "{}", said(&done));
+    for path in ["state/lock", "state/tmp"] {
+        use std::os::unix::fs::MetadataExt;
+        let owner = std::fs::metadata(host.path(path)).unwrap().uid();
+        assert_eq!(owner, nobody.uid.as_raw(), "{path}");
+    }
+}
