@@ -28,8 +28,9 @@ sql_at() { # PORT SQL
 setup() { # STATUS [OPTION…]
   local wanted=$1 status=0
   shift
-  pgv-setup "$cluster" "$@" >"$scratch/sheet" 2>"$scratch/err" </dev/null || status=$?
-  [ "$status" -eq "$wanted" ] || fail "pgv-setup $* exits with $status: $(cat "$scratch/err" "$scratch/sheet")"
+  pgv-setup "$cluster" "$@" >"$scratch/out" 2>"$scratch/err" </dev/null || status=$?
+  [ "$status" -eq "$wanted" ] || fail "pgv-setup $* exits with $status: $(cat "$scratch/err" "$scratch/out")"
+  ! grep --quiet --extended-regexp 'pgvkey1_[A-Za-z0-9_-]{20}' "$scratch/out" "$scratch/err" || fail "pgv-setup $* prints the key: $(cat "$scratch/out" "$scratch/err")"
 }
 
 state_of_things() {
@@ -50,7 +51,8 @@ set_up() {
     timeout --signal=KILL "$delay" pgv-setup "$cluster" --repo "file://$scratch/repository" >/dev/null 2>&1 || true
   done
   refusals
-  setup 7 --repo "file://$scratch/repository"
+  setup 7 --repo "file://$scratch/repository" --sheet "$scratch/sheet"
+  [ "$(stat --format=%a "$scratch/sheet")" = 600 ] || fail "who may read the sheet: $(ls -l "$scratch/sheet")"
   grep --quiet 'left to do: restart the server' "$scratch/err" || fail "no word of the restart: $(cat "$scratch/err")"
   [ "$(stat --format='%a %U' "$scratch/etc/key" "$scratch/etc/$cluster.conf" | sort --unique)" = '600 postgres' ] || fail "who may read: $(ls -l "$scratch/etc")"
   grep --quiet --fixed-strings "$(cat "$scratch/etc/key")" "$scratch/sheet" || fail "the sheet lacks the key"
@@ -125,9 +127,10 @@ again() {
   setup 0
   [ "$(cat "$scratch/etc/$cluster.conf")" = "$before" ] || fail "the rotation was undone: $(diff <(echo "$before") "$scratch/etc/$cluster.conf")"
   as_postgres pgv-backup "$cluster" --type full 2>"$scratch/err" || fail "the backup with the new key exits with $?: $(cat "$scratch/err")"
-  setup 0 --sheet
+  rm "$scratch/sheet"
+  setup 0 --sheet "$scratch/sheet"
   [ "$(sed --quiet 's/^key  *//p' "$scratch/sheet")" = "$(cat "$scratch/etc/key-2" "$scratch/etc/key")" ] || fail "the sheet's keys: $(cat "$scratch/sheet")"
-  grep --quiet "^ *$(fingerprint "$scratch/etc/key-2"), in $scratch/etc/key-2 " "$scratch/sheet" || fail "the sheet does not say whose key it is: $(cat "$scratch/sheet")"
+  grep --quiet "^ *named $(fingerprint "$scratch/etc/key-2"), in $scratch/etc/key-2 " "$scratch/sheet" || fail "the sheet does not say whose key it is: $(cat "$scratch/sheet")"
   # A key that is configured and gone is not made anew.
   mv "$scratch/etc/key-2" "$scratch/etc/away"
   setup 2 --no-backup
@@ -140,6 +143,7 @@ again() {
 other_sheet() {
   local line
   mkdir "$scratch/other"
+  chmod 0755 "$scratch/other"
   cat >"$scratch/other/shop.conf" <<CONF
 PGV_REPO="s3://bucket/with blank"
 PGV_CLUSTER=trade
@@ -148,20 +152,27 @@ PGV_KEY_FILE=$scratch/etc/key
 PGV_S3_ENDPOINT_URL=https://127.0.0.1:9
 PGV_S3_CA_FILE=/etc/ssl/own.pem
 PGV_S3_PATH_STYLE=yes
+PGV_S3_TIMEOUT=2s
+AWS_ACCESS_KEY_ID=AKIDOFTHESHEET
+AWS_SECRET_ACCESS_KEY=nothingtoprint
 CONF
-  PGV_CONFIG_DIR=$scratch/other pgv-setup shop --sheet >"$scratch/sheet.other" 2>"$scratch/err" || fail "the sheet of another: $(cat "$scratch/err")"
+  chown postgres "$scratch/other/shop.conf"
+  PGV_CONFIG_DIR=$scratch/other pgv-setup shop --sheet "$scratch/sheet.other" 2>"$scratch/err" || fail "the sheet of another: $(cat "$scratch/err")"
   chmod 0600 "$scratch/other/shop.conf"
   [ "$(PGV_CONFIG_DIR=$scratch/other PGV_STATE_DIR='' pgv-env shop printenv PGV_CLUSTER)" = trade ] || fail "the configuration's PGV_CLUSTER is not taken"
   for line in 'backups     s3://bucket/with blank/trade/' \
     "  pgv-setup trade --restore-only --repo s3://bucket/with\\ blank --key-file $scratch/etc/key --endpoint-url https://127.0.0.1:9 --ca-file /etc/ssl/own.pem --path-style" \
+    'access key  AKIDOFTHESHEET' \
+    '  aws s3 cp --endpoint-url https://127.0.0.1:9 --ca-bundle /etc/ssl/own.pem s3://bucket/with\ blank/trade/7/backup/LABEL/data.pgv data.pgv' \
     '  sudo -u postgres pgv-restore trade DIRECTORY --system-id 7 --start'; do
     grep --quiet --line-regexp --fixed-strings -- "$line" "$scratch/sheet.other" || fail "the sheet lacks \"$line\": $(cat "$scratch/sheet.other")"
   done
+  ! grep --quiet nothingtoprint "$scratch/sheet.other" "$scratch/err" || fail "the secret is on the sheet"
 }
 
 # A machine that has the sheet only: what is on it is typed as it stands.
 from_the_sheet() {
-  local url last try line keys
+  local last try line keys
   last=$(sql_at "$port" "insert into marks values (1); select pg_walfile_name(pg_current_wal_insert_lsn())")
   sql_at "$port" "select pg_switch_wal()" >/dev/null
   for try in $(seq 300); do
@@ -170,10 +181,13 @@ from_the_sheet() {
   done
   [ "$try" -lt 300 ] || fail "$last is not archived"
   pg_ctlcluster 15 "$name" stop
-  setup 0 --sheet
+  rm "$scratch/sheet"
+  setup 0 --sheet "$scratch/sheet"
   mapfile -t keys < <(sed --quiet 's/^key  *//p' "$scratch/sheet")
   mv "$scratch/etc" "$scratch/etc.gone"
   mv "$scratch/state" "$scratch/state.gone"
+  # Of a cluster that pg_lsclusters lists and whose data are lost.
+  mv "$scratch/data/source" "$scratch/data/lost"
   while read -r line; do
     line=${line//DIRECTORY/$scratch/data/restored}
     bash -c "$line" >"$scratch/out" 2>"$scratch/err" <<<"${keys[0]:-}" || fail "$line exits with $?: $(cat "$scratch/out" "$scratch/err")"
@@ -182,12 +196,22 @@ from_the_sheet() {
   done < <(sed '1,/^On a new machine/d; /^$/,$d' "$scratch/sheet")
   [ "$(sql_at "$port" 'select count(*) from marks')" = 1 ] || fail "the restored cluster lacks a row"
   as_postgres "$bin/pg_ctl" --pgdata="$scratch/data/restored" --silent stop
-  # And no pgv.
-  url=$(as_postgres pgv-info choose "$cluster" --latest | head --lines=1)
-  as_postgres mkdir --mode=0700 "$scratch/data/stock"
-  as_postgres bash -c 'set -o pipefail; tail -n +2 "$1/data.pgv" | openssl enc -d -aes-256-cbc -pbkdf2 -md sha256 -iter 1000 -pass "file:$2" | zstd -d | tar x -C "$3"' \
-    bash "${url#file://}" "$scratch/etc/key-2" "$scratch/data/stock" || fail "the sheet's stock commands exit with $?"
-  [ -s "$scratch/data/stock/global/pg_control" ] || fail "the sheet's stock commands restore nothing"
+  mv "$scratch/data/lost" "$scratch/data/source"
+  without_pgv
+}
+
+# And no pgv: on a machine whose PATH has none, in an empty directory.
+without_pgv() {
+  local line free=$((port + 50))
+  mkdir "$scratch/bare"
+  sed '1!d; s/^key  *//' <(grep '^key  ' "$scratch/sheet") >"$scratch/bare/KEY"
+  while read -r line; do
+    line=${line//DIRECTORY/$scratch/data/stock}
+    (cd "$scratch/bare" && PATH=$scratch/sudo-only:/usr/sbin:/usr/bin:/sbin:/bin bash -c "${line//port = 5433/port = $free}") >"$scratch/out" 2>"$scratch/err" </dev/null ||
+      fail "$line exits with $?: $(cat "$scratch/out" "$scratch/err" "$scratch/data/stock/start.log")"
+  done < <(sed '1,/^Without pgv, as root/d; /^$/,$d' "$scratch/sheet")
+  [ "$(sql_at "$free" 'select count(*) from marks')" = 0 ] || fail "the sheet's stock commands restore something else"
+  as_postgres "$bin/pg_ctl" --pgdata="$scratch/data/stock" --silent stop
 }
 
 # A cluster that is not Debian's, on S3, with secrets from the environment and systemd's timers: by --pgdata, its archive
@@ -245,6 +269,9 @@ main() {
   # What the sheet says is typed on a machine that may have no sudo.
   printf '#!/bin/sh\nshift 2\nexec runuser --user postgres -- "$@"\n' >"$scratch/bin/sudo"
   chmod 0755 "$scratch/bin/sudo"
+  mkdir "$scratch/sudo-only"
+  chmod 0755 "$scratch/sudo-only"
+  cp "$scratch/bin/sudo" "$scratch/sudo-only/"
   # Whether cron is installed here is of no matter.
   ln --symbolic /bin/true "$scratch/bin/cron"
   unset PGHOST PGPORT PGUSER PGDATABASE PGV_KEY_FILE
