@@ -139,9 +139,10 @@ Without pgv, as root:
   echo 'local all all peer' > DIRECTORY/pg_hba.conf
   touch DIRECTORY/pg_ident.conf
   chown -R postgres DIRECTORY
-  sudo -u postgres /usr/lib/postgresql/$major/bin/pg_ctl -D DIRECTORY -l DIRECTORY/start.log -t 86400 start
+  sudo -u postgres /usr/lib/postgresql/$major/bin/pg_ctl -D DIRECTORY -l DIRECTORY/start.log start
+  while ! sudo -u postgres psql -p 5433 -l && sudo -u postgres /usr/lib/postgresql/$major/bin/pg_ctl -D DIRECTORY status; do sleep 2; done
 
-It listens on no address but port 5433 of the local socket. The configuration as it was is in the files .original and in
+The last line waits until recovery has ended; DIRECTORY/start.log says why it does not. The server listens on no address but port 5433 of the local socket. The configuration as it was is in the files .original and in
 DIRECTORY/pgv/config; tablespaces are directories in DIRECTORY/pg_tblspc. RESTORE-1.txt beside the backups says more.
 TEXT
 }

@@ -13,11 +13,14 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 name=pgvset$$
 cluster=15-$name
 bin=/usr/lib/postgresql/15/bin
+# Where nobody but root writes, as in /etc/pgv.
+etc=/etc/$name
 
 drop() {
   pg_dropcluster --stop 15 "$name" 2>/dev/null || true
   rm --recursive --force "/etc/postgresql/15/$name"
   rm --force "/etc/cron.d/pgv-$cluster"
+  rm --recursive --force "$etc" "$etc.gone"
 }
 
 sql_at() { # PORT SQL
@@ -35,7 +38,7 @@ setup() { # STATUS [OPTION…]
 
 state_of_things() {
   local file
-  for file in "$scratch/etc/key" "$scratch/etc/$cluster.conf" "/etc/cron.d/pgv-$cluster" "/etc/postgresql/15/$name/conf.d/pgv.conf" "/etc/postgresql/15/$name/pg_hba.conf"; do
+  for file in "$etc/key" "$etc/$cluster.conf" "/etc/cron.d/pgv-$cluster" "/etc/postgresql/15/$name/conf.d/pgv.conf" "/etc/postgresql/15/$name/pg_hba.conf"; do
     stat --format='%n %a %U' "$file"
     sha256sum "$file"
   done
@@ -44,7 +47,7 @@ state_of_things() {
 set_up() {
   local before delay
   setup 0 --dry-run --repo "file://$scratch/repository"
-  [ ! -e "$scratch/etc" ] || fail "--dry-run wrote something"
+  [ ! -e "$etc" ] || fail "--dry-run wrote something"
   [ "$(sql_at "$port" "select count(*) from pg_roles where rolname = 'pgv'")" = 0 ] || fail "--dry-run made a role"
   setup 2
   for delay in 0.1 0.2 0.4 0.7 1.1 1.6; do
@@ -54,11 +57,11 @@ set_up() {
   setup 7 --repo "file://$scratch/repository" --sheet "$scratch/sheet"
   [ "$(stat --format=%a "$scratch/sheet")" = 600 ] || fail "who may read the sheet: $(ls -l "$scratch/sheet")"
   grep --quiet 'left to do: restart the server' "$scratch/err" || fail "no word of the restart: $(cat "$scratch/err")"
-  [ "$(stat --format='%a %U' "$scratch/etc/key" "$scratch/etc/$cluster.conf" | sort --unique)" = '600 postgres' ] || fail "who may read: $(ls -l "$scratch/etc")"
-  grep --quiet --fixed-strings "$(cat "$scratch/etc/key")" "$scratch/sheet" || fail "the sheet lacks the key"
+  [ "$(stat --format='%a %U' "$etc/key" "$etc/$cluster.conf" | sort --unique)" = '600 postgres' ] || fail "who may read: $(ls -l "$etc")"
+  grep --quiet --fixed-strings "$(cat "$etc/key")" "$scratch/sheet" || fail "the sheet lacks the key"
   [ "$(sql_at "$port" "select rolsuper from pg_roles where rolname = 'pgv'")" = f ] || fail "the role is a superuser"
   [ "$(grep --count '^local   all,replication pgv' "/etc/postgresql/15/$name/pg_hba.conf")" -eq 1 ] || fail "pg_hba.conf: $(cat "/etc/postgresql/15/$name/pg_hba.conf")"
-  grep --quiet '^PGUSER=pgv$' "$scratch/etc/$cluster.conf" || fail "the configuration has no role"
+  grep --quiet '^PGUSER=pgv$' "$etc/$cluster.conf" || fail "the configuration has no role"
   [ "$(as_postgres pgv-info "$cluster" --format label | wc --lines)" -ge 1 ] || fail "no backup was taken"
   before=$(state_of_things)
   pg_ctlcluster 15 "$name" restart
@@ -117,25 +120,25 @@ again() {
   grep --quiet "backup $(tail --lines=1 <<<"$labels") is there" "$scratch/err" || fail "no word of the backup: $(cat "$scratch/err")"
   [ "$(as_postgres pgv-info "$cluster" --format label)" = "$labels" ] || fail "another backup was taken"
   newest=$(as_postgres pgv-info "$cluster" --format json | tail --lines=1)
-  [[ $newest == *"\"key_name\":\"$(fingerprint "$scratch/etc/key")\""* ]] || fail "the record does not name the key: $newest"
+  [[ $newest == *"\"key_name\":\"$(fingerprint "$etc/key")\""* ]] || fail "the record does not name the key: $newest"
   # A rotation as pgv.conf(5) describes it.
   as_postgres sh -c 'umask 077; pgv-crypt --generate-key >"$1/key-2"' sh "$scratch/data"
-  mv "$scratch/data/key-2" "$scratch/etc/"
-  sed --in-place "s|^PGV_KEY_FILE=.*|# The new key first.\nPGV_KEY_FILE=$scratch/etc/key-2:$scratch/etc/key|" "$scratch/etc/$cluster.conf"
-  chown postgres "$scratch/etc/$cluster.conf"
-  before=$(sed "s|^PGV_KEY_NAME=.*|PGV_KEY_NAME=$(fingerprint "$scratch/etc/key-2")|" "$scratch/etc/$cluster.conf")
+  mv "$scratch/data/key-2" "$etc/"
+  sed --in-place "s|^PGV_KEY_FILE=.*|# The new key first.\nPGV_KEY_FILE=$etc/key-2:$etc/key|" "$etc/$cluster.conf"
+  chown postgres "$etc/$cluster.conf"
+  before=$(sed "s|^PGV_KEY_NAME=.*|PGV_KEY_NAME=$(fingerprint "$etc/key-2")|" "$etc/$cluster.conf")
   setup 0
-  [ "$(cat "$scratch/etc/$cluster.conf")" = "$before" ] || fail "the rotation was undone: $(diff <(echo "$before") "$scratch/etc/$cluster.conf")"
+  [ "$(cat "$etc/$cluster.conf")" = "$before" ] || fail "the rotation was undone: $(diff <(echo "$before") "$etc/$cluster.conf")"
   as_postgres pgv-backup "$cluster" --type full 2>"$scratch/err" || fail "the backup with the new key exits with $?: $(cat "$scratch/err")"
   rm "$scratch/sheet"
   setup 0 --sheet "$scratch/sheet"
-  [ "$(sed --quiet 's/^key  *//p' "$scratch/sheet")" = "$(cat "$scratch/etc/key-2" "$scratch/etc/key")" ] || fail "the sheet's keys: $(cat "$scratch/sheet")"
-  grep --quiet "^ *named $(fingerprint "$scratch/etc/key-2"), in $scratch/etc/key-2 " "$scratch/sheet" || fail "the sheet does not say whose key it is: $(cat "$scratch/sheet")"
+  [ "$(sed --quiet 's/^key  *//p' "$scratch/sheet")" = "$(cat "$etc/key-2" "$etc/key")" ] || fail "the sheet's keys: $(cat "$scratch/sheet")"
+  grep --quiet "^ *named $(fingerprint "$etc/key-2"), in $etc/key-2 " "$scratch/sheet" || fail "the sheet does not say whose key it is: $(cat "$scratch/sheet")"
   # A key that is configured and gone is not made anew.
-  mv "$scratch/etc/key-2" "$scratch/etc/away"
+  mv "$etc/key-2" "$etc/away"
   setup 2 --no-backup
-  [ ! -e "$scratch/etc/key-2" ] || fail "a key was made in the place of one that is gone"
-  mv "$scratch/etc/away" "$scratch/etc/key-2"
+  [ ! -e "$etc/key-2" ] || fail "a key was made in the place of one that is gone"
+  mv "$etc/away" "$etc/key-2"
   other_sheet
 }
 
@@ -148,7 +151,7 @@ other_sheet() {
 PGV_REPO="s3://bucket/with blank"
 PGV_CLUSTER=trade
 PGV_SYSTEM_ID=7
-PGV_KEY_FILE=$scratch/etc/key
+PGV_KEY_FILE=$etc/key
 PGV_S3_ENDPOINT_URL=https://127.0.0.1:9
 PGV_S3_CA_FILE=/etc/ssl/own.pem
 PGV_S3_PATH_STYLE=yes
@@ -161,7 +164,7 @@ CONF
   chmod 0600 "$scratch/other/shop.conf"
   [ "$(PGV_CONFIG_DIR=$scratch/other PGV_STATE_DIR='' pgv-env shop printenv PGV_CLUSTER)" = trade ] || fail "the configuration's PGV_CLUSTER is not taken"
   for line in 'backups     s3://bucket/with blank/trade/' \
-    "  pgv-setup trade --restore-only --repo s3://bucket/with\\ blank --key-file $scratch/etc/key --endpoint-url https://127.0.0.1:9 --ca-file /etc/ssl/own.pem --path-style" \
+    "  pgv-setup trade --restore-only --repo s3://bucket/with\\ blank --key-file $etc/key --endpoint-url https://127.0.0.1:9 --ca-file /etc/ssl/own.pem --path-style" \
     'access key  AKIDOFTHESHEET' \
     '  aws s3 cp --endpoint-url https://127.0.0.1:9 --ca-bundle /etc/ssl/own.pem s3://bucket/with\ blank/trade/7/backup/LABEL/data.pgv data.pgv' \
     '  sudo -u postgres pgv-restore trade DIRECTORY --system-id 7 --start'; do
@@ -184,7 +187,7 @@ from_the_sheet() {
   rm "$scratch/sheet"
   setup 0 --sheet "$scratch/sheet"
   mapfile -t keys < <(sed --quiet 's/^key  *//p' "$scratch/sheet")
-  mv "$scratch/etc" "$scratch/etc.gone"
+  mv "$etc" "$etc.gone"
   mv "$scratch/state" "$scratch/state.gone"
   # Of a cluster that pg_lsclusters lists and whose data are lost.
   mv "$scratch/data/source" "$scratch/data/lost"
@@ -207,7 +210,7 @@ without_pgv() {
   sed '1!d; s/^key  *//' <(grep '^key  ' "$scratch/sheet") >"$scratch/bare/KEY"
   while read -r line; do
     line=${line//DIRECTORY/$scratch/data/stock}
-    (cd "$scratch/bare" && PATH=$scratch/sudo-only:/usr/sbin:/usr/bin:/sbin:/bin bash -c "${line//port = 5433/port = $free}") >"$scratch/out" 2>"$scratch/err" </dev/null ||
+    (cd "$scratch/bare" && PATH=$scratch/sudo-only:/usr/sbin:/usr/bin:/sbin:/bin bash -c "${line//5433/$free}") >"$scratch/out" 2>"$scratch/err" </dev/null ||
       fail "$line exits with $?: $(cat "$scratch/out" "$scratch/err" "$scratch/data/stock/start.log")"
   done < <(sed '1,/^Without pgv, as root/d; /^$/,$d' "$scratch/sheet")
   [ "$(sql_at "$free" 'select count(*) from marks')" = 0 ] || fail "the sheet's stock commands restore something else"
@@ -280,7 +283,7 @@ main() {
   port=$(pg_lsclusters --no-header | awk -v name="$name" '$2 == name { print $3 }')
   pg_ctlcluster 15 "$name" start
   sql_at "$port" "create table marks (id int)"
-  export PGV_CONFIG_DIR=$scratch/etc PGV_STATE_DIR=$scratch/state
+  export PGV_CONFIG_DIR=$etc PGV_STATE_DIR=$scratch/state
   set_up
   from_the_sheet
   elsewhere
