@@ -27,6 +27,10 @@ make_tmp() {
   [ ! -d "$PGV_STATE_DIR/spool" ] ||
     find "$PGV_STATE_DIR/spool" -ignore_readdir_race -mindepth 2 -mmin +60 \( -path '*/in/*' -o -path '*/sealed/*' \) \
       -prune -exec rm --recursive --force {} + 2>/dev/null || true
+  make_locked_tmp
+}
+
+make_locked_tmp() {
   while :; do
     tmp=$(mktemp --directory "$PGV_STATE_DIR/tmp/run.XXXXXX") || die 1 "no scratch directory in $PGV_STATE_DIR/tmp" 'see the message above'
     exec 8<"$tmp"
@@ -35,6 +39,17 @@ make_tmp() {
     [ ! -d "$tmp" ] || break
   done
   on_exit drop_tmp
+}
+
+# The same for a run without the cluster's lock, perhaps of another user, or on another host.
+make_own_tmp() {
+  # shellcheck disable=SC2154  # pgv_tool is of pgv-common.sh
+  if [ -O "$PGV_STATE_DIR" ] && mkdir --parents "$PGV_STATE_DIR/tmp"; then
+    make_locked_tmp
+  else
+    tmp=$(mktemp --directory "${TMPDIR:-/tmp}/$pgv_tool.XXXXXX") || die 1 "no scratch directory in ${TMPDIR:-/tmp}" 'see the message above'
+    on_exit drop_tmp
+  fi
 }
 
 # Removes what `pgv-info prune` with these options says may go, and then the WAL that no backup needs any more: that

@@ -263,8 +263,11 @@ fn columns_for_scripts_hold_nobodys_words() {
         set(lost)
     );
     assert_eq!(repository.lines(&["sets"]), [full.as_str(), &next, &last]);
-    assert_eq!(repository.lines(&["sets", "15-main", "--label", &incr]), [full, next]);
-    assert_eq!(repository.lines(&["sets", "--label", A, "--objects"]), [format!("{A} 00 100 data.pgv")]);
+    assert_eq!(repository.lines(&["sets", "15-main", "--label", &incr]), [full.as_str(), &next]);
+    assert_eq!(
+        repository.lines(&["sets", "--label", A, "--objects"]),
+        [full.as_str(), &format!("object {A} 00 100 data.pgv")]
+    );
     assert_eq!(status(&repository.info(&["sets", "--label", B])), 3);
     fs::write(&record, fs::read_to_string(&record).unwrap().replace("data.pgv", "data.pgv\\nx")).unwrap();
     assert_eq!(lines(&repository.info(&["sets", "--label", &incr, "--objects"])).len(), 0);
