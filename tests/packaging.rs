@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-const BINARIES: [&str; 5] = ["pgv-snap", "pgv-apply", "pgv-crypt", "pgv-s3", "pgv-info"];
+const BINARIES: [&str; 6] = ["pgv-snap", "pgv-apply", "pgv-crypt", "pgv-s3", "pgv-info", "pgv-peek"];
 /// PostgreSQL calls them; nobody types their names.
 const UNTYPED: [&str; 3] = ["pgv-wal-push", "pgv-wal-get", "pgv-unstack"];
 

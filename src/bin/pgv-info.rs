@@ -1,20 +1,29 @@
 //! `pgv-info`: what a repository holds, what to restore, what may go.
 
+// Verbs of the two small tools. An archive_command that began before an upgrade asks for `segment` and `control`;
+// scripts ask for all three where only the tools of 0.1.0 lie beside them.
+#[path = "pgv-peek/control.rs"]
+mod control;
+#[path = "pgv-env/run.rs"]
+mod env;
+#[path = "pgv-peek/following.rs"]
+mod following;
+#[path = "pgv-peek/segment.rs"]
+mod segment;
+
 use clap::{Parser, Subcommand, ValueEnum};
-use pgv::catalog::{BackupType, Label, VerdictKind, layout};
-use pgv::cli::{self, Arguments, Common, StoreOptions, config};
+use pgv::catalog::{BackupType, Label, Mode, VerdictKind, layout};
+use pgv::cli::{self, Arguments, Common, ConfigOption, StoreOptions, Wanted};
 use pgv::error::{Error, IoContext, Result, Status};
 use pgv::info::{self, Along, Choice, Query, RecordInput, Rules, Set, State};
-use pgv::io::{Input, die_if_unread, read_full};
-use pgv::pg::control::Control;
-use pgv::pg::{Lsn, timeline, wal};
+use pgv::io::{Input, die_if_unread};
+use pgv::pg::{Lsn, timeline};
 use pgv::report;
 use pgv::store::{Store, Url};
 use std::io::{IsTerminal, Read, Write};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
 /// List the backups of a repository, choose what to restore, say what may go
@@ -42,9 +51,8 @@ struct Place {
     /// Only the cluster with this system identifier
     #[arg(long, global = true, env = "PGV_SYSTEM_ID", value_name = "ID")]
     system_id: Option<String>,
-    /// The configuration, instead of /etc/pgv/CLUSTER.conf
-    #[arg(short, long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigOption,
 }
 
 #[derive(clap::Args)]
@@ -88,6 +96,29 @@ enum Verb {
         /// This backup
         #[arg(long, group = "target")]
         label: Option<Label>,
+    },
+    /// Print what the next backup is, "key value": its type, what it builds on, its label
+    Next {
+        cluster: Option<String>,
+        /// auto: a full if the newest is older than --full-every, else incr
+        #[arg(long = "type", value_enum, default_value = "auto", value_name = "TYPE")]
+        backup_type: NextType,
+        /// An increment of whole files
+        #[arg(long)]
+        files: bool,
+        /// How often a full is made [default: PGV_FULL_EVERY, else 7d]
+        #[arg(long, value_name = "DURATION", value_parser = cli::parse_duration)]
+        full_every: Option<Duration>,
+    },
+    /// Print the backup sets for scripts, one a line, in columns; fails if any cannot be read
+    Sets {
+        cluster: Option<String>,
+        /// Only this backup and those that it builds on
+        #[arg(long)]
+        label: Option<Label>,
+        /// Print the objects that their records name instead
+        #[arg(long)]
+        objects: bool,
     },
     /// Print how recovery comes to a target, or refuse: from which backup, along which timelines and segments
     Recovery {
@@ -160,36 +191,12 @@ enum Verb {
         #[arg(long, value_name = "TEXT")]
         finding: Vec<String>,
     },
-    /// Print what the control file of a data directory says
-    Control {
-        #[arg(value_name = "DIR")]
-        data_directory: PathBuf,
-    },
-    /// Print what the headers of WAL segments say
-    Segment {
-        /// The segments, or - for stdin
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-        /// Refuse it unless this is its name, and it is whole
-        #[arg(long, conflicts_with = "own_names")]
-        name: Option<String>,
-        /// Refuse each whose own name is not that of its header, and that is not whole
-        #[arg(long)]
-        own_names: bool,
-        /// Refuse it unless its records reach its end, or a switch to the next
-        #[arg(long)]
-        full: bool,
-        /// Refuse it unless it begins as this one, or this one as it: two parts of one history. The status is 7 if FILE
-        /// has more
-        #[arg(long, value_name = "OTHER")]
-        beside: Option<PathBuf>,
-        /// Refuse it unless it is of the cluster in this data directory
-        #[arg(long, value_name = "DIR")]
-        data_directory: Option<PathBuf>,
-        /// As one line of JSON
-        #[arg(long)]
-        json: bool,
-    },
+    #[command(hide = true)]
+    Control(control::Args),
+    #[command(hide = true)]
+    Segment(segment::Args),
+    #[command(hide = true)]
+    Following(following::Args),
 }
 
 /// Where recovery is to end; without any at the end of what is archived.
@@ -257,6 +264,14 @@ enum Type {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum NextType {
+    Auto,
+    Full,
+    Diff,
+    Incr,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum Format {
     Table,
     Label,
@@ -294,7 +309,10 @@ impl Arguments for Args {
 }
 
 fn main() -> ExitCode {
-    cli::main("pgv-info", run)
+    match std::env::args_os().nth(1) {
+        Some(verb) if verb == "env" => cli::main_with("pgv-env", std::env::args_os().skip(1), env::run),
+        _ => cli::main("pgv-info", run),
+    }
 }
 
 fn run(args: Args) -> Result<Status> {
@@ -304,6 +322,8 @@ fn run(args: Args) -> Result<Status> {
             Verb::Choose { cluster, .. }
             | Verb::Recovery { cluster, .. }
             | Verb::Prune { cluster, .. }
+            | Verb::Next { cluster, .. }
+            | Verb::Sets { cluster, .. }
             | Verb::Record { cluster, .. }
             | Verb::Wal { cluster, .. },
         ) => cluster.clone(),
@@ -311,35 +331,25 @@ fn run(args: Args) -> Result<Status> {
             let line = info::verdict((*kind).into(), started_at.clone(), *seconds, *bytes, finding)?;
             return print(&(line + "\n"));
         }
-        Some(Verb::Control { data_directory }) => return print(&control_text(data_directory)?),
-        Some(Verb::Segment { files, name, own_names, full, beside, data_directory, json }) => {
-            let name_of = |file: &'_ PathBuf| match own_names {
-                true => own_name(file),
-                false => name.clone(),
-            };
-            let systems = [system_id(args.place.system_id)?, system_of(data_directory.as_deref())?];
-            let mut texts = files.iter().map(|file| segment_text(file, name_of(file), &systems, *json));
-            if *full {
-                files.iter().try_for_each(|file| refuse_unfinished(file))?;
-            }
-            let printed = print(&texts.try_fold(String::new(), |all, text| text.map(|text| all + &text))?)?;
-            let more = match beside {
-                Some(other) => {
-                    files.iter().try_fold(false, |more, file| Ok(has_more(file, other)? || more))?
-                }
-                None => false,
-            };
-            return Ok(if more { Status::Findings } else { printed });
+        Some(Verb::Control(args)) => return print(&control::lines(args)?),
+        Some(Verb::Following(args)) => return print(&following::lines(args)?),
+        Some(Verb::Segment(args)) => {
+            let (text, status) = segment::lines(args)?;
+            return print(&text).map(|_| status);
         }
     };
     // The name of a configuration is not always that of the cluster in it.
-    let named = named.filter(|name| variable(CONFIGURED).as_ref() != Some(name));
-    let named = named.or_else(|| variable("PGV_CLUSTER"));
+    let named = named.filter(|name| !cli::chose_configuration(name));
     let repository = args.place.repo.filter(|repository| !repository.is_empty());
     let is_record = matches!(args.verb, Some(Verb::Record { .. }));
-    if args.place.config.is_some() || (repository.is_none() && !is_record) {
-        take_configuration(args.place.config.as_deref(), named.as_deref())?;
+    match &repository {
+        Some(url) if args.place.config.config.is_none() => {
+            args.place.config.apply(Wanted::Repository { url, told: args.store.names_service() })?;
+        }
+        None if is_record && args.place.config.config.is_none() => {}
+        _ => args.place.config.apply(Wanted::Cluster(named.as_deref()))?,
     }
+    let named = named.or_else(|| variable("PGV_CLUSTER"));
     if let Some(Verb::Record { facts, object, annotation, key_name, .. }) = args.verb {
         return print_record(named, &facts, &object, annotation, key_name);
     }
@@ -349,32 +359,152 @@ fn run(args: Args) -> Result<Status> {
     })?;
     let repository = Url::parse(&format!("{}/", repository.trim_end_matches('/')))?;
     let store = Store::open(&repository, &args.store)?;
-    let label = args.list.label.clone();
-    let query =
-        Query { repository, cluster: named, system_identifier: system_id(args.place.system_id)?, label };
-    let sets = info::collect(&store, &query)?;
-    let damaged = warn_of_damaged(&sets);
-    let status = match args.verb {
-        Some(Verb::Choose { time, lsn, label, .. }) => return print_choice(&sets, time, lsn, label),
-        Some(Verb::Recovery { goal, .. }) => return print_recovery(&store, &query.repository, &sets, goal),
-        Some(Verb::Prune { rules, labels, format, now, .. }) => {
-            return print_prune(&sets, rules.into(), labels.as_deref(), format, now);
-        }
-        Some(Verb::Wal { metrics: true, data_directory, .. }) => {
-            let archives = info::archives(&store, &query.repository, &sets)?;
-            let waiting = waiting(data_directory.as_deref())?;
-            return print(&info::wal_metrics(&archives, query.cluster.as_deref(), waiting.as_ref()));
-        }
-        Some(Verb::Wal { unneeded: true, now, .. }) => {
-            let now = now.unwrap_or_else(OffsetDateTime::now_utc);
-            let (urls, reasons) = info::unneeded(&store, &query.repository, &sets, now)?;
-            reasons.iter().for_each(report::warn);
-            print(&urls.iter().fold(String::new(), |text, url| text + url + "\n"))?
-        }
-        Some(Verb::Wal { format, .. }) => print_wal(&store, &query.repository, &sets, format)?,
-        _ => print_list(sets, &args.list, query.cluster.as_deref())?,
+    let chain_of = match &args.verb {
+        Some(
+            Verb::Choose { label, .. }
+            | Verb::Sets { label, .. }
+            | Verb::Recovery { goal: Goal { label, .. }, .. },
+        ) => label.clone(),
+        _ => None,
     };
-    Ok(if damaged && !args.list.metrics { Status::Findings } else { status })
+    let query = Query {
+        repository,
+        cluster: named,
+        system_identifier: system_id(args.place.system_id)?,
+        label: args.list.label.clone(),
+        chain_of,
+    };
+    match args.verb {
+        None => list(&store, &query, &args.list),
+        Some(Verb::Choose { time, lsn, label, .. }) => {
+            let sets = info::survey(&store, &query)?;
+            warn_of_damaged(&sets);
+            refuse_no_repository(&store, &query, &sets)?;
+            print_choice(&sets, time, lsn, label)
+        }
+        Some(Verb::Recovery { goal, .. }) => {
+            let sets = info::survey(&store, &query)?;
+            warn_of_damaged(&sets);
+            refuse_no_repository(&store, &query, &sets)?;
+            print_recovery(&store, &query.repository, &sets, goal)
+        }
+        Some(Verb::Sets { label, objects, .. }) => print_sets(&store, &query, label.as_ref(), objects),
+        Some(Verb::Next { backup_type, files, full_every, .. }) => {
+            let wanted = info::Wanted {
+                backup_type: backup_type.into(),
+                mode: if files { Mode::Files } else { Mode::Blocks },
+                full_every: full_every.map_or_else(full_every_of_environment, Ok)?,
+            };
+            print_next(&info::collect(&store, &query)?, &wanted)
+        }
+        Some(Verb::Prune { rules, labels, format, now, .. }) => {
+            let sets = collect_known(&store, &query)?;
+            warn_of_damaged(&sets);
+            print_prune(&sets, rules.into(), labels.as_deref(), format, now)
+        }
+        Some(Verb::Wal { format, metrics, data_directory, unneeded, now, .. }) => {
+            let sets = collect_known(&store, &query)?;
+            let damaged = warn_of_damaged(&sets);
+            let status = if metrics {
+                let archives = info::archives(&store, &query.repository, &sets)?;
+                let waiting = waiting(data_directory.as_deref())?;
+                return print(&info::wal_metrics(&archives, query.cluster.as_deref(), waiting.as_ref()));
+            } else if unneeded {
+                print_unneeded(&store, &query.repository, &sets, now)?
+            } else {
+                print_wal(&store, &query.repository, &sets, format)?
+            };
+            Ok(if damaged { Status::Findings } else { status })
+        }
+        Some(
+            Verb::Record { .. }
+            | Verb::Verdict { .. }
+            | Verb::Control(_)
+            | Verb::Segment(_)
+            | Verb::Following(_),
+        ) => Err(Error::failed("a verb that reads no repository came too far")),
+    }
+}
+
+/// Everything there is to show is shown, and what cannot be read ends it with its own status.
+fn list(store: &Store, query: &Query, list: &List) -> Result<Status> {
+    let sets = info::survey(store, query)?;
+    // Metrics say with a zero that there is none.
+    if !list.metrics {
+        refuse_no_repository(store, query, &sets)?;
+    }
+    let damaged = warn_of_damaged(&sets);
+    let unread = info::refuse_unread(&sets);
+    let status = print_list(sets, list, query.cluster.as_deref())?;
+    unread?;
+    Ok(if damaged && !list.metrics { Status::Findings } else { status })
+}
+
+/// Of a repository that is there.
+fn collect_known(store: &Store, query: &Query) -> Result<Vec<Set>> {
+    let sets = info::collect(store, query)?;
+    refuse_no_repository(store, query, &sets)?;
+    Ok(sets)
+}
+
+/// A mistyped repository must not look like an empty one.
+fn refuse_no_repository(store: &Store, query: &Query, sets: &[Set]) -> Result<()> {
+    let url = &query.repository;
+    if !sets.is_empty() || info::is_repository(store, url)? {
+        return Ok(());
+    }
+    let missing =
+        format!("{url}: there is no repository: neither {} nor the tree of a cluster", layout::MARK);
+    Err(Error::not_found(missing)
+        .hint("check PGV_REPO, or --repo; is its disk mounted? the first pgv-backup makes a repository"))
+}
+
+fn print_sets(store: &Store, query: &Query, label: Option<&Label>, objects: bool) -> Result<Status> {
+    let sets = match label {
+        Some(_) => info::survey(store, query)?,
+        None => info::collect(store, query)?,
+    };
+    refuse_no_repository(store, query, &sets)?;
+    let chosen = match label {
+        Some(label) => info::with_parents(&sets, label)?,
+        None => sets.iter().collect(),
+    };
+    let line = |set: &&Set| match objects {
+        true => info::object_lines(set),
+        false => Ok(info::set_line(set)),
+    };
+    print(&chosen.iter().map(line).collect::<Result<String>>()?)
+}
+
+/// Two backups in one second, or on two hosts: a label must follow the latest, so its second is waited for.
+const LABEL_WAIT: Duration = Duration::from_secs(5);
+
+fn print_next(sets: &[Set], wanted: &info::Wanted) -> Result<Status> {
+    let begun = Instant::now();
+    let mut now = OffsetDateTime::now_utc();
+    while info::not_earlier(sets, now).is_some() && begun.elapsed() < LABEL_WAIT {
+        std::thread::sleep(Duration::from_millis(200));
+        now = OffsetDateTime::now_utc();
+    }
+    print(&info::next(sets, wanted, now)?.lines())
+}
+
+fn full_every_of_environment() -> Result<Duration> {
+    let key = "PGV_FULL_EVERY";
+    let text = variable(key).unwrap_or_else(|| "7d".to_owned());
+    cli::parse_duration(&text).map_err(|why| Error::usage(format!("{key}: {why}")))
+}
+
+fn print_unneeded(
+    store: &Store,
+    repository: &Url,
+    sets: &[Set],
+    now: Option<OffsetDateTime>,
+) -> Result<Status> {
+    let now = now.unwrap_or_else(OffsetDateTime::now_utc);
+    let (urls, reasons) = info::unneeded(store, repository, sets, now)?;
+    reasons.iter().for_each(report::warn);
+    print(&urls.iter().fold(String::new(), |text, url| text + url + "\n"))
 }
 
 /// PGV_PGDATA may be another host's.
@@ -385,33 +515,23 @@ fn waiting(data_directory: Option<&Path>) -> Result<Option<info::Waiting>> {
     }
 }
 
+/// And of what cannot be read. Whether anything is damaged.
 fn warn_of_damaged(sets: &[Set]) -> bool {
-    let damaged = sets.iter().filter_map(|set| match &set.state {
-        State::Damaged(why) => Some((&set.url, why)),
-        _ => None,
-    });
-    damaged.map(|(url, why)| report::warn(format_args!("{url}/record.json: {why}"))).count() > 0
-}
-
-/// Names the configuration that this process has in its environment, to itself begun anew.
-const CONFIGURED: &str = "PGV_INFO_CONFIGURED";
-
-/// The configuration is environment, AWS_* keys included, and only a new process gets that: this one
-/// begins anew with what the environment lacked. Comes back if it lacks nothing.
-fn take_configuration(file: Option<&Path>, cluster: Option<&str>) -> Result<()> {
-    let Some(config) = config::read(file, cluster)? else { return Ok(()) };
-    // Of two values of one key a command takes the last.
-    let name = config.cluster.clone();
-    let own_name = ("PGV_CLUSTER".to_owned(), config.cluster);
-    let settings = std::iter::once(own_name).chain(config.settings);
-    let lacking: Vec<_> =
-        settings.filter(|(key, value)| !value.is_empty() && variable(key).is_none()).collect();
-    if lacking.is_empty() {
-        return Ok(());
+    let mut found = false;
+    for set in sets {
+        match &set.state {
+            State::Damaged { why, record: None } => {
+                report::warn(format_args!("{}/{}: {why}", set.url, layout::RECORD));
+            }
+            State::Damaged { why, .. } => report::warn(format_args!("{}/: {why}", set.url)),
+            _ => {}
+        }
+        found |= matches!(set.state, State::Damaged { .. });
+        if let Some(error) = set.unread() {
+            report::warn(format_args!("{}/ cannot be read: {error}", set.url));
+        }
     }
-    let mut command = std::process::Command::new(std::env::current_exe().during("find pgv-info")?);
-    command.args(std::env::args_os().skip(1)).envs(lacking).env(CONFIGURED, name);
-    Err(Error::io("run pgv-info", command.exec()))
+    found
 }
 
 /// An empty value means that nothing is set.
@@ -431,7 +551,9 @@ fn print_list(mut sets: Vec<Set>, list: &List, cluster: Option<&str>) -> Result<
     let wanted =
         |set: &Set| list.backup_type.is_none_or(|wanted| set.label.backup_type() == BackupType::from(wanted));
     let now = OffsetDateTime::now_utc();
-    let old = list.max_age.map_or_else(Vec::new, |age| info::too_old(&sets, age, now, wanted));
+    // A younger one may be among those that cannot be read.
+    let max_age = list.max_age.filter(|_| sets.iter().all(|set| set.unread().is_none()));
+    let old = max_age.map_or_else(Vec::new, |age| info::too_old(&sets, age, now, wanted));
     sets.retain(wanted);
     let default = if std::io::stdout().is_terminal() { Format::Table } else { Format::Tsv };
     let format = if list.json { Format::Json } else { list.format.unwrap_or(default) };
@@ -576,87 +698,6 @@ fn print_wal(store: &Store, repository: &Url, sets: &[Set], format: Option<WalFo
     Ok(if archives.iter().any(info::Archive::has_gaps) { Status::Findings } else { printed })
 }
 
-/// "key value" lines.
-fn control_text(data_directory: &Path) -> Result<String> {
-    let control = Control::read(data_directory)?;
-    let settings = control.needed_settings().map(|(name, value)| format!("{name} {value}\n")).concat();
-    Ok(format!(
-        "system_identifier {}\nstate {}\ntimeline {}\ncheckpoint {}\nsegment_bytes {}\n{settings}",
-        control.system_identifier(),
-        control.state_name(),
-        control.timeline(),
-        control.checkpoint(),
-        control.wal_segment_bytes(),
-    ))
-}
-
-/// Of a segment, and of one that is not full yet.
-fn own_name(file: &Path) -> Option<String> {
-    let name = file.file_name()?.to_str()?;
-    Some(name.strip_suffix(".partial").unwrap_or(name).to_owned())
-}
-
-/// The history of a segment's timeline, as pg_wal and what pg_receivewal fills have it.
-fn history_beside(file: &Path, name: &str) -> Option<String> {
-    let timeline = u32::from_str_radix(name.get(..8)?, 16).ok()?;
-    std::fs::read_to_string(file.with_file_name(timeline::history_name(timeline))).ok()
-}
-
-fn system_of(data_directory: Option<&Path>) -> Result<Option<u64>> {
-    Ok(data_directory.map(Control::read).transpose()?.map(|control| control.system_identifier()))
-}
-
-/// Each of `systems` that is known must be the segment's.
-fn segment_text(file: &Path, name: Option<String>, systems: &[Option<u64>], json: bool) -> Result<String> {
-    let mut input = Input::open(Some(file))?;
-    let path = input.name().to_owned();
-    let mut bytes = [0; wal::SEGMENT_HEADER_BYTES];
-    let length = read_full(&mut input, &mut bytes).during(format_args!("read {path}"))?;
-    if length < bytes.len() {
-        return Err(Error::damaged(format!("{path}: not a WAL segment: it has {length} bytes")));
-    }
-    let header = wal::SegmentHeader::parse(&bytes).map_err(|error| error.context(&path))?;
-    let metadata = input.file().metadata().during(format_args!("stat {path}"))?;
-    let file_bytes = name.as_ref().filter(|_| metadata.is_file()).map(|_| metadata.len());
-    let history = name.as_deref().and_then(|name| history_beside(file, name));
-    for &system_identifier in systems {
-        let (name, history) = (name.as_deref(), history.as_deref());
-        let expected = info::Expected { name, history, system_identifier, file_bytes };
-        info::check_segment(&header, &expected).map_err(|error| error.context(&path))?;
-    }
-    info::segment(&header, json)
-}
-
-fn read_segment(file: &Path) -> Result<(Vec<u8>, wal::SegmentHeader)> {
-    let mut input = Input::open(Some(file))?;
-    let path = input.name().to_owned();
-    let mut content = Vec::new();
-    input.read_to_end(&mut content).during(format_args!("read {path}"))?;
-    let header = content.first_chunk().ok_or_else(|| Error::damaged("it is too short"));
-    let header = header.and_then(wal::SegmentHeader::parse).map_err(|error| error.context(path))?;
-    Ok((content, header))
-}
-
-fn refuse_unfinished(file: &Path) -> Result<()> {
-    let (content, header) = read_segment(file)?;
-    match wal::is_full(&content, &header) {
-        true => Ok(()),
-        false => Err(Error::damaged(format!("{}: its records end before it does", file.display()))),
-    }
-}
-
-/// Whether `file` has more of the history that `other` is of.
-fn has_more(file: &Path, other: &Path) -> Result<bool> {
-    let ((content, header), (other_content, other_header)) = (read_segment(file)?, read_segment(other)?);
-    let (written, other_written) =
-        (wal::written(&content, &header), wal::written(&other_content, &other_header));
-    let common = written.min(other_written);
-    match header == other_header && content[..common] == other_content[..common] {
-        true => Ok(written > other_written),
-        false => Err(Error::failed(format!("{}: it is of another history", file.display()))),
-    }
-}
-
 fn print_record(
     cluster: Option<String>,
     facts: &Path,
@@ -687,6 +728,17 @@ fn pair(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("it needs a name, = and a value".to_owned()),
+    }
+}
+
+impl From<NextType> for Option<BackupType> {
+    fn from(text: NextType) -> Self {
+        match text {
+            NextType::Auto => None,
+            NextType::Full => Some(BackupType::Full),
+            NextType::Diff => Some(BackupType::Diff),
+            NextType::Incr => Some(BackupType::Incr),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use clap::{Parser, ValueEnum};
 use pgv::catalog::Label;
 use pgv::catalog::configuration::readable;
-use pgv::cli::{self, Arguments, Common};
+use pgv::cli::{self, Arguments, Common, ConfigOption, Wanted};
 use pgv::error::{IoContext, Result, Status};
 use pgv::snap;
 use std::ffi::OsString;
@@ -17,6 +17,8 @@ use std::process::ExitCode;
 struct Args {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    config: ConfigOption,
     /// Connection string, URI or database, as psql takes it; default: as psql
     #[arg(short, long, value_name = "CONNINFO", conflicts_with = "offline")]
     dbname: Option<OsString>,
@@ -80,6 +82,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<Status> {
+    if args.dbname.is_none() && !args.offline {
+        args.config.apply(Wanted::Server)?;
+    }
     let options = snap::Options {
         progress: args.common.progress(),
         conninfo: args.dbname,

@@ -18,6 +18,16 @@ pub enum Mode {
     Files,
 }
 
+impl Mode {
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Full => "full",
+            Mode::Blocks => "blocks",
+            Mode::Files => "files",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamIdentity {
     pub format: String,

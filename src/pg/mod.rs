@@ -10,6 +10,7 @@ pub mod incremental;
 mod lsn;
 pub mod page;
 pub mod relation;
+pub mod segment;
 pub mod timeline;
 pub mod wal;
 
