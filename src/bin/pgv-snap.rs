@@ -2,9 +2,11 @@
 
 use clap::{Parser, ValueEnum};
 use pgv::catalog::Label;
+use pgv::catalog::configuration::readable;
 use pgv::cli::{self, Arguments, Common, ConfigOption, Wanted};
 use pgv::error::{IoContext, Result, Status};
 use pgv::snap;
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,9 +19,9 @@ struct Args {
     common: Common,
     #[command(flatten)]
     config: ConfigOption,
-    /// Connection string or URI; default: PG* variables, the local socket
+    /// Connection string, URI or database, as psql takes it; default: as psql
     #[arg(short, long, value_name = "CONNINFO", conflicts_with = "offline")]
-    dbname: Option<String>,
+    dbname: Option<OsString>,
     /// Back up a cluster that was shut down cleanly
     #[arg(long, requires = "pgdata")]
     offline: bool,
@@ -106,7 +108,7 @@ fn run(args: Args) -> Result<Status> {
         true => serde_json::json!({
             "bytes": estimate.bytes,
             "system_identifier": estimate.system_identifier.to_string(),
-            "data_directory": estimate.data_directory,
+            "data_directory": readable(estimate.data_directory.as_os_str()),
             "pg_version": estimate.pg_version,
             "refusal": estimate.refusal,
         })
