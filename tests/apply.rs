@@ -1001,3 +1001,57 @@ fn every_failed_run_can_be_given_again() {
     let output = apply(&["--delta", path], &stream);
     assert!(output.status.success(), "{}", said(&output));
 }
+
+/// Runs a script with mounts of its own, which go with it; `None` where nobody may mount.
+fn with_mounts(script: &str, stream: &[u8]) -> Option<Output> {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("stream");
+    fs::write(&file, stream).unwrap();
+    let user: &[&str] = if is_root() { &["--mount"] } else { &["--mount", "--user", "--map-root-user"] };
+    let unshare = |arguments: &[&str]| Command::new("unshare").args(user).args(arguments).output();
+    let may = unshare(&["mount", "-t", "tmpfs", "tmpfs", scratch.path().to_str().unwrap()]);
+    if !may.is_ok_and(|output| output.status.success()) {
+        return None;
+    }
+    let script = format!("set -eu; apply=$1 stream=$2 mount=$3; {script}");
+    let mount = scratch.path().join("mount");
+    fs::create_dir(&mount).unwrap();
+    let paths = [env!("CARGO_BIN_EXE_pgv-apply"), file.to_str().unwrap(), mount.to_str().unwrap()];
+    Some(unshare(&[&["bash", "-c", &script, "bash"], &paths[..]].concat()).unwrap())
+}
+
+/// No room for one more name, and none for one more page, after each step in turn.
+#[test]
+fn a_full_disk_at_every_step_leaves_what_can_be_given_again() {
+    let script = r#"
+        for full in nr_inodes={2..14} size={4..44..4}k; do
+          mount -t tmpfs -o "$full" tmpfs "$mount"
+          status=0; "$apply" --owner root "$mount/d" <"$stream" 2>/dev/null || status=$?
+          [ "$status" -eq 1 ] || { echo "$full: $status"; exit 1; }
+          [ ! -e "$mount/d/global/pg_control" ] || { echo "$full: it can be started"; exit 1; }
+          mount -o remount,size=1m,nr_inodes=100 "$mount"
+          "$apply" --owner root "$mount/d" <"$stream"
+          umount "$mount"
+        done"#;
+    if let Some(output) = with_mounts(script, &good()) {
+        assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), said(&output));
+    }
+}
+
+#[test]
+fn a_mount_point_is_replaced_by_its_content() {
+    let script = r#"
+        mount -t tmpfs tmpfs "$mount"; mkdir "$mount/lost+found" "$mount/base"; echo x >"$mount/base/x"
+        ln -s mount "${mount%/*}/link"
+        plan() { "$apply" --plan --owner root "$@" <"$stream"; }
+        ! plan "$mount" 2>/dev/null || exit 1
+        plan --replace "${mount%/*}/link" | grep --quiet --line-regexp 'mount_point yes' || exit 2
+        told=$("$apply" --set-aside 7 "${mount%/*}/link")
+        [ "$told" = "aside $mount/pgsql_tmp.before-7" ] || { echo "$told"; exit 3; }
+        [ "$(cat "$mount/pgsql_tmp.before-7/base/x")" = x ] || exit 4
+        "$apply" --owner root "$mount" <"$stream"
+        [ -e "$mount/global/pg_control" ] && [ -e "$mount/lost+found" ] && [ -e "$mount/pgsql_tmp.before-7/base/x" ]"#;
+    if let Some(output) = with_mounts(script, &good()) {
+        assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), said(&output));
+    }
+}
