@@ -51,7 +51,7 @@ SCRIPTS := $(filter-out %.sh %.cron %.example,$(notdir $(wildcard scripts/pgv-*)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pgv
 	install -m 0755 $(BINARIES:%=$(BUILT)/%) $(SCRIPTS:%=scripts/%) $(DESTDIR)$(PREFIX)/bin/
-	install -m 0644 scripts/pgv-common.sh scripts/pgv-sets.sh scripts/pgv-archiving.sh $(DESTDIR)$(PREFIX)/lib/pgv/
+	install -m 0644 scripts/*.sh $(DESTDIR)$(PREFIX)/lib/pgv/
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 0644 packaging/*.service packaging/*.timer $(DESTDIR)$(PREFIX)/lib/systemd/system/
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions

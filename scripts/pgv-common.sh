@@ -8,6 +8,9 @@ shopt -s inherit_errexit
 export LC_ALL=C
 umask 077
 pgv_tool=${0##*/}
+library=${BASH_SOURCE[0]%/*}
+# shellcheck source=scripts/pgv-lines.sh
+source "$library/pgv-lines.sh"
 # cron's PATH is short: the tools lie beside the scripts, or where make install puts them.
 # Exported: a server that pg_ctlcluster starts has no PATH in its environment.
 export PATH=${here:?}:$PATH:/usr/local/bin

@@ -152,6 +152,61 @@ fn a_stream_is_laid_down() {
     assert!(!target.join("pgv/applying").exists());
 }
 
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_held_directory_can_be_started_only_after_commit() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("data");
+    let path = target.to_str().unwrap();
+    assert_eq!(apply(&["--commit", path], b"").status.code(), Some(6), "nothing is there");
+    assert!(!target.exists());
+    let output = apply(&["--hold", path], &good());
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(fs::read(target.join("pgv/held")).unwrap(), control());
+    assert!(!target.join("global/pg_control").exists() && !target.join("pgv/applying").exists());
+    let output = apply(&["--commit", "--expect", "20261124-010000F", path], b"");
+    assert_eq!(output.status.code(), Some(6), "{}", said(&output));
+    assert!(said(&output).contains(LABEL) && target.join("pgv/held").exists());
+    // The second time nothing is left to do.
+    for time in 1..3 {
+        let output = apply(&["--commit", "--expect", LABEL, path], b"");
+        assert!(output.status.success(), "{time}: {}", said(&output));
+        assert_eq!(fs::read(target.join("global/pg_control")).unwrap(), control());
+        assert!(!target.join("pgv/held").exists());
+    }
+    // As a server leaves it.
+    let mut started = control();
+    started[100] ^= 1;
+    fs::write(target.join("global/pg_control"), started).unwrap();
+    assert_eq!(apply(&["--commit", path], b"").status.code(), Some(6));
+}
+
+#[test]
+fn what_is_not_whole_is_not_committed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("data");
+    let path = target.to_str().unwrap();
+    let whole = good();
+    assert_eq!(apply(&["--hold", path], &whole[..whole.len() - 512]).status.code(), Some(5));
+    let output = apply(&["--commit", path], b"");
+    assert_eq!(output.status.code(), Some(6), "{}", said(&output));
+    // The same command again, and then the mark is damaged.
+    assert!(apply(&["--hold", path], &whole).status.success());
+    let mut changed = control();
+    changed[300] ^= 1;
+    fs::write(target.join("pgv/held"), &changed).unwrap();
+    assert_eq!(apply(&["--commit", path], b"").status.code(), Some(5));
+    fs::write(target.join("pgv/held"), "").unwrap();
+    assert_eq!(apply(&["--commit", path], b"").status.code(), Some(5));
+    assert!(!target.join("global/pg_control").exists());
+    assert!(apply(&["--hold", path], &whole).status.success());
+    assert!(apply(&["--commit", path], b"").status.success());
+    assert_eq!(apply(&["--hold", path], &whole).status.code(), Some(6), "it can be started");
+}
+
 #[test]
 fn check_only_writes_nothing() {
     let scratch = tempfile::tempdir().unwrap();

@@ -114,6 +114,10 @@ fn every_vector_yields_what_its_manifest_says() {
             if let Some(plain) = vector["prefix_of"].as_str() {
                 let plain = std::fs::read(vectors().join(plain)).unwrap();
                 assert!(plain.starts_with(&output.stdout), "{name} released bytes that are not the writer's");
+                assert!(
+                    output.stdout.len() < plain.len(),
+                    "{name} released the end of a stream that is not sound"
+                );
             }
         }
     }
@@ -192,7 +196,7 @@ fn assert_refused(
     prop_assert!(result.is_err(), "a changed stream was accepted");
     prop_assert!(plain.starts_with(&released), "bytes that are not the writer's were released");
     // Records are at most 111 bytes and zstd's overhead longer than their plaintext: everything whose
-    // record ended well before the change must have been released.
+    // record ended well before the change must have been released, but for the end of all.
     let whole = first_change.saturating_sub(144) / (RECORD + 512) * RECORD;
     prop_assert!(
         released.len() >= whole.min(plain.len() / RECORD * RECORD),
@@ -239,6 +243,30 @@ proptest! {
         changed.splice(to..to, piece);
         let first_change = original.iter().zip(&changed).position(|(a, b)| a != b).unwrap_or(original.len().min(changed.len()));
         assert_refused(&original, &plain, &changed, first_change)?;
+    }
+}
+
+/// What makes a backup startable stands in its last 10 KiB, wherever a record ends there.
+#[test]
+fn a_damaged_end_withholds_the_end_of_the_plaintext() {
+    for length in [1, 512, 9_000, RECORD, RECORD + 1, RECORD + 512, 2 * RECORD + 9_000] {
+        let plain = noise(length);
+        let sealed = seal(&plain);
+        assert!(open(&sealed).1 == plain, "{length}");
+        let mut flipped = sealed.clone();
+        let at = flipped.len() - 90;
+        flipped[at] ^= 1;
+        let more = [&sealed[..], b"x"].concat();
+        for bad in [&flipped, &sealed[..sealed.len() - 1], &sealed[..sealed.len() - 16], &more] {
+            let (result, released) = open(bad);
+            assert!(result.is_err() && plain.starts_with(&released), "{length}");
+            assert!(released.len() + 10_240.min(length) <= length, "{length}: {} released", released.len());
+            assert!(
+                length - released.len() <= RECORD + (32 << 10),
+                "{length}: {} withheld",
+                length - released.len()
+            );
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod archive;
 mod check;
+mod commit;
 mod merge;
 mod parent;
 mod places;
@@ -11,5 +12,6 @@ mod prune;
 mod run;
 mod target;
 
+pub use commit::commit;
 pub use run::{Options, run};
 pub use target::Owner;

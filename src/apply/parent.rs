@@ -11,7 +11,8 @@ use std::io::{self, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Lies in a directory that waits for the next link of its chain, instead of `global/pg_control`.
+/// Lies in a directory that waits for `--commit` or the next link of its chain: what `global/pg_control`
+/// will be.
 pub const HELD: &str = "pgv/held";
 /// Lies in a directory that is being changed.
 pub const APPLYING: &str = "pgv/applying";

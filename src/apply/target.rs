@@ -6,14 +6,15 @@
 //! server starts in it, and a later run may begin anew.
 
 use crate::apply::archive::Member;
+use crate::apply::commit;
 use crate::apply::parent::{APPLYING, HELD};
 use crate::error::{Error, IoContext, Kind, Result};
-use crate::io::{AtomicFile, sync_directory};
+use crate::io::sync_directory;
 use crate::pg::control;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, fchown, lchown, symlink};
 use std::path::{Path, PathBuf};
@@ -177,32 +178,16 @@ impl Target {
     }
 
     /// Syncs everything, then gives `global/pg_control` its name: from then on a server can start. `hold`:
-    /// it does not, and the directory waits for the next link of its chain.
+    /// it does not, and the directory waits for `--commit` or the next link of its chain.
     pub fn finish(self, member: &Member, content: &[u8], hold: bool) -> Result<()> {
         for directory in &self.open {
             rustix::fs::syncfs(directory).map_err(io::Error::from).during_path("sync", &self.root)?;
         }
-        let applying = self.root.join(APPLYING);
-        if hold {
-            let held = self.root.join(HELD);
-            fs::rename(&applying, &held).during_path("rename", &applying)?;
-            return sync_directory(&self.root.join("pgv"));
+        commit::hold(&self.root, content, |file, path| self.own_file(file, path, member))?;
+        match hold {
+            true => Ok(()),
+            false => commit::put_in_place(&self.root),
         }
-        let path = self.path(&member.path);
-        let mut file = AtomicFile::create(&path, 0o600)?;
-        let written = file
-            .write_all(content)
-            .during_path("write", &path)
-            .and_then(|()| self.own_file(file.file(), &path, member));
-        match written {
-            Ok(()) => file.commit(false)?,
-            Err(error) => {
-                file.abandon();
-                return Err(error);
-            }
-        }
-        fs::remove_file(&applying).during_path("remove", &applying)?;
-        sync_directory(&self.root.join("pgv"))
     }
 
     fn path(&self, path: &[u8]) -> PathBuf {
@@ -281,7 +266,7 @@ fn tablespace(path: &[u8]) -> Option<u32> {
     std::str::from_utf8(path).ok()?.strip_prefix("pg_tblspc/")?.parse().ok()
 }
 
-fn refuse_running_server(root: &Path) -> Result<()> {
+pub fn refuse_running_server(root: &Path) -> Result<()> {
     let Ok(text) = fs::read_to_string(root.join("postmaster.pid")) else { return Ok(()) };
     let pid = text.lines().next().and_then(|line| line.trim().parse().ok());
     let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else { return Ok(()) };

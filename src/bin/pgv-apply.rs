@@ -29,9 +29,12 @@ struct Args {
     /// Where the other tablespaces go, each in a directory named by its OID
     #[arg(long, value_name = "DIR", conflicts_with = "check_only")]
     tablespaces_under: Option<PathBuf>,
-    /// More of the chain follows: nothing can be started before its end
+    /// Keep back what lets a server start, for --commit or the next link
     #[arg(long, conflicts_with = "check_only")]
     hold: bool,
+    /// Let a server start in DIR, which --hold left; reads no stream
+    #[arg(long, requires = "directory", conflicts_with_all = ["check_only", "hold", "delta", "tablespace", "tablespaces_under", "owner"])]
+    commit: bool,
     /// DIR holds a data directory of the same cluster: a full is laid over it, and what is the same is not written
     #[arg(long, conflicts_with = "check_only")]
     delta: bool,
@@ -60,6 +63,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<Status> {
+    if let (true, Some(directory)) = (args.commit, &args.directory) {
+        return apply::commit(directory, args.expect.as_ref());
+    }
     let options = apply::Options {
         progress: if args.progress_on_stdout { Drawn::OnStdout } else { args.common.progress() },
         expected_size: args.expected_size,

@@ -2,6 +2,7 @@
 //! and an exit status.
 
 pub mod config;
+pub mod lines;
 mod store;
 mod values;
 
