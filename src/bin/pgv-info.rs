@@ -3,6 +3,10 @@
 // Hidden verbs of the same name: an archive_command that began before an upgrade may still ask for them.
 #[path = "pgv-peek/control.rs"]
 mod control;
+#[path = "pgv-info/identity.rs"]
+mod identity;
+#[path = "pgv-info/prepare.rs"]
+mod prepare;
 #[path = "pgv-peek/segment.rs"]
 mod segment;
 
@@ -165,6 +169,8 @@ enum Verb {
         #[arg(long, value_name = "TEXT")]
         finding: Vec<String>,
     },
+    Prepare(prepare::Args),
+    Identity(identity::Args),
     #[command(hide = true)]
     Control(control::Args),
     #[command(hide = true)]
@@ -290,6 +296,8 @@ fn run(args: Args) -> Result<Status> {
             let line = info::verdict((*kind).into(), started_at.clone(), *seconds, *bytes, finding)?;
             return print(&(line + "\n"));
         }
+        Some(Verb::Identity(args)) => return print(&identity::lines(args)?),
+        Some(Verb::Prepare(args)) => return print(&prepare::lines(args)?),
         Some(Verb::Control(args)) => return print(&control::lines(args)?),
         Some(Verb::Segment(args)) => {
             let (text, status) = segment::lines(args)?;

@@ -17,6 +17,9 @@ use std::str::FromStr;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
+/// As many segments are looked into for a transaction after a moment, at most.
+const NEWEST: usize = 1000;
+
 /// Where recovery ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Target {
@@ -369,6 +372,13 @@ impl Recovery<'_> {
         }
     }
 
+    /// Of the archived segments on the way.
+    fn newest_first(&self) -> impl Iterator<Item = Place> {
+        let stretches = self.walk.stretches.iter().rev();
+        stretches
+            .flat_map(|&(timeline, first, last)| (first..=last).rev().map(move |number| (timeline, number)))
+    }
+
     /// "key value" lines. A key comes again for each backup of the chain, oldest first, each tablespace and timeline.
     pub fn lines(&self) -> String {
         let backup = self.backup;
@@ -413,6 +423,11 @@ impl Recovery<'_> {
         }
         if let Some(newer) = self.passed_over {
             line("passed_over", format!("{} {}", newer.label, newer.timeline));
+        }
+        if matches!(self.target, Target::Time(_)) {
+            for place in self.newest_first().take(NEWEST) {
+                line("wal_newest", self.name(place));
+            }
         }
         line("recovery_target_timeline", self.setting());
         match self.target {

@@ -3,9 +3,9 @@
 
 pub mod backup_label;
 pub mod backup_manifest;
-pub mod conf;
 pub mod control;
 pub mod crc;
+pub mod guc;
 pub mod incremental;
 mod lsn;
 pub mod page;
