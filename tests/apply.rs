@@ -398,3 +398,362 @@ fn tablespaces_go_where_they_are_told() {
         assert_eq!(fs::read(scratch.path().join(name).join("pg_tblspc/16385/2")).unwrap(), b"in place");
     }
 }
+
+/// A manifest that names the WAL which the backup needs, and a segment of it.
+fn with_wal(identity: Member) -> Vec<u8> {
+    let mut all = members(identity, body());
+    let end = all.len() - 2;
+    let mut writer = backup_manifest::Writer::new(Vec::new(), 15, SYSTEM).unwrap();
+    for member in all[..end].iter().filter(|member| member.kind == EntryType::Regular) {
+        if !member.name.starts_with("pg_wal/") {
+            let crc = crc32c::crc32c(&member.data);
+            writer.file(member.name.as_bytes(), member.data.len() as u64, 0, crc).unwrap();
+        }
+    }
+    writer.file(b"global/pg_control", 8192, 0, crc32c::crc32c(&control())).unwrap();
+    let range = (1, "0/28".parse().unwrap(), "0/1000".parse().unwrap());
+    all[end].data = writer.finish(Some(range)).unwrap();
+    tar(&all)
+}
+
+/// The record of that backup, with a change.
+fn record(from: &str, to: &str) -> tempfile::NamedTempFile {
+    let json = format!(
+        r#"{{"format":"pgv-record/1","label":"{LABEL}","type":"full","mode":null,"parent":null,
+        "system_identifier":"{SYSTEM}","pg_version":"15.20","host":"h","started_at":"2026-11-23T01:00:00Z",
+        "stopped_at":"2026-11-23T01:00:02Z","start_lsn":"0/28","stop_lsn":"0/1000","timeline":1,
+        "wal_first":"000000010000000000000001","wal_last":"000000010000000000000001","wal_included":true,
+        "tablespaces":[],"database_bytes":1,"stream_bytes":1,
+        "files":{{"total":1,"whole":1,"blocks":0,"same":0,"removed":0}},"blocks":{{"read":1,"sent":1}},
+        "findings":{{"bad_pages":0,"links":0}},"tool_version":"0","cluster":"c","objects":[],"key_name":null}}"#
+    );
+    assert!(json.contains(from), "{from}");
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(json.replacen(from, to, 1).as_bytes()).unwrap();
+    file
+}
+
+#[test]
+fn a_record_that_lies_is_refused_before_anything_is_written() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("data");
+    let path = target.to_str().unwrap();
+    let stream = with_wal(identity("full", ""));
+    for (field, from, to) in [
+        ("label", LABEL, "20261123-010001F"),
+        ("system_identifier", "7711175703245852542", "7711175703245852543"),
+        ("type", r#""type":"full""#, r#""type":"incr""#),
+        ("mode", r#""mode":null"#, r#""mode":"files""#),
+        ("parent", r#""parent":null"#, r#""parent":"20261122-010000F""#),
+        ("pg_version", "15.20", "15.19"),
+        ("timeline", r#""timeline":1"#, r#""timeline":2"#),
+        ("start_lsn", "0/28", "0/29"),
+        ("tablespaces", r#""tablespaces":[]"#, r#""tablespaces":[{"oid":7,"name":"x","bytes":1}]"#),
+    ] {
+        let record = record(from, to);
+        let output = apply(&["--record", record.path().to_str().unwrap(), path], &stream);
+        assert_eq!(output.status.code(), Some(5), "{field}: {}", said(&output));
+        assert!(said(&output).contains(&format!("record.json: {field} is ")), "{}", said(&output));
+        assert!(said(&output).contains("nothing was written; the record is not that of this stream"));
+        assert!(!target.exists(), "{field}");
+    }
+    // What only the end tells is told before a server can start.
+    for (field, from, to) in [
+        ("stop_lsn", "0/1000", "0/1001"),
+        (
+            "wal_included",
+            "\"wal_last\":\"000000010000000000000001",
+            "\"wal_last\":\"000000010000000000000002",
+        ),
+        ("wal_included", r#""wal_included":true"#, r#""wal_included":false"#),
+    ] {
+        let record = record(from, to);
+        for hold in [&["--hold"][..], &[]] {
+            let arguments = [&["--record", record.path().to_str().unwrap(), path], hold].concat();
+            let output = apply(&arguments, &stream);
+            assert_eq!(output.status.code(), Some(5), "{field}: {}", said(&output));
+            assert!(said(&output).contains(&format!("record.json: {field} is ")), "{}", said(&output));
+            assert!(!target.join("global/pg_control").exists() && !target.join("pgv/held").exists());
+        }
+    }
+    let record = record("full", "full");
+    let output = apply(&["--record", record.path().to_str().unwrap(), path], &stream);
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn the_cluster_and_the_time_are_bound() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("data");
+    let path = target.to_str().unwrap();
+    let output = apply(&["--expect", LABEL, "--system-id", "7711175703245852543", path], &good());
+    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+    assert!(said(&output).contains("7711175703245852542, not of 7711175703245852543"), "{}", said(&output));
+    // The label says when it began.
+    for before in ["2026-11-23 01:00:00+00", "2026-11-22 20:00:00-05:00", "2020-01-01T00:00:00Z"] {
+        let output = apply(&["--before", before, path], &good());
+        assert_eq!(output.status.code(), Some(5), "{before}: {}", said(&output));
+        assert!(!target.exists());
+    }
+    // A merged full is as old as the last backup in it, not as its label.
+    let mut merged = identity("full", "");
+    let text = String::from_utf8(merged.data).unwrap();
+    let from = r#"{"merged_from":["20261120-010000F","20261120-010000F_20261121-010000I"],"#;
+    merged.data = text.replacen('{', from, 1).into_bytes();
+    let merged = tar(&members(merged, body()));
+    let output = apply(&["--before", "2026-11-21 01:00:00+00", path], &merged);
+    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+    assert!(!target.exists());
+    let output = apply(&["--before", "2026-11-21 01:00:01+00", path], &merged);
+    assert!(output.status.success(), "{}", said(&output));
+    fs::remove_dir_all(&target).unwrap();
+    let output =
+        apply(&["--before", "2026-11-23 01:00:01+00", "--system-id", "7711175703245852542", path], &good());
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+/// A backup with two tablespaces, one of which lay in place.
+fn with_tablespaces() -> Vec<u8> {
+    let spaces =
+        r#"{"oid":16384,"name":"fast","location":"/old/fast"},{"oid":16385,"name":"in","location":null}"#;
+    let mut body = body();
+    let at = body.iter().position(|member| member.name == "pg_wal/").unwrap();
+    let inside = [
+        directory("pg_tblspc/"),
+        directory("pg_tblspc/16384/"),
+        directory("pg_tblspc/16384/PG_15_202209061/"),
+        file("pg_tblspc/16384/PG_15_202209061/1", b"fast"),
+        directory("pg_tblspc/16385/"),
+        file("pg_tblspc/16385/2", b"in place"),
+    ];
+    body.splice(at..at, inside);
+    tar(&members(identity("full", spaces), body))
+}
+
+/// Of a directory and all below it: paths, kinds, contents.
+fn tree(directory: &Path) -> Vec<(std::path::PathBuf, Option<Vec<u8>>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        match fs::symlink_metadata(&path).unwrap().is_dir() {
+            true => found.extend(tree(&path)),
+            false if path.is_symlink() => {
+                found.push((
+                    path.clone(),
+                    Some(fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()),
+                ));
+            }
+            false => found.push((path.clone(), fs::read(&path).ok())),
+        }
+        found.push((path, None));
+    }
+    found.sort();
+    found
+}
+
+/// The same status and the same words, with and without --plan, and nothing is changed by a refusal or a plan.
+#[test]
+fn a_plan_refuses_what_a_run_refuses() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    for name in ["full", "running", "ts", "ts/16384", "empty", "cluster", "cluster/global", "undelta"] {
+        fs::create_dir(path(name)).unwrap();
+    }
+    fs::write(path("full/x"), "x").unwrap();
+    fs::write(path("ts/16384/x"), "x").unwrap();
+    fs::write(path("file"), "x").unwrap();
+    fs::write(path("undelta/x"), "x").unwrap();
+    fs::write(path("running/postmaster.pid"), format!("{}\n", std::process::id())).unwrap();
+    let mut other = control();
+    other[0] ^= 1;
+    let crc = crc32c::crc32c(&other[..288]);
+    other[288..292].copy_from_slice(&crc.to_le_bytes());
+    fs::write(path("cluster/global/pg_control"), &other).unwrap();
+    let (plain, spaces) = (good(), with_tablespaces());
+    let blocks = tar(&members(identity("blocks", ""), body()));
+    let given = format!("fast={}", path("new/ts"));
+    let inside = format!("fast={}", path("empty/ts"));
+    let typo = format!("fats={}", path("t"));
+    let before = tree(scratch.path());
+    let cases: [(i32, &str, &[u8], &[&str]); 14] = [
+        (6, "is not empty", &plain, &[&path("full")]),
+        (6, "is not a directory", &plain, &[&path("file")]),
+        (6, "may be running", &plain, &[&path("running")]),
+        (6, "may be running", &plain, &["--delta", &path("running")]),
+        (6, "another cluster", &plain, &["--delta", &path("cluster")]),
+        (6, "no data directory", &plain, &["--delta", &path("undelta")]),
+        (6, "no backup lies there", &blocks, &[&path("empty")]),
+        (2, "no place was given", &spaces, &[&path("empty")]),
+        (2, "has no tablespace fats", &spaces, &["--tablespace", &typo, &path("empty")]),
+        (2, "must not contain each other", &spaces, &["--tablespace", &inside, &path("empty")]),
+        (
+            2,
+            "for two places",
+            &spaces,
+            &["--tablespaces-under", &path("n"), "--waldir", &path("n/16384"), &path("empty")],
+        ),
+        (6, "is not empty", &spaces, &["--tablespaces-under", &path("ts"), &path("empty")]),
+        (6, "is not empty", &plain, &["--waldir", &path("full"), &path("empty")]),
+        (1, "there is no directory", &spaces, &["--tablespace", &given, &path("empty")]),
+    ];
+    for (status, message, stream, arguments) in cases {
+        let run = apply(arguments, stream);
+        let plan = apply(&[&["--plan"], arguments].concat(), stream);
+        assert_eq!(run.status.code(), Some(status), "{arguments:?}: {}", said(&run));
+        assert!(said(&run).contains(message), "{message}: {}", said(&run));
+        assert_eq!((plan.status.code(), said(&plan)), (run.status.code(), said(&run)), "{arguments:?}");
+        assert!(tree(scratch.path()) == before, "{arguments:?} changed something");
+    }
+    assert_eq!(
+        apply(&["--plan", "--expect", "20261124-010000F", &path("new")], &plain).status.code(),
+        Some(5)
+    );
+}
+
+#[test]
+fn a_plan_tells_what_will_be_where() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    let stream = with_tablespaces();
+    let plan = |arguments: &[&str]| {
+        let output = apply(&[&["--plan"], arguments].concat(), &stream);
+        assert!(output.status.success(), "{}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    fs::create_dir(path("disk")).unwrap();
+    std::os::unix::fs::symlink(path("disk"), path("data")).unwrap();
+    fs::create_dir(path("a\nb")).unwrap();
+    let options = ["--tablespaces-under", &path("a\nb"), "--waldir", &path("wal"), &path("data")];
+    let lines = plan(&options);
+    let real = |name: &str| fs::canonicalize(scratch.path()).unwrap().join(name).to_str().unwrap().to_owned();
+    for line in [
+        format!("label {LABEL}"),
+        format!("system_identifier {SYSTEM}"),
+        format!("directory {}", real("disk")),
+        "state empty".to_owned(),
+        "laid anew".to_owned(),
+        "mount_point no".to_owned(),
+        "tablespace 16384 fast".to_owned(),
+        "tablespace_how 16384 under".to_owned(),
+        format!("tablespace_place 16384 {}", path("a\\nb/16384")),
+        "tablespace_state 16384 absent".to_owned(),
+        "tablespace_how 16385 inside".to_owned(),
+        "wal_how given".to_owned(),
+        format!("wal_place {}", path("wal")),
+        "wal_state absent".to_owned(),
+    ] {
+        assert!(lines.lines().any(|found| found == line), "{line} is not in\n{lines}");
+    }
+    for key in ["device", "free", "wal_device", "wal_free"] {
+        let value = lines.lines().find_map(|line| line.strip_prefix(&format!("{key} "))).unwrap();
+        assert!(value.parse::<u64>().is_ok(), "{key} {value}");
+    }
+    assert_eq!(fs::read_dir(path("disk")).unwrap().count(), 0);
+    // As it was told, so it is done, through the link.
+    let output = apply(&[&["--hold"][..], &options].concat(), &stream);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(plan(&options).contains(&format!("\nstate held {LABEL}\n")));
+    assert!(apply(&["--commit", &path("data")], b"").status.success());
+    assert_eq!(fs::read_link(path("disk/pg_wal")).unwrap().to_str(), Some(&*path("wal")));
+    assert_eq!(fs::read(path("wal/000000010000000000000001")).unwrap(), [9; 1000]);
+    assert_eq!(fs::read(path("a\nb/16384/PG_15_202209061/1")).unwrap(), b"fast");
+    assert!(fs::symlink_metadata(path("data")).unwrap().is_symlink());
+    let over = plan(&["--delta", &path("data")]);
+    for line in [
+        &format!("state cluster {SYSTEM}"),
+        "laid over",
+        "tablespace_how 16384 linked",
+        "tablespace_state 16384 kept",
+        "wal_how linked",
+    ] {
+        assert!(over.lines().any(|found| found == line), "{line} is not in\n{over}");
+    }
+    let output = apply(&["--delta", &path("data")], &stream);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(fs::read(path("wal/000000010000000000000001")).unwrap(), [9; 1000]);
+    // What will be set aside is in nobody's way; another tablespace's place is.
+    let output =
+        apply(&["--plan", "--replace", "--tablespaces-under", &path("other"), &path("data")], &stream);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    fs::create_dir(path("other")).unwrap();
+    assert!(
+        plan(&["--replace", "--tablespaces-under", &path("other"), &path("data")]).contains("\nlaid anew\n")
+    );
+    let output =
+        apply(&["--plan", "--replace", "--tablespaces-under", &path("a\nb"), &path("data")], &stream);
+    assert_eq!(output.status.code(), Some(6), "{}", said(&output));
+}
+
+#[test]
+fn a_link_is_planned_upon_the_one_before() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("data");
+    let path = target.to_str().unwrap();
+    let mut increment = identity("blocks", "");
+    let text = String::from_utf8(increment.data).unwrap();
+    let label = format!("{LABEL}_20261124-010000I");
+    increment.data = text
+        .replace(LABEL, &label)
+        .replace("\"parent\":null", &format!("\"parent\":\"{LABEL}\""))
+        .into_bytes();
+    let stream = tar(&members(increment, body()));
+    assert_eq!(apply(&["--plan", path], &stream).status.code(), Some(6));
+    let output = apply(&["--plan", "--after", LABEL, path], &stream);
+    assert!(output.status.success(), "{}", said(&output));
+    let output = apply(&["--plan", "--after", "20261122-010000F", path], &stream);
+    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+    let output = apply(&["--plan", "--after", LABEL, "--before", "2026-11-24 01:00:00+00", path], &stream);
+    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+}
+
+#[test]
+fn file_systems_keep_what_is_theirs() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("data");
+    fs::create_dir_all(target.join("lost+found/x")).unwrap();
+    let whole = good();
+    assert_eq!(apply(&[target.to_str().unwrap()], &whole[..whole.len() - 512]).status.code(), Some(5));
+    let output = apply(&[target.to_str().unwrap()], &whole);
+    assert!(output.status.success(), "{}", said(&output));
+    let output = apply(&["--delta", target.to_str().unwrap()], &whole);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(target.join("lost+found/x").is_dir() && target.join("global/pg_control").exists());
+}
+
+#[test]
+fn group_access_comes_back() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (target, spaces) = (scratch.path().join("data"), scratch.path().join("spaces"));
+    fs::create_dir(&spaces).unwrap();
+    let mut stream = with_tablespaces();
+    // Every header but those of what pgv-snap makes itself.
+    for at in (0..stream.len()).step_by(512) {
+        let header = &mut stream[at..at + 512];
+        let made_up =
+            [&b"./\0"[..], b"pgv/", b"recovery", b"backup_manifest", b"global/pg_control", b"pg_wal/0"];
+        if &header[257..262] != b"ustar" || made_up.iter().any(|name| header.starts_with(name)) {
+            continue;
+        }
+        header[105] += 4 + u8::from(header[156] == b'5');
+        let mut parsed = Header::from_byte_slice(header).clone();
+        parsed.set_cksum();
+        header.copy_from_slice(parsed.as_bytes());
+    }
+    let output = apply(&["--tablespaces-under", spaces.to_str().unwrap(), target.to_str().unwrap()], &stream);
+    assert!(output.status.success(), "{}", said(&output));
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for directory in ["", "base/1", "global", "pg_wal", "pg_tblspc/16384", "pg_tblspc/16384/PG_15_202209061"]
+    {
+        assert_eq!(mode(&target.join(directory)), 0o750, "{directory}");
+    }
+    for file in [
+        "PG_VERSION",
+        "base/1/1259",
+        "global/pg_control",
+        "backup_manifest",
+        "pg_wal/000000010000000000000001",
+    ] {
+        assert_eq!(mode(&target.join(file)), 0o640, "{file}");
+    }
+    assert_eq!(mode(&target.join("pgv/config/conf.d/x.conf")), 0o600);
+}

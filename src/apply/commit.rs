@@ -1,9 +1,10 @@
 //! The last step of a restore: `global/pg_control`, without which no server starts. Until then its bytes
 //! lie in the directory's mark, and one rename makes them the file.
 
+use crate::apply::look::{self, is_there, refuse_running_server};
 use crate::apply::parent::{APPLYING, HELD, IDENTITY};
 use crate::apply::places;
-use crate::apply::target::refuse_running_server;
+use crate::apply::user::Rights;
 use crate::catalog::{Label, StreamIdentity};
 use crate::error::{Error, IoContext, Kind, Result, Status};
 use crate::io::sync_directory;
@@ -37,7 +38,9 @@ pub fn put_in_place(root: &Path) -> Result<()> {
 
 /// Puts `global/pg_control` in place in a directory that is held. Refuses, as existing with other
 /// content, what is not held, and another backup than `expected`; what was done already is done.
-pub fn commit(root: &Path, expected: Option<&Label>) -> Result<Status> {
+pub fn commit(directory: &Path, expected: Option<&Label>) -> Result<Status> {
+    let root = &look::resolve(directory)?;
+    Rights::of(root)?.become_owner()?;
     let refused = |why: String| {
         Error::new(Kind::Exists, format!("{}: {why}", root.display())).hint("nothing was changed")
     };
@@ -89,14 +92,6 @@ pub fn commit(root: &Path, expected: Option<&Label>) -> Result<Status> {
     }
 }
 
-fn is_there(path: &Path) -> Result<bool> {
-    match fs::symlink_metadata(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).during_path("stat", path),
-    }
-}
-
 fn is_listed(bytes: &[u8], listed: &Entry) -> bool {
     bytes.len() as u64 == listed.size && crc32c::crc32c(bytes) == listed.crc32c
 }
@@ -120,7 +115,7 @@ fn listed_control(root: &Path) -> Result<Entry> {
 fn sync_places(root: &Path) -> Result<()> {
     let linked = places::linked(root)?;
     let wal = root.join("pg_wal");
-    for place in [root, &wal].into_iter().chain(linked.values().map(std::path::PathBuf::as_path)) {
+    for place in [root, &wal].into_iter().chain(linked.spaces.values().map(std::path::PathBuf::as_path)) {
         let directory = File::open(place).during_path("open", place)?;
         rustix::fs::syncfs(&directory).map_err(io::Error::from).during_path("sync", place)?;
     }

@@ -4,14 +4,19 @@
 
 mod archive;
 mod check;
+mod claims;
 mod commit;
+mod decide;
+mod look;
 mod merge;
 mod parent;
 mod places;
 mod prune;
 mod run;
 mod target;
+mod user;
 
+pub use claims::Claims;
 pub use commit::commit;
-pub use run::{Options, run};
-pub use target::Owner;
+pub use run::{Options, plan, run};
+pub use user::Owner;
