@@ -11,18 +11,13 @@ take_lock() { # [WAIT SECONDS]
     die 75 "another pgv run holds the lock of cluster $PGV_CLUSTER ($PGV_STATE_DIR/lock)" 'wait for it: --wait 1h'
 }
 
-drop_tmp() {
-  rm --recursive --force "$tmp"
-}
-
 # A scratch directory that goes when the script ends, and those that killed runs left.
 make_tmp() {
-  find "$PGV_STATE_DIR/tmp" -mindepth 1 -maxdepth 1 -exec rm --recursive --force {} +
+  make_run_directory
   # Workers come and go meanwhile; what this misses goes the next time.
   [ ! -d "$PGV_STATE_DIR/spool" ] ||
     find "$PGV_STATE_DIR/spool" -ignore_readdir_race -mindepth 2 -mmin +60 \( -path '*/in/*' -o -path '*/sealed/*' \) \
       -prune -exec rm --recursive --force {} + 2>/dev/null || true
-  tmp=$(mktemp --directory "$PGV_STATE_DIR/tmp/run.XXXXXX")
   on_exit drop_tmp
 }
 

@@ -40,7 +40,7 @@ pub enum Status {
 }
 
 /// A failure: its kind, one line that names the object, and hints on what to do about it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Error {
     pub kind: Kind,
     message: String,

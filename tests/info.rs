@@ -87,8 +87,28 @@ const B: &str = "20261102-010000F";
 const C: &str = "20261103-010000F";
 
 #[test]
-fn nothing_stored_is_no_error() {
+fn nothing_stored_is_no_error_and_no_repository_is_one() {
     let repository = Repository::new();
+    // Somebody mistyped it, or its disk is not mounted; a directory of other things is none either.
+    for nothing in ["none", "lost+found", "apt/sources"] {
+        let asked: [&[&str]; 7] = [
+            &[],
+            &["15-main"],
+            &["choose", "15-main"],
+            &["prune", "--keep-full", "1"],
+            &["wal"],
+            &["sets"],
+            &["recovery", "15-main"],
+        ];
+        fs::create_dir_all(repository.0.path().join("repo").join(nothing)).unwrap();
+        for arguments in asked {
+            let output = repository.info(arguments);
+            assert_eq!((status(&output), lines(&output).len()), (3, 0), "{arguments:?}: {}", stderr(&output));
+            assert!(stderr(&output).contains("there is no repository"), "{}", stderr(&output));
+        }
+    }
+    assert_eq!(status(&repository.info(&["next", "15-main"])), 0, "the first backup makes it");
+    fs::write(repository.0.path().join("repo/RESTORE-1.txt"), "").unwrap();
     assert!(repository.lines(&["--format", "label"]).is_empty());
     assert_eq!(status(&repository.info(&["--label", A])), 3);
     assert_eq!(status(&repository.info(&["choose", "15-main"])), 3);
@@ -127,16 +147,184 @@ fn a_backup_exists_iff_its_record_and_its_objects_do() {
         }
     }
     for format in ["label", "url", "tsv"] {
-        assert_eq!(repository.lines(&["--format", format]).len(), 1, "{format}");
+        let output = repository.info(&["--format", format]);
+        assert_eq!((status(&output), lines(&output).len()), (7, 1), "{format}: {}", stderr(&output));
     }
-    let table = repository.lines(&["--format", "table"]).join("\n");
+    let table = lines(&repository.info(&["--format", "table"])).join("\n");
     assert!(
         table.contains("no record") && table.contains("data.pgv is missing") && table.contains("99 bytes")
     );
-    let chosen = repository.lines(&["choose", "15-main", "--latest"]);
-    assert!(chosen.len() == 1 && chosen[0].ends_with(A), "{chosen:?}");
     // What was interrupted long ago goes by itself; what has a record is for a person to judge.
     assert_eq!(repository.lines(&["prune", "--keep-full", "1"]), ["20261104-010000F"]);
+    // Its WAL stays with it.
+    let lost = repository.set("15-main", ID, "20261106-010000F").join("record.json");
+    let record = fs::read_to_string(&lost).unwrap();
+    let (old, new) = ("000000010000000000000001", "000000010000000000000005");
+    for (set, first) in [(A, new), ("20261105-010000F", new), ("20261106-010000F", old)] {
+        let path = repository.set("15-main", ID, set).join("record.json");
+        fs::write(&path, fs::read_to_string(&path).unwrap().replace(old, first)).unwrap();
+    }
+    let wal = repository.0.path().join("repo/15-main").join(ID).join("wal/00000001");
+    fs::create_dir_all(&wal).unwrap();
+    fs::write(wal.join("000000010000000000000002.pgv"), "x").unwrap();
+    let unneeded = || repository.info(&["wal", "15-main", "--unneeded"]);
+    assert_eq!((status(&unneeded()), lines(&unneeded()).len()), (7, 0), "{}", stderr(&unneeded()));
+    fs::write(&lost, record.replace(old, new)).unwrap();
+    assert_eq!(lines(&unneeded()).len(), 1);
+}
+
+/// A restore gets what was asked for or nothing: an older backup only by its name.
+#[test]
+fn a_damaged_backup_is_refused_and_another_named() {
+    let (increment, later) = (format!("{B}_20261104-010000I"), format!("{C}_20261105-010000I"));
+    for damage in ["short", "gone", "longer", "no JSON", "another's record", "a number for a name"] {
+        let repository = Repository::new();
+        for (label, stop) in [(A, 0x100), (B, 0x200), (C, 0x300)] {
+            repository.add(label, stop);
+        }
+        let set = repository.set("15-main", ID, C);
+        match damage {
+            "short" => fs::write(set.join("data.pgv"), [7; 99]).unwrap(),
+            "gone" => fs::remove_file(set.join("data.pgv")).unwrap(),
+            "longer" => fs::write(set.join("data.pgv"), [7; 101]).unwrap(),
+            "no JSON" => fs::write(set.join("record.json"), "{").unwrap(),
+            "another's record" => {
+                drop(fs::copy(repository.set("15-main", ID, B).join("record.json"), set.join("record.json")));
+            }
+            _ => {
+                let text = fs::read_to_string(set.join("record.json")).unwrap();
+                fs::write(set.join("record.json"), text.replace("\"bytes\":100", "\"bytes\":\"100\""))
+                    .unwrap();
+            }
+        }
+        let refused = |arguments: &[&str]| {
+            let output = repository.info(arguments);
+            let said = stderr(&output);
+            assert_eq!((status(&output), lines(&output).len()), (5, 0), "{damage} {arguments:?}: {said}");
+            assert!(said.contains(&format!("backup {C} is damaged")), "{damage} {arguments:?}: {said}");
+            assert!(said.contains(&format!("--label {B}")), "{damage} {arguments:?}: {said}");
+        };
+        for verb in ["choose", "recovery"] {
+            refused(&[verb, "15-main"]);
+            refused(&[verb, "15-main", "--label", C]);
+        }
+        refused(&["recovery", "15-main", "--immediate"]);
+        refused(&["choose", "15-main", "--time", "2026-11-04 00:00:00Z"]);
+        refused(&["choose", "15-main", "--lsn", "0/300"]);
+        assert_eq!(status(&repository.info(&["15-main"])), 7, "{damage}");
+        // What is asked for by name is there, and so is what it cannot have been in the way of.
+        for other in [["--label", B], ["--time", "2026-11-03 00:00:00Z"]] {
+            let output = repository.info(&[&["choose", "15-main"][..], &other].concat());
+            assert_eq!(status(&output), 0, "{damage} {other:?}: {}", stderr(&output));
+            assert!(lines(&output)[0].ends_with(B), "{damage} {other:?}");
+        }
+        // A chain that it is part of is no better; one that it is not, is.
+        build_on(&repository.add(&increment, 0x400), B);
+        assert!(lines(&repository.info(&["choose", "15-main"]))[1].ends_with(&increment), "{damage}");
+        build_on(&repository.add(&later, 0x500), C);
+        let output = repository.info(&["choose", "15-main"]);
+        assert_eq!((status(&output), lines(&output).len()), (5, 0), "{damage}: {}", stderr(&output));
+        assert!(stderr(&output).contains(&format!("--label {increment}")), "{damage}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn columns_for_scripts_hold_nobodys_words() {
+    let repository = Repository::new();
+    let (incr, lost) = (format!("{A}_20261104-010000I"), "20261105-010000F");
+    repository.add(A, 1);
+    build_on(&repository.add(&incr, 1), A);
+    fs::remove_file(repository.add(lost, 1).join("data.pgv")).unwrap();
+    let record = repository.set("15-main", ID, &incr).join("record.json");
+    let text = fs::read_to_string(&record).unwrap();
+    let noted = text
+        .replace(
+            r#""annotations":{}"#,
+            r#""annotations":{"parent":"x\ncomplete","mode":"x","state":"damaged"}"#,
+        )
+        .replace(r#""host":"h""#, r#""host":"\",\"parent\":\"x\n""#)
+        .replace(r#""wal_last":"000000010000000000000001""#, r#""wal_last":"x y\nz""#);
+    fs::write(&record, noted).unwrap();
+    let set = |label: &str| format!("{}/15-main/{ID}/backup/{label}", repository.url());
+    let segment = "000000010000000000000001";
+    let full = format!(
+        "complete {ID} {A} - - 1000 {} {segment} {segment} 15-main {}",
+        stored(&repository, A),
+        set(A)
+    );
+    let next = format!(
+        "complete {ID} {incr} {A} blocks 1000 {} {segment} - 15-main {}",
+        stored(&repository, &incr),
+        set(&incr)
+    );
+    let last = format!(
+        "damaged {ID} {lost} - - 1000 {} {segment} {segment} 15-main {}",
+        stored(&repository, lost),
+        set(lost)
+    );
+    assert_eq!(repository.lines(&["sets"]), [full.as_str(), &next, &last]);
+    assert_eq!(repository.lines(&["sets", "15-main", "--label", &incr]), [full, next]);
+    assert_eq!(repository.lines(&["sets", "--label", A, "--objects"]), [format!("{A} 00 100 data.pgv")]);
+    assert_eq!(status(&repository.info(&["sets", "--label", B])), 3);
+    fs::write(&record, fs::read_to_string(&record).unwrap().replace("data.pgv", "data.pgv\\nx")).unwrap();
+    assert_eq!(lines(&repository.info(&["sets", "--label", &incr, "--objects"])).len(), 0);
+}
+
+/// Bytes of a set.
+fn stored(repository: &Repository, label: &str) -> u64 {
+    let files = fs::read_dir(repository.set("15-main", ID, label)).unwrap();
+    files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+}
+
+#[test]
+fn the_next_backup() {
+    let repository = Repository::new();
+    let next = |arguments: &[&str]| {
+        let lines = repository.lines(&[&["next", "15-main"], arguments].concat());
+        let value = |key: &str| {
+            let prefix = format!("{key} ");
+            lines.iter().filter_map(|line| line.strip_prefix(&prefix)).collect::<Vec<_>>().join(" ")
+        };
+        ["type", "parent", "chain", "reason", "label"].map(value)
+    };
+    let [kind, _, chain, reason, label] = next(&["--type", "incr"]);
+    assert_eq!((kind.as_str(), chain.as_str(), reason.as_str()), ("full", "", "there is none yet"));
+    assert!(label.ends_with('F'), "{label}");
+    assert_eq!(next(&["--type", "full"])[3], "", "it was asked for");
+    repository.add(A, 1);
+    let first = format!("{A}_20261102-010000I");
+    let second = format!("{A}_20261103-010000I");
+    build_on(&repository.add(&first, 1), A);
+    build_on(&repository.add(&second, 1), &first);
+    let [kind, parent, chain, reason, label] = next(&["--type", "incr"]);
+    assert_eq!((kind.as_str(), &parent, reason.as_str()), ("incr", &second, ""));
+    assert_eq!(chain, format!("{A} {first} {second}"));
+    assert!(label.starts_with(&format!("{A}_")) && label.ends_with('I'), "{label}");
+    let [kind, parent, ..] = next(&["--type", "diff"]);
+    assert_eq!((kind.as_str(), parent.as_str()), ("diff", A));
+    // A chain is of one kind: the first of another kind builds on the full.
+    assert_eq!(next(&["--type", "incr", "--files"])[1], A);
+    assert_eq!(next(&["--type", "auto", "--full-every", "3650d"])[0], "incr");
+    let [kind, .., reason, _] = next(&["--type", "auto", "--full-every", "1h"]);
+    assert_eq!((kind.as_str(), reason.as_str()), ("full", "the newest one is due for another"));
+    // A link that is proved damaged or gone makes a full, whatever an annotation says.
+    let record = repository.set("15-main", ID, &first).join("record.json");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replace(r#""annotations":{}"#, r#""annotations":{"parent":"x","mode":"files"}"#))
+        .unwrap();
+    assert_eq!(next(&["--type", "incr"])[2], chain);
+    fs::write(&record, "{").unwrap();
+    let [kind, .., reason, _] = next(&["--type", "incr"]);
+    assert!(kind == "full" && reason.contains(&first) && reason.contains("damaged"), "{kind} {reason}");
+    // An unfinished set is listed, and a label follows it; a clock that went back is an error.
+    let running = repository.set("15-main", ID, "20261110-010000F");
+    fs::create_dir_all(&running).unwrap();
+    fs::write(running.join("claim.json"), "{}").unwrap();
+    assert!(repository.lines(&["next", "15-main"]).contains(&"unfinished 20261110-010000F".to_owned()));
+    fs::rename(&running, running.with_file_name("22261110-010000F")).unwrap();
+    let output = repository.info(&["next", "15-main"]);
+    assert_eq!((status(&output), lines(&output).len()), (1, 0), "{}", stderr(&output));
+    assert!(stderr(&output).contains("22261110-010000F"), "{}", stderr(&output));
 }
 
 #[test]
@@ -304,7 +492,7 @@ fn a_configuration_gives_the_repository() {
     assert_eq!(lines(&info(&["standby", "--format", "label"], &environment)), [A]);
     fs::remove_file(etc.join("standby.conf")).unwrap();
     let elsewhere = [environment[0], ("PGV_REPO", "file:///nowhere")];
-    assert!(lines(&info(&["--format", "label"], &elsewhere)).is_empty(), "the environment wins");
+    assert_eq!(status(&info(&["--format", "label"], &elsewhere)), 3, "the environment wins");
     for (text, mode) in [
         (good.as_str(), 0o644),
         ("PGV_REPO = x\n", 0o600),
@@ -361,6 +549,14 @@ fn windows_and_gaps_of_the_archive() {
     assert_eq!(line["format"], "pgv-wal/1");
     assert_eq!(line["label"], "20260101-010000F");
     assert_eq!(line["from"], "2026-01-01T01:00:59Z");
+    // A segment's time is another clock's than the backup's end: the window never ends before it begins.
+    let early = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_767_229_230);
+    fs::File::open(archive.join("000000010000000000000003.pgv")).unwrap().set_modified(early).unwrap();
+    let output = repository.info(&["wal", "15-main", "--format", "json"]);
+    let line: serde_json::Value = serde_json::from_str(&lines(&output)[0]).unwrap();
+    assert_eq!((&line["from"], &line["to"]), (&line["to"], &"2026-01-01T01:00:59Z".into()));
+    let metrics = String::from_utf8(repository.info(&["wal", "--metrics"]).stdout).unwrap();
+    assert_eq!(metrics.matches("} 1767229259\n").count(), 2, "{metrics}");
     assert!(
         String::from_utf8_lossy(&repository.info(&["wal", "15-main", "--format", "table"]).stdout)
             .contains("timeline 1  from")

@@ -19,3 +19,13 @@ fn run(script: &str) {
 fn lines() {
     run("lines.sh");
 }
+
+#[test]
+fn options() {
+    run("options.sh");
+}
+
+#[test]
+fn configuration() {
+    run("config.sh");
+}

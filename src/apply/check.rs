@@ -4,9 +4,8 @@
 //! nameless temporary file and read beside it, so memory does not grow with the number of files.
 
 use crate::error::{Error, IoContext, Result};
-use crate::io::temporary_file;
+use crate::io::{TemporaryFile, temporary_file};
 use crate::pg::backup_manifest::{Entry, Reader, WalRange};
-use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Seek, Write};
 
 /// What a manifest says beyond the files that were seen.
@@ -17,7 +16,7 @@ pub struct Listed {
 
 #[must_use]
 pub struct Seen {
-    spool: BufWriter<File>,
+    spool: BufWriter<TemporaryFile>,
 }
 
 impl Seen {
@@ -42,7 +41,7 @@ impl Seen {
         unsent: &mut dyn FnMut(&Entry) -> Result<bool>,
     ) -> Result<Listed> {
         let mut file =
-            self.spool.into_inner().map_err(|e| Error::io("write a temporary file", e.into_error()))?;
+            self.spool.into_inner().map_err(|e| e.into_error()).during("write a temporary file")?;
         let end = file.stream_position().during("read a temporary file")?;
         file.rewind().during("read a temporary file")?;
         let mut spool = BufReader::new(file.take(end));

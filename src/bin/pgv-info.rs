@@ -11,8 +11,8 @@ mod prepare;
 mod segment;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use pgv::catalog::{BackupType, Label, VerdictKind, layout};
-use pgv::cli::{self, Arguments, Common, StoreOptions, config};
+use pgv::catalog::{BackupType, Label, Mode, VerdictKind, layout};
+use pgv::cli::{self, Arguments, Common, ConfigOption, StoreOptions, Wanted};
 use pgv::error::{Error, IoContext, Result, Status};
 use pgv::info::{self, Along, Choice, Query, RecordInput, Rules, Set, State};
 use pgv::io::{Input, die_if_unread};
@@ -20,10 +20,9 @@ use pgv::pg::{Lsn, timeline};
 use pgv::report;
 use pgv::store::{Store, Url};
 use std::io::{IsTerminal, Read, Write};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
 /// List the backups of a repository, choose what to restore, say what may go
@@ -51,9 +50,8 @@ struct Place {
     /// Only the cluster with this system identifier
     #[arg(long, global = true, env = "PGV_SYSTEM_ID", value_name = "ID")]
     system_id: Option<String>,
-    /// The configuration, instead of /etc/pgv/CLUSTER.conf
-    #[arg(short, long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigOption,
 }
 
 #[derive(clap::Args)]
@@ -97,6 +95,29 @@ enum Verb {
         /// This backup
         #[arg(long, group = "target")]
         label: Option<Label>,
+    },
+    /// Print what the next backup is, "key value": its type, what it builds on, its label
+    Next {
+        cluster: Option<String>,
+        /// auto: a full if the newest is older than --full-every, else incr
+        #[arg(long = "type", value_enum, default_value = "auto", value_name = "TYPE")]
+        backup_type: NextType,
+        /// An increment of whole files
+        #[arg(long)]
+        files: bool,
+        /// How often a full is made [default: PGV_FULL_EVERY, else 7d]
+        #[arg(long, value_name = "DURATION", value_parser = cli::parse_duration)]
+        full_every: Option<Duration>,
+    },
+    /// Print the backup sets for scripts, one a line, in columns; fails if any cannot be read
+    Sets {
+        cluster: Option<String>,
+        /// Only this backup and those that it builds on
+        #[arg(long)]
+        label: Option<Label>,
+        /// Print the objects that their records name instead
+        #[arg(long)]
+        objects: bool,
     },
     /// Print how recovery comes to a target, or refuse: from which backup, along which timelines and segments
     Recovery {
@@ -242,6 +263,14 @@ enum Type {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum NextType {
+    Auto,
+    Full,
+    Diff,
+    Incr,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum Format {
     Table,
     Label,
@@ -289,6 +318,8 @@ fn run(args: Args) -> Result<Status> {
             Verb::Choose { cluster, .. }
             | Verb::Recovery { cluster, .. }
             | Verb::Prune { cluster, .. }
+            | Verb::Next { cluster, .. }
+            | Verb::Sets { cluster, .. }
             | Verb::Record { cluster, .. }
             | Verb::Wal { cluster, .. },
         ) => cluster.clone(),
@@ -305,13 +336,17 @@ fn run(args: Args) -> Result<Status> {
         }
     };
     // The name of a configuration is not always that of the cluster in it.
-    let named = named.filter(|name| variable(CONFIGURED).as_ref() != Some(name));
-    let named = named.or_else(|| variable("PGV_CLUSTER"));
+    let named = named.filter(|name| !cli::chose_configuration(name));
     let repository = args.place.repo.filter(|repository| !repository.is_empty());
     let is_record = matches!(args.verb, Some(Verb::Record { .. }));
-    if args.place.config.is_some() || (repository.is_none() && !is_record) {
-        take_configuration(args.place.config.as_deref(), named.as_deref())?;
+    match &repository {
+        Some(url) if args.place.config.config.is_none() => {
+            args.place.config.apply(Wanted::Repository { url, told: args.store.names_service() })?;
+        }
+        None if is_record && args.place.config.config.is_none() => {}
+        _ => args.place.config.apply(Wanted::Cluster(named.as_deref()))?,
     }
+    let named = named.or_else(|| variable("PGV_CLUSTER"));
     if let Some(Verb::Record { facts, object, annotation, key_name, .. }) = args.verb {
         return print_record(named, &facts, &object, annotation, key_name);
     }
@@ -321,32 +356,153 @@ fn run(args: Args) -> Result<Status> {
     })?;
     let repository = Url::parse(&format!("{}/", repository.trim_end_matches('/')))?;
     let store = Store::open(&repository, &args.store)?;
-    let label = args.list.label.clone();
-    let query =
-        Query { repository, cluster: named, system_identifier: system_id(args.place.system_id)?, label };
-    let sets = info::collect(&store, &query)?;
-    let damaged = warn_of_damaged(&sets);
-    let status = match args.verb {
-        Some(Verb::Choose { time, lsn, label, .. }) => return print_choice(&sets, time, lsn, label),
-        Some(Verb::Recovery { goal, .. }) => return print_recovery(&store, &query.repository, &sets, goal),
-        Some(Verb::Prune { rules, labels, format, now, .. }) => {
-            return print_prune(&sets, rules.into(), labels.as_deref(), format, now);
-        }
-        Some(Verb::Wal { metrics: true, data_directory, .. }) => {
-            let archives = info::archives(&store, &query.repository, &sets)?;
-            let waiting = waiting(data_directory.as_deref())?;
-            return print(&info::wal_metrics(&archives, query.cluster.as_deref(), waiting.as_ref()));
-        }
-        Some(Verb::Wal { unneeded: true, now, .. }) => {
-            let now = now.unwrap_or_else(OffsetDateTime::now_utc);
-            let (urls, reasons) = info::unneeded(&store, &query.repository, &sets, now)?;
-            reasons.iter().for_each(report::warn);
-            print(&urls.iter().fold(String::new(), |text, url| text + url + "\n"))?
-        }
-        Some(Verb::Wal { format, .. }) => print_wal(&store, &query.repository, &sets, format)?,
-        _ => print_list(sets, &args.list, query.cluster.as_deref())?,
+    let chain_of = match &args.verb {
+        Some(
+            Verb::Choose { label, .. }
+            | Verb::Sets { label, .. }
+            | Verb::Recovery { goal: Goal { label, .. }, .. },
+        ) => label.clone(),
+        _ => None,
     };
-    Ok(if damaged && !args.list.metrics { Status::Findings } else { status })
+    let query = Query {
+        repository,
+        cluster: named,
+        system_identifier: system_id(args.place.system_id)?,
+        label: args.list.label.clone(),
+        chain_of,
+    };
+    match args.verb {
+        None => list(&store, &query, &args.list),
+        Some(Verb::Choose { time, lsn, label, .. }) => {
+            let sets = info::survey(&store, &query)?;
+            warn_of_damaged(&sets);
+            refuse_no_repository(&store, &query, &sets)?;
+            print_choice(&sets, time, lsn, label)
+        }
+        Some(Verb::Recovery { goal, .. }) => {
+            let sets = info::survey(&store, &query)?;
+            warn_of_damaged(&sets);
+            refuse_no_repository(&store, &query, &sets)?;
+            print_recovery(&store, &query.repository, &sets, goal)
+        }
+        Some(Verb::Sets { label, objects, .. }) => print_sets(&store, &query, label.as_ref(), objects),
+        Some(Verb::Next { backup_type, files, full_every, .. }) => {
+            let wanted = info::Wanted {
+                backup_type: backup_type.into(),
+                mode: if files { Mode::Files } else { Mode::Blocks },
+                full_every: full_every.map_or_else(full_every_of_environment, Ok)?,
+            };
+            print_next(&info::collect(&store, &query)?, &wanted)
+        }
+        Some(Verb::Prune { rules, labels, format, now, .. }) => {
+            let sets = collect_known(&store, &query)?;
+            warn_of_damaged(&sets);
+            print_prune(&sets, rules.into(), labels.as_deref(), format, now)
+        }
+        Some(Verb::Wal { format, metrics, data_directory, unneeded, now, .. }) => {
+            let sets = collect_known(&store, &query)?;
+            let damaged = warn_of_damaged(&sets);
+            let status = if metrics {
+                let archives = info::archives(&store, &query.repository, &sets)?;
+                let waiting = waiting(data_directory.as_deref())?;
+                return print(&info::wal_metrics(&archives, query.cluster.as_deref(), waiting.as_ref()));
+            } else if unneeded {
+                print_unneeded(&store, &query.repository, &sets, now)?
+            } else {
+                print_wal(&store, &query.repository, &sets, format)?
+            };
+            Ok(if damaged { Status::Findings } else { status })
+        }
+        Some(
+            Verb::Record { .. }
+            | Verb::Verdict { .. }
+            | Verb::Prepare(_)
+            | Verb::Identity(_)
+            | Verb::Control(_)
+            | Verb::Segment(_),
+        ) => Err(Error::failed("a verb that reads no repository came too far")),
+    }
+}
+
+/// Everything there is to show is shown, and what cannot be read ends it with its own status.
+fn list(store: &Store, query: &Query, list: &List) -> Result<Status> {
+    let sets = info::survey(store, query)?;
+    // Metrics say with a zero that there is none.
+    if !list.metrics {
+        refuse_no_repository(store, query, &sets)?;
+    }
+    let damaged = warn_of_damaged(&sets);
+    let unread = info::refuse_unread(&sets);
+    let status = print_list(sets, list, query.cluster.as_deref())?;
+    unread?;
+    Ok(if damaged && !list.metrics { Status::Findings } else { status })
+}
+
+/// Of a repository that is there.
+fn collect_known(store: &Store, query: &Query) -> Result<Vec<Set>> {
+    let sets = info::collect(store, query)?;
+    refuse_no_repository(store, query, &sets)?;
+    Ok(sets)
+}
+
+/// A mistyped repository must not look like an empty one.
+fn refuse_no_repository(store: &Store, query: &Query, sets: &[Set]) -> Result<()> {
+    let url = &query.repository;
+    if !sets.is_empty() || info::is_repository(store, url)? {
+        return Ok(());
+    }
+    let missing =
+        format!("{url}: there is no repository: neither {} nor the tree of a cluster", layout::MARK);
+    Err(Error::not_found(missing)
+        .hint("check PGV_REPO, or --repo; is its disk mounted? the first pgv-backup makes a repository"))
+}
+
+fn print_sets(store: &Store, query: &Query, label: Option<&Label>, objects: bool) -> Result<Status> {
+    let sets = match label {
+        Some(_) => info::survey(store, query)?,
+        None => info::collect(store, query)?,
+    };
+    refuse_no_repository(store, query, &sets)?;
+    let chosen = match label {
+        Some(label) => info::with_parents(&sets, label)?,
+        None => sets.iter().collect(),
+    };
+    let line = |set: &&Set| match objects {
+        true => info::object_lines(set),
+        false => Ok(info::set_line(set)),
+    };
+    print(&chosen.iter().map(line).collect::<Result<String>>()?)
+}
+
+/// Two backups in one second, or on two hosts: a label must follow the latest, so its second is waited for.
+const LABEL_WAIT: Duration = Duration::from_secs(5);
+
+fn print_next(sets: &[Set], wanted: &info::Wanted) -> Result<Status> {
+    let begun = Instant::now();
+    let mut now = OffsetDateTime::now_utc();
+    while info::not_earlier(sets, now).is_some() && begun.elapsed() < LABEL_WAIT {
+        std::thread::sleep(Duration::from_millis(200));
+        now = OffsetDateTime::now_utc();
+    }
+    print(&info::next(sets, wanted, now)?.lines())
+}
+
+fn full_every_of_environment() -> Result<Duration> {
+    let key = "PGV_FULL_EVERY";
+    let text = variable(key).unwrap_or_else(|| "7d".to_owned());
+    cli::parse_duration(&text).map_err(|why| Error::usage(format!("{key}: {why}")))
+}
+
+fn print_unneeded(
+    store: &Store,
+    repository: &Url,
+    sets: &[Set],
+    now: Option<OffsetDateTime>,
+) -> Result<Status> {
+    let now = now.unwrap_or_else(OffsetDateTime::now_utc);
+    let (urls, reasons) = info::unneeded(store, repository, sets, now)?;
+    reasons.iter().for_each(report::warn);
+    print(&urls.iter().fold(String::new(), |text, url| text + url + "\n"))
 }
 
 /// PGV_PGDATA may be another host's.
@@ -357,33 +513,23 @@ fn waiting(data_directory: Option<&Path>) -> Result<Option<info::Waiting>> {
     }
 }
 
+/// And of what cannot be read. Whether anything is damaged.
 fn warn_of_damaged(sets: &[Set]) -> bool {
-    let damaged = sets.iter().filter_map(|set| match &set.state {
-        State::Damaged(why) => Some((&set.url, why)),
-        _ => None,
-    });
-    damaged.map(|(url, why)| report::warn(format_args!("{url}/record.json: {why}"))).count() > 0
-}
-
-/// Names the configuration that this process has in its environment, to itself begun anew.
-const CONFIGURED: &str = "PGV_INFO_CONFIGURED";
-
-/// The configuration is environment, AWS_* keys included, and only a new process gets that: this one
-/// begins anew with what the environment lacked. Comes back if it lacks nothing.
-fn take_configuration(file: Option<&Path>, cluster: Option<&str>) -> Result<()> {
-    let Some(config) = config::read(file, cluster)? else { return Ok(()) };
-    // Of two values of one key a command takes the last.
-    let name = config.cluster.clone();
-    let own_name = ("PGV_CLUSTER".to_owned(), config.cluster);
-    let settings = std::iter::once(own_name).chain(config.settings);
-    let lacking: Vec<_> =
-        settings.filter(|(key, value)| !value.is_empty() && variable(key).is_none()).collect();
-    if lacking.is_empty() {
-        return Ok(());
+    let mut found = false;
+    for set in sets {
+        match &set.state {
+            State::Damaged { why, record: None } => {
+                report::warn(format_args!("{}/{}: {why}", set.url, layout::RECORD));
+            }
+            State::Damaged { why, .. } => report::warn(format_args!("{}/: {why}", set.url)),
+            _ => {}
+        }
+        found |= matches!(set.state, State::Damaged { .. });
+        if let Some(error) = set.unread() {
+            report::warn(format_args!("{}/ cannot be read: {error}", set.url));
+        }
     }
-    let mut command = std::process::Command::new(std::env::current_exe().during("find pgv-info")?);
-    command.args(std::env::args_os().skip(1)).envs(lacking).env(CONFIGURED, name);
-    Err(Error::io("run pgv-info", command.exec()))
+    found
 }
 
 /// An empty value means that nothing is set.
@@ -403,7 +549,9 @@ fn print_list(mut sets: Vec<Set>, list: &List, cluster: Option<&str>) -> Result<
     let wanted =
         |set: &Set| list.backup_type.is_none_or(|wanted| set.label.backup_type() == BackupType::from(wanted));
     let now = OffsetDateTime::now_utc();
-    let old = list.max_age.map_or_else(Vec::new, |age| info::too_old(&sets, age, now, wanted));
+    // A younger one may be among those that cannot be read.
+    let max_age = list.max_age.filter(|_| sets.iter().all(|set| set.unread().is_none()));
+    let old = max_age.map_or_else(Vec::new, |age| info::too_old(&sets, age, now, wanted));
     sets.retain(wanted);
     let default = if std::io::stdout().is_terminal() { Format::Table } else { Format::Tsv };
     let format = if list.json { Format::Json } else { list.format.unwrap_or(default) };
@@ -578,6 +726,17 @@ fn pair(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("it needs a name, = and a value".to_owned()),
+    }
+}
+
+impl From<NextType> for Option<BackupType> {
+    fn from(text: NextType) -> Self {
+        match text {
+            NextType::Auto => None,
+            NextType::Full => Some(BackupType::Full),
+            NextType::Diff => Some(BackupType::Diff),
+            NextType::Incr => Some(BackupType::Incr),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use clap::{Parser, ValueEnum};
 use pgv::catalog::Label;
-use pgv::cli::{self, Arguments, Common};
+use pgv::cli::{self, Arguments, Common, ConfigOption, Wanted};
 use pgv::error::{IoContext, Result, Status};
 use pgv::snap;
 use std::io::Write;
@@ -15,6 +15,8 @@ use std::process::ExitCode;
 struct Args {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    config: ConfigOption,
     /// Connection string or URI; default: PG* variables, the local socket
     #[arg(short, long, value_name = "CONNINFO", conflicts_with = "offline")]
     dbname: Option<String>,
@@ -78,6 +80,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<Status> {
+    if args.dbname.is_none() && !args.offline {
+        args.config.apply(Wanted::Server)?;
+    }
     let options = snap::Options {
         progress: args.common.progress(),
         conninfo: args.dbname,

@@ -9,6 +9,9 @@ pub const RECORD: &str = "record.json";
 /// Written first: reserves the label.
 pub const CLAIM: &str = "claim.json";
 
+/// Of a repository as a whole: how to restore without pgv.
+pub const MARK: &str = "RESTORE-1.txt";
+
 /// `backup/LABEL`, below the system identifier's directory.
 pub fn backup_directory(label: &Label) -> String {
     format!("backup/{label}")

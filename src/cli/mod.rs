@@ -2,10 +2,14 @@
 //! and an exit status.
 
 pub mod config;
+mod configured;
+mod debian;
 pub mod lines;
+pub mod owner;
 mod store;
 mod values;
 
+pub use configured::{ConfigOption, Wanted, chose_configuration};
 pub use store::StoreOptions;
 pub use values::{parse_duration, parse_rate, parse_size, parse_time};
 
@@ -72,6 +76,7 @@ pub fn main<A: Arguments>(tool: &'static str, run: impl FnOnce(A) -> Result<Stat
         Ok(status) => status.into(),
         Err(error) => {
             io::end_if_interrupted();
+            let error = configured::explain_unread(error);
             report::error(&error);
             error.kind.into()
         }

@@ -83,6 +83,23 @@ pub fn open(
     })
 }
 
+/// Which of `passphrases` opens a sealed stream, as far as its first record's header proves it: reads no further. The
+/// kind of the error is Key if none does.
+pub(super) fn fitting_key(
+    mut reader: impl Read,
+    passphrases: &[Passphrase],
+    context: &[u8],
+) -> Result<usize> {
+    let start = read_start(&mut reader)?;
+    for (index, passphrase) in passphrases.iter().enumerate() {
+        match fit_key(&start, std::slice::from_ref(passphrase), context) {
+            Err(error) if error.kind == Kind::Key => {}
+            fitted => return fitted.map(|_| index),
+        }
+    }
+    Err(Error::new(Kind::Key, "wrong key or context"))
+}
+
 /// What precedes the key: parameters, salt, and the first header's ciphertext.
 struct Start {
     line: [u8; format::FIRST_LINE_BYTES],

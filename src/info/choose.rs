@@ -1,6 +1,7 @@
-//! Which backups a restore needs, oldest first.
+//! Which backups a restore needs, oldest first. What is asked for is restored or refused: where the backup that would have
+//! been chosen is damaged, or might be one that cannot be read, an older one is not taken instead, only named.
 
-use crate::catalog::Label;
+use crate::catalog::{BackupFacts, Label};
 use crate::error::{Error, Result};
 use crate::info::{Set, State};
 use crate::pg::Lsn;
@@ -20,16 +21,84 @@ pub enum Choice {
 /// The chain to restore. Refuses when the sets belong to more than one cluster.
 pub fn choose<'a>(sets: &'a [Set], choice: &Choice) -> Result<Vec<&'a Set>> {
     one_cluster(sets)?;
-    let mut complete = sets.iter().rev().filter(|set| set.record().is_some());
-    let chosen = match choice {
-        Choice::Latest => complete.next(),
-        Choice::Label(label) => complete.find(|set| set.label == *label),
-        Choice::Time(time) => complete.find(|set| stopped_at(set).is_some_and(|stopped| stopped < *time)),
-        Choice::Lsn(lsn) => {
-            complete.find(|set| set.record().is_some_and(|record| record.backup.stop_lsn <= *lsn))
-        }
+    if let Choice::Label(label) = choice {
+        return chain(sets, named(sets, label)?);
+    }
+    let fits = |backup: &BackupFacts| match choice {
+        Choice::Time(time) => time_of(&backup.stopped_at).is_some_and(|stopped| stopped < *time),
+        Choice::Lsn(lsn) => backup.stop_lsn <= *lsn,
+        Choice::Latest | Choice::Label(_) => true,
     };
+    let chosen = newest(sets, choice.limit(), fits)?;
     chain(sets, chosen.ok_or_else(|| none(sets, choice))?)
+}
+
+impl Choice {
+    /// What began at this moment or later is none of it.
+    fn limit(&self) -> Option<OffsetDateTime> {
+        match self {
+            Choice::Time(time) => Some(*time),
+            _ => None,
+        }
+    }
+}
+
+/// The newest backup that `fits`, if one does; its chain is whole. Whatever chooses a backup by anything but its label
+/// goes through here. If the newest that fits was damaged, or one that cannot be read might be it, that is the end: the
+/// error names the next one that could be restored. What began at `limit` or later does not fit.
+pub fn newest<'a>(
+    sets: &'a [Set],
+    limit: Option<OffsetDateTime>,
+    mut fits: impl FnMut(&'a BackupFacts) -> bool,
+) -> Result<Option<&'a Set>> {
+    let may_fit = |set: &Set| limit.is_none_or(|limit| set.label.time().is_none_or(|begun| begun < limit));
+    for (at, set) in sets.iter().enumerate().rev() {
+        let is_it = match (&set.state, set.committed()) {
+            (State::Incomplete(_), _) => false,
+            (_, Some(record)) => fits(&record.backup),
+            (_, None) => may_fit(set),
+        };
+        if !is_it {
+            continue;
+        }
+        if let Err(error) = usable(sets, set) {
+            let other = sets[..at].iter().rev().find(|older| {
+                older.record().is_some_and(|record| fits(&record.backup)) && chain(sets, older).is_ok()
+            });
+            return Err(name_other(error, other));
+        }
+        return Ok(Some(set));
+    }
+    Ok(None)
+}
+
+/// This backup, whose chain is whole; or why not, and which could be restored instead.
+pub fn named<'a>(sets: &'a [Set], label: &Label) -> Result<&'a Set> {
+    let Some(at) = sets.iter().position(|set| set.label == *label) else {
+        return Err(none(sets, &Choice::Label(label.clone())));
+    };
+    match usable(sets, &sets[at]) {
+        Ok(()) => Ok(&sets[at]),
+        Err(error) => {
+            let whole = |other: &&Set| other.record().is_some() && chain(sets, other).is_ok();
+            let older = sets[..at].iter().rev().find(whole);
+            Err(name_other(error, older.or_else(|| sets[at..].iter().find(whole))))
+        }
+    }
+}
+
+fn usable<'a>(sets: &'a [Set], set: &'a Set) -> Result<()> {
+    match set.record() {
+        Some(_) => chain(sets, set).map(drop),
+        None => Err(unusable(Some(set), format!("backup {} {}", set.label, reason(set)))),
+    }
+}
+
+fn name_other(error: Error, other: Option<&Set>) -> Error {
+    match other {
+        Some(other) => error.hint(format!("to restore another backup: --label {}", other.label)),
+        None => error.hint("there is no other backup that could be restored instead"),
+    }
 }
 
 /// A backup and all that it builds on, oldest first.
@@ -61,9 +130,18 @@ pub fn time_of(text: &str) -> Option<OffsetDateTime> {
 
 /// Refuses `label` unless it is a complete backup in one of these sets.
 pub fn require(sets: &[Set], label: &Label) -> Result<()> {
-    match sets.iter().any(|set| set.label == *label && set.record().is_some()) {
-        true => Ok(()),
-        false => Err(none(sets, &Choice::Label(label.clone()))),
+    match sets.iter().find(|set| set.label == *label) {
+        Some(set) if set.record().is_some() => Ok(()),
+        Some(set) => Err(unusable(Some(set), format!("backup {label} {}", reason(set)))),
+        None => Err(none(sets, &Choice::Label(label.clone()))),
+    }
+}
+
+/// Refuses a backup of which nothing is known.
+pub fn refuse(set: &Set) -> Result<()> {
+    match set.state {
+        State::Unreadable(_) => Err(unusable(Some(set), format!("backup {} {}", set.label, reason(set)))),
+        _ => Ok(()),
     }
 }
 
@@ -88,22 +166,15 @@ fn one_of<'a, T: PartialEq>(sets: &'a [Set], key: impl Fn(&'a Set) -> T) -> Resu
         .hint(format!("name one, and --system-id if its name is not enough: {}", names.join(", "))))
 }
 
-/// Says what there is instead. Absence is not proved where the answer may be in a damaged record.
+/// Says what there is instead.
 pub fn none(sets: &[Set], choice: &Choice) -> Error {
-    if let Choice::Label(label) = choice
-        && let Some(set) = sets.iter().find(|set| set.label == *label)
-    {
-        return unusable(Some(set), format!("backup {label} {}", reason(set)));
-    }
     let what = match choice {
         Choice::Latest => "there is no backup".to_owned(),
         Choice::Label(label) => format!("there is no backup {label}"),
         Choice::Time(time) => format!("no backup was complete before {time}"),
         Choice::Lsn(lsn) => format!("no backup is consistent at {lsn}"),
     };
-    let is_label = matches!(choice, Choice::Label(_));
-    let damaged = sets.iter().find(|set| !is_label && matches!(set.state, State::Damaged(_)));
-    what_there_is(sets, unusable(damaged, what))
+    what_there_is(sets, Error::not_found(what))
 }
 
 /// The first and the last backup, for somebody who asked for another.
@@ -122,11 +193,13 @@ pub fn what_there_is(sets: &[Set], error: Error) -> Error {
     }
 }
 
-/// Damaged if `set` is, else not found.
+/// By what is known of `set`: damaged, its own error where it cannot be read, else not found.
 fn unusable(set: Option<&Set>, message: String) -> Error {
-    match set {
-        Some(Set { state: State::Damaged(_), url, .. }) => {
-            Error::damaged(message).hint(format!("look at {url}/record.json"))
+    match set.map(|set| (&set.state, set)) {
+        Some((State::Damaged { .. }, set)) => Error::damaged(message).hint(format!("look at {}/", set.url)),
+        Some((State::Unreadable(error), _)) => {
+            let hints = error.hints().iter();
+            hints.fold(Error::new(error.kind, message), |error, hint| error.hint(hint.clone()))
         }
         _ => Error::not_found(message),
     }
@@ -136,7 +209,8 @@ fn unusable(set: Option<&Set>, message: String) -> Error {
 fn reason(set: &Set) -> String {
     match &set.state {
         State::Complete(_) => "is part of a circle of parents".to_owned(),
-        State::Incomplete { why, .. } => format!("is incomplete: {why}"),
-        State::Damaged(why) => format!("is damaged: {why}"),
+        State::Incomplete(why) => format!("is incomplete: {why}"),
+        State::Damaged { why, .. } => format!("is damaged: {why}"),
+        State::Unreadable(error) => format!("cannot be read: {}", error.message()),
     }
 }

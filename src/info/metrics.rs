@@ -40,13 +40,18 @@ fn of_groups(text: &mut String, groups: &[Group<'_>]) {
         |group: &Group<'_>, of: fn(&Set) -> bool| group.sets.iter().filter(|set| of(set)).count() as u64;
     family(text, "pgv_incomplete_sets", "Sets that are no backups: running, interrupted or expiring.");
     for group in groups {
-        let value = count(group, |set| matches!(set.state, State::Incomplete { .. }));
+        let value = count(group, |set| matches!(set.state, State::Incomplete(_)));
         sample(text, "pgv_incomplete_sets", &group.labels, value);
     }
-    family(text, "pgv_damaged_records", "Backups whose record cannot be used.");
+    let name = "pgv_damaged_records";
+    family(text, name, "Backups whose record, or an object that it names, is damaged or missing.");
     for group in groups {
-        let value = count(group, |set| matches!(set.state, State::Damaged(_)));
-        sample(text, "pgv_damaged_records", &group.labels, value);
+        sample(text, name, &group.labels, count(group, |set| matches!(set.state, State::Damaged { .. })));
+    }
+    let name = "pgv_unreadable_records";
+    family(text, name, "Backups of which nothing is known, because a record or a verdict could not be read.");
+    for group in groups {
+        sample(text, name, &group.labels, count(group, |set| set.unread().is_some()));
     }
     let name = "pgv_bad_backups";
     family(

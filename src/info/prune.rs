@@ -122,7 +122,7 @@ fn doom<'a>(sets: &'a [Set], named: &BTreeSet<&Label>, now: OffsetDateTime) -> R
     let mut doomed: BTreeSet<&str> = BTreeSet::new();
     // Oldest first: a parent's fate is known before its children's.
     for set in sets {
-        let parent = set.record().and_then(|record| record.backup.parent.as_ref());
+        let parent = set.committed().and_then(|record| record.backup.parent.as_ref());
         // What has no record tells its full only.
         let builds_on_doomed = match parent {
             Some(parent) => doomed.contains(parent.as_str()),
@@ -178,12 +178,12 @@ fn refuse_last(sets: &[Set], doomed: &BTreeSet<&str>) -> Result<()> {
 
 /// Whether somebody may be making it just now.
 pub fn may_be_running(set: &Set, now: OffsetDateTime) -> bool {
-    matches!(set.state, State::Incomplete { .. }) && is_young(set, now)
+    matches!(set.state, State::Incomplete(_)) && is_young(set, now)
 }
 
 /// Begun, and never ended; or what is left of one that was being removed.
 fn is_interrupted(set: &Set, now: OffsetDateTime) -> bool {
-    matches!(set.state, State::Incomplete { has_record: false, .. }) && !is_young(set, now)
+    matches!(set.state, State::Incomplete(_)) && !is_young(set, now)
 }
 
 fn is_young(set: &Set, now: OffsetDateTime) -> bool {
@@ -351,16 +351,17 @@ fn keep_parents(fates: &mut [Fate<'_>]) {
     }
 }
 
-/// What is no backup goes if it was interrupted; what may be running stays; and whether a record that does not fit its
-/// objects is of use is for a person to say. Nothing of it stays whose full goes.
+/// What is no backup goes if it was interrupted; what may be running stays; and whether what is damaged is of use is for a
+/// person to say. Nothing of it stays whose full goes.
 fn keep_incomplete(fates: &mut [Fate<'_>], now: OffsetDateTime) {
     let goes = |fate: &&Fate<'_>| fate.is_complete() && fate.is_full() && fate.reasons.is_empty();
     let gone: BTreeSet<String> = fates.iter().filter(goes).map(|fate| fate.set.label.to_string()).collect();
     for fate in fates.iter_mut().filter(|fate| !fate.is_complete() && !is_interrupted(fate.set, now)) {
         let reason = match &fate.set.state {
-            State::Damaged(_) => "its record is damaged",
-            _ if may_be_running(fate.set, now) => "may be running",
-            _ => "its record does not fit its objects",
+            State::Damaged { record: None, .. } => "its record is damaged",
+            State::Damaged { .. } => "its record does not fit its objects",
+            State::Unreadable(_) => "its record cannot be read",
+            State::Incomplete(_) | State::Complete(_) => "may be running",
         };
         if !gone.contains(fate.set.label.full_part()) {
             fate.reasons.push(reason.to_owned());
@@ -429,6 +430,7 @@ mod tests {
             stored_bytes: 1,
             state: State::Complete(Box::new(record)),
             verdicts: Vec::new(),
+            unread_verdict: None,
         }
     }
 
@@ -496,12 +498,14 @@ mod tests {
             Fortune::Acquitted => {
                 set.verdicts = vec![verdict(VerdictKind::Verify, true), verdict(VerdictKind::Wal, false)];
             }
-            Fortune::DamagedRecord => set.state = State::Damaged("cut".to_owned()),
-            Fortune::Interrupted => {
-                set.state = State::Incomplete { why: "no record".to_owned(), has_record: false };
+            Fortune::DamagedRecord => {
+                set.state = State::Damaged { why: "cut".to_owned(), record: None };
             }
+            Fortune::Interrupted => set.state = State::Incomplete("no record".to_owned()),
             Fortune::LostObject => {
-                set.state = State::Incomplete { why: "data.pgv is missing".to_owned(), has_record: true };
+                let complete = std::mem::replace(&mut set.state, State::Incomplete(String::new()));
+                let State::Complete(record) = complete else { unreachable!("it was just made") };
+                set.state = State::Damaged { why: "data.pgv is missing".to_owned(), record: Some(record) };
             }
         }
     }
@@ -573,8 +577,9 @@ mod tests {
 
     /// No WAL goes that a backup which stays needs.
     fn check_wal(left: &[Set], now: OffsetDateTime) {
-        let held = left.iter().any(|set| matches!(set.state, State::Damaged(_)) || may_be_running(set, now));
-        let first = |set: &Set| set.record().map(|record| record.backup.wal_first[8..].to_owned());
+        let unknown = |set: &Set| matches!(set.state, State::Damaged { record: None, .. });
+        let held = left.iter().any(|set| unknown(set) || may_be_running(set, now));
+        let first = |set: &Set| set.committed().map(|record| record.backup.wal_first[8..].to_owned());
         match needed_from(left, now) {
             Ok(least) => assert!(!held && least == left.iter().filter_map(first).min()),
             Err(why) => assert!(held, "{why}"),

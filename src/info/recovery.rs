@@ -153,9 +153,8 @@ fn named<'a>(
     target: Target,
     timelines: &Timelines<'_>,
 ) -> Result<(&'a Set, &'a BackupFacts)> {
-    let mut chosen = sets.iter().filter_map(|set| Some((set, &set.record()?.backup)));
-    let chosen = chosen.find(|(set, _)| set.label == *label);
-    let (set, backup) = chosen.ok_or_else(|| choose::none(sets, &Choice::Label(label.clone())))?;
+    let set = choose::named(sets, label)?;
+    let backup = &set.record().ok_or_else(|| choose::none(sets, &Choice::Label(label.clone())))?.backup;
     if reaches(backup, target) == Reach::Behind {
         let error = Error::not_found(format!(
             "backup {label} was complete at {}, at {}, and the target is before that",
@@ -175,26 +174,26 @@ fn newest<'a>(
     target: Target,
     timelines: &Timelines<'_>,
 ) -> Result<(&'a Set, &'a BackupFacts)> {
-    let able = |set: &'a Set| {
-        let backup = &set.record()?.backup;
-        (reaches(backup, target) == Reach::Yes).then_some((set, backup))
-    };
     let mut refusal = None;
-    for (set, backup) in sets.iter().rev().filter_map(able) {
-        match timelines.way(backup) {
-            Ok(way) if lies_on(&way, backup) => return Ok((set, backup)),
-            Ok(_) => refusal = refusal.or_else(|| Some(timelines.strays(backup))),
-            Err(error) => refusal = refusal.or(Some(error)),
+    let fits = |backup: &'a BackupFacts| {
+        if reaches(backup, target) == Reach::Behind {
+            return false;
         }
-    }
-    Err(refusal.unwrap_or_else(|| {
-        let choice = match target {
-            Target::Time(time) => Choice::Time(time),
-            Target::Lsn(lsn) => Choice::Lsn(lsn),
-            _ => Choice::Latest,
-        };
-        choose::none(sets, &choice)
-    }))
+        match timelines.way(backup) {
+            Ok(way) if lies_on(&way, backup) => return true,
+            Ok(_) => refusal = refusal.take().or_else(|| Some(timelines.strays(backup))),
+            Err(error) => refusal = refusal.take().or(Some(error)),
+        }
+        false
+    };
+    let (choice, limit) = match target {
+        Target::Time(time) => (Choice::Time(time), Some(time)),
+        Target::Lsn(lsn) => (Choice::Lsn(lsn), None),
+        _ => (Choice::Latest, None),
+    };
+    let chosen = choose::newest(sets, limit, fits)?;
+    let chosen = chosen.and_then(|set| Some((set, &set.record()?.backup)));
+    chosen.ok_or_else(|| refusal.unwrap_or_else(|| choose::none(sets, &choice)))
 }
 
 /// Whether its end is part of the way (`tliOfPointInHistory`).

@@ -1,17 +1,20 @@
 //! The backup sets of a repository. A backup exists iff its record does and the listing shows every
-//! object that the record names, with its size; everything else is an incomplete set.
+//! object that the record names, with its size. A set without a record is incomplete; one whose record, or an object that
+//! it names, was looked at and is not what it must be is damaged; of one that cannot be read nothing is known.
 
 use crate::catalog::{Label, Record, VERDICT_FORMAT, Verdict, VerdictKind, layout, verdict_kind};
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::info::choose::time_of;
+use crate::info::look::{Look, look};
 use crate::store::{Store, Url};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Bytes of a record; a real one has some thousand.
-const RECORD_LIMIT: u64 = 4 << 20;
 /// Records that are read at once: on S3 each costs a round trip.
 const READERS: usize = 8;
+/// Each took all the time that a request may take: after so many the rest is not tried.
+const TEMPORARY_ERRORS: usize = 3;
 
 /// Which part of a repository.
 pub struct Query {
@@ -21,6 +24,8 @@ pub struct Query {
     pub system_identifier: Option<u64>,
     /// Of other backups no record is read.
     pub label: Option<Label>,
+    /// What this backup builds on is read, whatever became of the others.
+    pub chain_of: Option<Label>,
 }
 
 pub struct Set {
@@ -34,17 +39,22 @@ pub struct Set {
     pub state: State,
     /// The newest of each kind.
     pub verdicts: Vec<Verdict>,
+    /// Why a verdict could not be read.
+    pub unread_verdict: Option<Error>,
 }
 
 pub enum State {
     Complete(Box<Record>),
-    Incomplete {
+    /// It has no record: being made, interrupted, or being removed. Why.
+    Incomplete(String),
+    /// It was committed, and is not what its record says, or its record is none.
+    Damaged {
         why: String,
-        /// Whether it has a record all the same, which names what is not there.
-        has_record: bool,
+        /// Where that can be used, and an object that it names is missing or has another length.
+        record: Option<Box<Record>>,
     },
-    /// The record is there and cannot be used; why.
-    Damaged(String),
+    /// Nobody knows what it is: its record could not be read.
+    Unreadable(Error),
 }
 
 /// Bytes of each object of a set, by name.
@@ -55,6 +65,22 @@ impl Set {
         match &self.state {
             State::Complete(record) => Some(record),
             _ => None,
+        }
+    }
+
+    /// The record of a backup that is, or was, complete.
+    pub fn committed(&self) -> Option<&Record> {
+        match &self.state {
+            State::Complete(record) | State::Damaged { record: Some(record), .. } => Some(record),
+            _ => None,
+        }
+    }
+
+    /// Why nobody knows what it is, or what was found when it was looked at.
+    pub fn unread(&self) -> Option<&Error> {
+        match &self.state {
+            State::Unreadable(error) => Some(error),
+            _ => self.unread_verdict.as_ref(),
         }
     }
 
@@ -82,9 +108,27 @@ pub fn good(sets: &[Set]) -> Vec<bool> {
     sets.iter().map(|set| good[&set.label]).collect()
 }
 
-/// All sets that fit, by cluster, system identifier and time. Memory: one record for each backup, some
-/// two thousand bytes.
+/// As [`survey`], for whatever decides what is kept, copied, removed or built on: it fails if any record or verdict
+/// could not be read.
 pub fn collect(store: &Store, query: &Query) -> Result<Vec<Set>> {
+    let sets = survey(store, query)?;
+    refuse_unread(&sets)?;
+    Ok(sets)
+}
+
+/// Fails with the first error of the worst kind: what will not pass before what may.
+pub fn refuse_unread(sets: &[Set]) -> Result<()> {
+    let unread = || sets.iter().filter_map(|set| Some((set, set.unread()?)));
+    let lasting = unread().find(|(_, error)| error.kind != Kind::Temporary);
+    match lasting.or_else(|| unread().next()) {
+        Some((set, error)) => Err(error.clone().context(format_args!("backup {}", set.label))),
+        None => Ok(()),
+    }
+}
+
+/// All sets that fit, by cluster, system identifier and time; what could not be read is among them. Memory: one record
+/// for each backup, some two thousand bytes.
+pub fn survey(store: &Store, query: &Query) -> Result<Vec<Set>> {
     let mut sets = Vec::new();
     let clusters = match &query.cluster {
         Some(cluster) if !layout::is_cluster_name(cluster) => {
@@ -103,14 +147,30 @@ pub fn collect(store: &Store, query: &Query) -> Result<Vec<Set>> {
         for name in directories(store, &directory)? {
             let Some(system_identifier) = layout::parse_system_id(&name) else { continue };
             if query.system_identifier.is_none_or(|wanted| wanted == system_identifier) {
-                let mut found =
-                    collect_one(store, &directory, &cluster, system_identifier, query.label.as_ref())?;
+                let mut found = survey_one(store, &directory, &cluster, system_identifier, query)?;
                 found.sort_by(|a, b| a.label.time_part().cmp(b.label.time_part()));
                 sets.append(&mut found);
             }
         }
     }
     Ok(sets)
+}
+
+/// Whether there is a repository at all, rather than a place that somebody mistyped: it has the mark that the first
+/// backup leaves, or the tree of a cluster.
+pub fn is_repository(store: &Store, repository: &Url) -> Result<bool> {
+    match store.stat(&repository.join(layout::MARK)) {
+        Ok(_) => return Ok(true),
+        Err(error) if error.kind == Kind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    for cluster in directories(store, repository)?.iter().filter(|name| layout::is_cluster_name(name)) {
+        let below = directories(store, &repository.join(&format!("{cluster}/")))?;
+        if below.iter().any(|name| layout::parse_system_id(name).is_some()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn directories(store: &Store, directory: &Url) -> Result<Vec<String>> {
@@ -129,12 +189,12 @@ fn below(url: &Url, directory: &Url) -> String {
     text.strip_prefix(&directory.to_string()).unwrap_or(&text).to_owned()
 }
 
-fn collect_one(
+fn survey_one(
     store: &Store,
     cluster_url: &Url,
     cluster: &str,
     system_identifier: u64,
-    only: Option<&Label>,
+    query: &Query,
 ) -> Result<Vec<Set>> {
     let directory = cluster_url.join(&format!("{system_identifier}/backup/"));
     let mut objects: BTreeMap<Label, Objects> = BTreeMap::new();
@@ -143,26 +203,38 @@ fn collect_one(
         // What is no label is not ours.
         if let Some((label, name)) = path.split_once('/')
             && let Ok(label) = label.parse::<Label>()
-            && only.is_none_or(|only| *only == label)
+            && query.label.as_ref().is_none_or(|only| *only == label)
         {
             objects.entry(label).or_default().insert(name.to_owned(), entry.bytes);
         }
         Ok(())
     })?;
     let listed: Vec<_> = objects.into_iter().collect();
+    let temporary = AtomicUsize::new(0);
     let set = |(label, objects): &(Label, Objects)| {
-        let url = directory.join(label.as_str());
-        Ok(Set {
+        let url = directory.join(&format!("{label}/"));
+        let is_wanted = query.chain_of.as_ref().is_some_and(|wanted| wanted.full_part() == label.full_part());
+        let found = match !is_wanted && temporary.load(Ordering::Relaxed) >= TEMPORARY_ERRORS {
+            true => Found::not_tried(&url, objects),
+            false => Found::of(store, &url, label, system_identifier, objects),
+        };
+        let Some(found) = found else { return Ok(None) };
+        let set = Set {
             cluster: cluster.to_owned(),
             system_identifier,
             label: label.clone(),
-            stored_bytes: objects.values().sum(),
-            state: state(store, &url, label, system_identifier, objects)?,
-            verdicts: verdicts(store, &url, objects)?,
-            url: url.to_string(),
-        })
+            stored_bytes: found.bytes,
+            state: found.state,
+            verdicts: found.verdicts,
+            unread_verdict: found.unread_verdict,
+            url: url.to_string().trim_end_matches('/').to_owned(),
+        };
+        if set.unread().is_some_and(|error| error.kind == Kind::Temporary) {
+            temporary.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(Some(set))
     };
-    in_shares(&listed, set)
+    Ok(in_shares(&listed, set)?.into_iter().flatten().collect())
 }
 
 /// What `one` makes of each, in order, by [`READERS`] threads.
@@ -183,61 +255,117 @@ fn in_shares<T: Sync, U: Send>(all: &[T], one: impl Fn(&T) -> Result<U> + Sync) 
     })
 }
 
+/// What is known of one set.
+struct Found {
+    state: State,
+    verdicts: Vec<Verdict>,
+    unread_verdict: Option<Error>,
+    bytes: u64,
+}
+
+impl Found {
+    /// Nothing, if the set was removed since it was listed. A listing is no picture of one moment, least of all that of a
+    /// directory: a record is written last and removed first, so where it does not fit the set is listed once more.
+    fn of(
+        store: &Store,
+        url: &Url,
+        label: &Label,
+        system_identifier: u64,
+        listed: &Objects,
+    ) -> Option<Found> {
+        let first = Found::by(store, url, label, system_identifier, listed);
+        if let Some(settled) = first.filter(Found::is_settled) {
+            return Some(settled);
+        }
+        let mut objects = Objects::new();
+        let listing = store.list(url, true, &mut |entry| {
+            objects.insert(below(&entry.url, url), entry.bytes);
+            Ok(())
+        });
+        if let Err(error) = listing {
+            return Some(Found::unreadable(error, listed));
+        }
+        if objects.is_empty() {
+            return None;
+        }
+        Some(Found::by(store, url, label, system_identifier, &objects).unwrap_or_else(|| {
+            let message = format!("get {url}{}: it is not what the listing shows", layout::RECORD);
+            Found::unreadable(Error::failed(message), &objects)
+        }))
+    }
+
+    /// By one listing. Nothing, if that does not fit what was read.
+    fn by(
+        store: &Store,
+        url: &Url,
+        label: &Label,
+        system_identifier: u64,
+        objects: &Objects,
+    ) -> Option<Found> {
+        let bytes = objects.values().sum();
+        let state = state(store, url, label, system_identifier, objects)?;
+        let (mut verdicts, mut unread_verdict) = (Vec::new(), None);
+        // Names come in the order of time.
+        let newest: BTreeMap<VerdictKind, (&String, u64)> =
+            objects.iter().filter_map(|(name, bytes)| Some((verdict_kind(name)?, (name, *bytes)))).collect();
+        for (kind, (name, bytes)) in newest {
+            match look(store, &url.join(name), bytes, Verdict::parse) {
+                Look::Good(verdict) => verdicts.push(verdict),
+                Look::Wrong(why) => verdicts.push(damaged_verdict(kind, &why)),
+                Look::Changed => return None,
+                Look::Unreadable(error) => unread_verdict = Some(error),
+            }
+        }
+        Some(Found { state, verdicts, unread_verdict, bytes })
+    }
+
+    fn is_settled(&self) -> bool {
+        !matches!(self.state, State::Damaged { record: Some(_), .. })
+    }
+
+    fn unreadable(error: Error, objects: &Objects) -> Found {
+        Found {
+            state: State::Unreadable(error),
+            verdicts: Vec::new(),
+            unread_verdict: None,
+            bytes: objects.values().sum(),
+        }
+    }
+
+    fn not_tried(url: &Url, objects: &Objects) -> Option<Found> {
+        let message = format!("get {url}{}: not tried after other requests had no answer", layout::RECORD);
+        Some(Found::unreadable(Error::new(Kind::Temporary, message), objects))
+    }
+}
+
+/// Nothing, if the listing does not fit what was read.
 fn state(
     store: &Store,
     url: &Url,
     label: &Label,
     system_identifier: u64,
     objects: &Objects,
-) -> Result<State> {
-    if !objects.contains_key(layout::RECORD) {
+) -> Option<State> {
+    let Some(bytes) = objects.get(layout::RECORD) else {
         let why = "no record: the backup is still running, or it was interrupted";
-        return Ok(State::Incomplete { why: why.to_owned(), has_record: false });
-    }
-    let json = match store.read(&url.join(layout::RECORD), RECORD_LIMIT) {
-        Ok(json) => json,
-        // Removed since the listing: being expired.
-        Err(error) if error.kind == Kind::NotFound => {
-            let why = "its record was just removed".to_owned();
-            return Ok(State::Incomplete { why, has_record: false });
-        }
-        // One record that cannot be read hides no other.
-        Err(error) if matches!(error.kind, Kind::Failed | Kind::Damaged) => {
-            return Ok(State::Damaged(one_line(error.message())));
-        }
-        Err(error) => return Err(error),
+        return Some(State::Incomplete(why.to_owned()));
     };
-    Ok(match Record::parse(&json) {
-        Err(error) => State::Damaged(one_line(error.message())),
-        Ok(record) => match contradiction(&record, label, system_identifier) {
-            Some(why) => State::Damaged(why),
+    Some(match look(store, &url.join(layout::RECORD), *bytes, Record::parse) {
+        Look::Changed => return None,
+        Look::Unreadable(error) => State::Unreadable(error),
+        Look::Wrong(why) => State::Damaged { why, record: None },
+        Look::Good(record) => match contradiction(&record, label, system_identifier) {
+            Some(why) => State::Damaged { why, record: None },
             None => match missing(&record, objects) {
-                Some(why) => State::Incomplete { why: one_line(&why), has_record: true },
+                Some(why) => State::Damaged { why: one_line(&why), record: Some(Box::new(record)) },
                 None => State::Complete(Box::new(record)),
             },
         },
     })
 }
 
-/// One that cannot be read is no good verdict.
-fn verdicts(store: &Store, url: &Url, objects: &Objects) -> Result<Vec<Verdict>> {
-    // Names come in the order of time.
-    let newest: BTreeMap<VerdictKind, &String> =
-        objects.keys().filter_map(|name| Some((verdict_kind(name)?, name))).collect();
-    let read = |(kind, name): (VerdictKind, &String)| {
-        let parsed = store.read(&url.join(name), RECORD_LIMIT).and_then(|json| Verdict::parse(&json));
-        match parsed {
-            Err(error) if matches!(error.kind, Kind::Failed | Kind::Damaged | Kind::NotFound) => {
-                Ok(unreadable(kind, &error))
-            }
-            parsed => parsed,
-        }
-    };
-    newest.into_iter().map(read).collect()
-}
-
-fn unreadable(kind: VerdictKind, error: &Error) -> Verdict {
-    let why = format!("the verdict cannot be read: {}", one_line(error.message()));
+/// One that was read and is none is no good verdict.
+fn damaged_verdict(kind: VerdictKind, why: &str) -> Verdict {
     Verdict {
         format: VERDICT_FORMAT.to_owned(),
         kind,
@@ -245,7 +373,7 @@ fn unreadable(kind: VerdictKind, error: &Error) -> Verdict {
         seconds: 0,
         bytes: 0,
         ok: false,
-        findings: vec![why],
+        findings: vec![format!("the verdict is damaged: {why}")],
     }
 }
 

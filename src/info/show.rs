@@ -98,8 +98,9 @@ fn tsv(set: &Set) -> Option<String> {
 fn json(set: &Set) -> Result<String> {
     let (state, reason) = match &set.state {
         State::Complete(_) => ("complete", None),
-        State::Incomplete { why, .. } => ("incomplete", Some(why)),
-        State::Damaged(why) => ("damaged", Some(why)),
+        State::Incomplete(why) => ("incomplete", Some(why.clone())),
+        State::Damaged { why, .. } => ("damaged", Some(why.clone())),
+        State::Unreadable(error) => ("unreadable", Some(one_line(error.message()))),
     };
     let value = serde_json::json!({
         "format": "pgv-info/1", "cluster": set.cluster, "system_identifier": set.system_identifier.to_string(),
@@ -182,8 +183,12 @@ fn row(set: &Set) -> Vec<String> {
     let stored = size(set.stored_bytes);
     let backup = match &set.state {
         State::Complete(record) => &record.backup,
-        State::Incomplete { why, .. } => return vec![label, kind, format!("incomplete, {stored}: {why}")],
-        State::Damaged(why) => return vec![label, kind, format!("damaged, {stored}: {why}")],
+        State::Incomplete(why) => return vec![label, kind, format!("incomplete, {stored}: {why}")],
+        State::Damaged { why, .. } => return vec![label, kind, format!("damaged, {stored}: {why}")],
+        State::Unreadable(error) => {
+            let why = one_line(error.message());
+            return vec![label, kind, format!("unreadable, {stored}: {why}")];
+        }
     };
     let cells = [
         label,
@@ -195,7 +200,10 @@ fn row(set: &Set) -> Vec<String> {
         format!("{:.1}", backup.database_bytes as f64 / set.stored_bytes.max(1) as f64),
         backup.pg_version.clone(),
         findings(backup),
-        checked(&set.verdicts),
+        match &set.unread_verdict {
+            Some(_) => "unreadable".to_owned(),
+            None => checked(&set.verdicts),
+        },
         wal(backup),
     ];
     cells.map(|cell| one_line(&cell)).to_vec()

@@ -64,6 +64,14 @@ struct Window {
     backup_last: u64,
 }
 
+impl Window {
+    /// When its last segment was stored. That is told by another clock than the backup's end is, or in whole seconds;
+    /// the end of the backup itself can be restored in any case.
+    fn to(&self) -> Option<OffsetDateTime> {
+        self.run.stored_at.map(|stored_at| stored_at.max(self.from))
+    }
+}
+
 impl Archive {
     /// Whether WAL is missing that a backup might need to reach what comes after it.
     pub fn has_gaps(&self) -> bool {
@@ -142,15 +150,21 @@ pub(super) fn needed_from(sets: &[Set], now: OffsetDateTime) -> std::result::Res
             Err(format!("all WAL of {} {} stays: {} {why}", set.cluster, set.system_identifier, set.label))
         };
         match &set.state {
-            State::Damaged(_) => return hold("has a damaged record, which may need any of it"),
-            State::Incomplete { .. } if may_be_running(set, now) => return hold("may be running"),
-            State::Incomplete { .. } => {}
-            State::Complete(record) => match record.backup.wal_first.get(8..) {
-                Some(first) if wal::is_segment_name(&record.backup.wal_first) => {
-                    least = Some(least.map_or(first, |least| least.min(first)));
+            State::Damaged { record: None, .. } => {
+                return hold("has a damaged record, which may need any of it");
+            }
+            State::Unreadable(_) => return hold("cannot be read"),
+            State::Incomplete(_) if may_be_running(set, now) => return hold("may be running"),
+            State::Incomplete(_) => {}
+            // Whatever became of its other objects, a person may yet make it good.
+            State::Complete(record) | State::Damaged { record: Some(record), .. } => {
+                match record.backup.wal_first.get(8..) {
+                    Some(first) if wal::is_segment_name(&record.backup.wal_first) => {
+                        least = Some(least.map_or(first, |least| least.min(first)));
+                    }
+                    _ => return hold("names no WAL segment that it needs"),
                 }
-                _ => return hold("names no WAL segment that it needs"),
-            },
+            }
         }
     }
     Ok(least.map(str::to_owned))
@@ -313,9 +327,11 @@ pub fn wal_metrics(archives: &[Archive], cluster: Option<&str>, waiting: Option<
         ("pgv_wal_window_start_timestamp_seconds", "The first moment that can be restored.", |w| {
             Some(w.from)
         }),
-        ("pgv_wal_window_end_timestamp_seconds", "When the last segment of the window was stored.", |w| {
-            w.run.stored_at
-        }),
+        (
+            "pgv_wal_window_end_timestamp_seconds",
+            "When the last segment of the window was stored.",
+            Window::to,
+        ),
     ];
     for (name, help, moment) in moments {
         family(&mut text, name, help);
@@ -386,14 +402,14 @@ fn line(archive: &Archive, run: &Run, window: Option<&Window>, format: Format) -
     let (first, last, segments) = (name(run.first), name(run.last), run.last - run.first + 1);
     let kind = if window.is_some() { "window" } else { "gap" };
     let from = window.map(|window| rfc3339(window.from)).unwrap_or_default();
-    let to = run.stored_at.map(rfc3339).unwrap_or_default();
+    let to = window.and_then(Window::to).map(rfc3339).unwrap_or_default();
     let label = window.map(|window| window.label.as_str()).unwrap_or_default();
     Ok(match format {
         Format::Json => {
             let value = serde_json::json!({
                 "format": "pgv-wal/1", "kind": kind, "cluster": archive.cluster,
                 "system_identifier": archive.system_identifier.to_string(), "timeline": run.timeline,
-                "from": window.map(|_| &from), "to": run.stored_at.map(|_| &to), "label": window.map(|_| label),
+                "from": window.map(|_| &from), "to": window.and_then(Window::to).map(|_| &to), "label": window.map(|_| label),
                 "wal_first": first, "wal_last": last, "segments": segments,
             });
             serde_json::to_string(&value).map_err(|e| Error::failed(format!("encode {first}: {e}")))? + "\n"

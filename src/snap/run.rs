@@ -5,7 +5,7 @@ use crate::catalog::{
     UNSTACK_PATH,
 };
 use crate::error::{Error, IoContext, Result, Status};
-use crate::io::{Output, temporary_file};
+use crate::io::{Output, Pace, TemporaryFile, temporary_file};
 use crate::manifest;
 use crate::pg::backup_label::{self, BackupLabel};
 use crate::pg::control::{self, Control};
@@ -13,7 +13,7 @@ use crate::pg::crc::Shift;
 use crate::pg::{Lsn, backup_manifest};
 use crate::report::{self, Drawn, Progress};
 use crate::snap::archive::{Archive, Attributes};
-use crate::snap::copy::{Copier, Listing, Lists, Pace, PageRules, attributes};
+use crate::snap::copy::{Copier, Listing, Lists, PageRules, attributes};
 use crate::snap::ledger::{BUFFER, Books, Hashing, Ledger, Spooled};
 use crate::snap::session::{Session, Stopped};
 use crate::snap::since::Since;
@@ -23,7 +23,6 @@ use crate::snap::tree::{Entry, Name};
 use crate::snap::wal::{Segments, copy_wal};
 use crate::snap::{base, config, tablespaces};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -494,7 +493,7 @@ fn copy_spool(
     made_up: Attributes,
 ) -> Result<Sum> {
     let spool = manifest.finish(range)?.into_inner();
-    let mut spool: File = spool.map_err(|e| Error::io("write backup_manifest", e.into_error()))?;
+    let mut spool: TemporaryFile = spool.map_err(|e| e.into_error()).during("write backup_manifest")?;
     let size = spool.stream_position().during("read backup_manifest")?;
     spool.rewind().during("read backup_manifest")?;
     archive.begin_file(name.as_bytes(), size, made_up)?;

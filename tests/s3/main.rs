@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a failing step of a test may stop it
 
+mod answers;
 mod faults;
 mod harness;
 mod proxy;
+mod records;
 mod requests;
 mod services;
 mod signals;

@@ -1,0 +1,137 @@
+//! What the next backup of a cluster is: its type, what it builds on, its label. An increment that was asked for becomes a
+//! full only for a reason that was proved by what was read.
+
+use crate::catalog::{BackupType, Label, Mode};
+use crate::error::{Error, Result};
+use crate::info::choose::{chain, one_cluster};
+use crate::info::{Set, State};
+use std::fmt::Write;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// A restore lays down every link.
+const LONGEST_CHAIN: usize = 60;
+/// A full that began a little later than tonight's is not to put the next one off by a day.
+const GRACE: Duration = Duration::from_secs(3_600);
+
+pub struct Wanted {
+    /// Without one: a full if the newest is old enough, else an increment.
+    pub backup_type: Option<BackupType>,
+    /// Of an increment: [`Mode::Blocks`] or [`Mode::Files`].
+    pub mode: Mode,
+    pub full_every: Duration,
+}
+
+#[derive(Debug)]
+pub struct Next {
+    backup_type: BackupType,
+    mode: Mode,
+    /// Why it is a full though an increment was asked for.
+    reason: Option<String>,
+    /// What it builds on, oldest first.
+    chain: Vec<Label>,
+    label: Label,
+    /// What its label is if it becomes a full after all.
+    full_label: Label,
+    /// Sets without a record.
+    unfinished: Vec<Label>,
+}
+
+/// `sets`: all that are listed of one cluster and system identifier. Fails if there is a label that is not
+/// earlier than `now`.
+pub fn next(sets: &[Set], wanted: &Wanted, now: OffsetDateTime) -> Result<Next> {
+    one_cluster(sets)?;
+    let full_label = Label::full(now)?;
+    if let Some(latest) = not_earlier(sets, now) {
+        let message =
+            format!("the repository holds {latest}, which is not earlier than this machine's clock");
+        return Err(Error::failed(message).hint("set the clock right; labels must follow time"));
+    }
+    let (chain, reason) = match base(sets, wanted, now) {
+        Base::Chain(chain) => (chain, None),
+        Base::Full(reason) => (Vec::new(), reason),
+    };
+    let backup_type = match (chain.len(), wanted.backup_type) {
+        (0, _) => BackupType::Full,
+        (_, Some(BackupType::Diff)) => BackupType::Diff,
+        _ => BackupType::Incr,
+    };
+    let label = match chain.last() {
+        Some(parent) => Label::increment(&parent.label, backup_type, now)?,
+        None => full_label.clone(),
+    };
+    let unfinished = sets.iter().filter(|set| matches!(set.state, State::Incomplete(_)));
+    Ok(Next {
+        backup_type,
+        mode: if chain.is_empty() { Mode::Full } else { wanted.mode },
+        reason,
+        chain: chain.iter().map(|set| set.label.clone()).collect(),
+        label,
+        full_label,
+        unfinished: unfinished.map(|set| set.label.clone()).collect(),
+    })
+}
+
+/// The latest label, if it is not earlier than `now`, whatever became of its set: a new one must follow it.
+pub fn not_earlier(sets: &[Set], now: OffsetDateTime) -> Option<&Label> {
+    let latest = sets.iter().map(|set| &set.label).max_by(|a, b| a.time_part().cmp(b.time_part()));
+    latest.filter(|latest| latest.time().is_some_and(|begun| begun.unix_timestamp() >= now.unix_timestamp()))
+}
+
+enum Base<'a> {
+    /// Oldest first.
+    Chain(Vec<&'a Set>),
+    /// A full; why, if it was not asked for.
+    Full(Option<String>),
+}
+
+fn base<'a>(sets: &'a [Set], wanted: &Wanted, now: OffsetDateTime) -> Base<'a> {
+    let instead = |reason: String| Base::Full(Some(reason));
+    let complete = || sets.iter().rev().filter_map(|set| Some((set, &set.record()?.backup)));
+    let full = complete().find(|(set, _)| set.label.backup_type() == BackupType::Full);
+    let (Some((full, _)), Some((newest, backup))) = (full, complete().next()) else {
+        return match wanted.backup_type {
+            Some(BackupType::Full) => Base::Full(None),
+            _ => instead("there is none yet".to_owned()),
+        };
+    };
+    let parent = match wanted.backup_type {
+        Some(BackupType::Full) => return Base::Full(None),
+        None if full.label.time().is_some_and(|begun| now - begun + GRACE >= wanted.full_every) => {
+            return instead("the newest one is due for another".to_owned());
+        }
+        Some(BackupType::Diff) => full,
+        // A chain of one kind opens with one stock tool.
+        _ if backup.mode.is_some_and(|mode| mode != wanted.mode) => full,
+        _ => newest,
+    };
+    match chain(sets, parent) {
+        Ok(chain) if chain.len() > LONGEST_CHAIN => instead(format!("the chain has {} backups", chain.len())),
+        Ok(chain) => Base::Chain(chain),
+        Err(error) => instead(error.message().to_owned()),
+    }
+}
+
+impl Next {
+    /// "key value" lines. `chain` comes for each backup that it builds on, oldest first, `unfinished` for each set
+    /// without a record.
+    pub fn lines(&self) -> String {
+        let mut text = format!("type {}\n", self.backup_type.name());
+        let mut line = |key: &str, value: &dyn std::fmt::Display| {
+            // Writing to a String does not fail.
+            let _infallible = writeln!(text, "{key} {value}").is_ok();
+        };
+        line("mode", &self.mode.name());
+        if let Some(reason) = &self.reason {
+            line("reason", reason);
+        }
+        if let Some(parent) = self.chain.last() {
+            line("parent", parent);
+        }
+        self.chain.iter().for_each(|label| line("chain", label));
+        line("label", &self.label);
+        line("full_label", &self.full_label);
+        self.unfinished.iter().for_each(|label| line("unfinished", label));
+        text
+    }
+}

@@ -1,0 +1,152 @@
+//! pgv-info where a record cannot be read: it is neither absent nor damaged, and nothing is chosen, removed, built on or
+//! passed over because of it.
+
+use crate::harness::{Server, code, errors, lines, moto};
+use crate::proxy::{Fault, Proxy, Request};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const ID: &str = "7711175703245852542";
+const A: &str = "20261101-010000F";
+const B: &str = "20261102-010000F";
+const C: &str = "20261103-010000F";
+
+fn denied(code: &'static str) -> &'static str {
+    match code {
+        "expired" => "<Error><Code>ExpiredToken</Code><Message>the token expired</Message></Error>",
+        "access" => "<Error><Code>AccessDenied</Code><Message>no</Message></Error>",
+        "moved" => "<Error><Code>TemporaryRedirect</Code><Message>elsewhere</Message></Error>",
+        _ => "<html>sign in to this network</html>",
+    }
+}
+
+/// Three complete full backups.
+fn repository(server: &Server, test: &str) -> String {
+    let repository = server.url(test, "repo");
+    for (day, label) in [A, B, C].iter().enumerate() {
+        let at = format!("2026-11-0{}T01:00", day + 1);
+        let record = format!(
+            r#"{{"format":"pgv-record/1","label":"{label}","type":"full","mode":null,"parent":null,"system_identifier":"{ID}",
+            "pg_version":"15.20","host":"h","started_at":"{at}:00Z","stopped_at":"{at}:59Z","start_lsn":"0/28",
+            "stop_lsn":"0/100","timeline":1,"wal_first":"000000010000000000000001","wal_last":"000000010000000000000001",
+            "wal_included":true,"tablespaces":[],"database_bytes":1000,"stream_bytes":1000,
+            "files":{{"total":1,"whole":1,"blocks":0,"same":0,"removed":0}},"blocks":{{"read":0,"sent":0}},
+            "findings":{{"bad_pages":0,"links":0}},"tool_version":"0.1.0","cluster":"15-main",
+            "objects":[{{"name":"data.pgv","bytes":4,"sha256":"00"}}],"key_name":null,"annotations":{{}}}}"#
+        );
+        let set = format!("{repository}/15-main/{ID}/backup/{label}");
+        server.done(&["put", "--replace", &format!("{set}/data.pgv")], b"data");
+        server.done(&["put", "--replace", &format!("{set}/record.json")], record.as_bytes());
+    }
+    repository
+}
+
+fn info(server: &Server, proxy: &Proxy, arguments: &[&str]) -> Output {
+    let endpoint = server.command(&[]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgv-info"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PGV_") || name.starts_with("AWS_"))
+    {
+        command.env_remove(name);
+    }
+    command.envs(endpoint.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("PGV_S3_ENDPOINT_URL", &proxy.url).env("PGV_CONFIG_DIR", "/nowhere");
+    command.args(arguments).args(["--timeout", "1s", "--stall", "1s"]).output().unwrap()
+}
+
+fn is_newest(request: &Request) -> bool {
+    request.head.starts_with("GET ") && request.head.contains(&format!("/{C}/record.json"))
+}
+
+#[test]
+fn a_record_that_cannot_be_read_ends_what_it_might_have_decided() {
+    let server = moto();
+    let repository = repository(server, "unread");
+    let url = repository.as_str();
+    let faults = [
+        ("400", Fault::Answer("400 Bad Request", denied("expired")), 1),
+        ("403", Fault::Answer("403 Forbidden", denied("access")), 1),
+        ("307", Fault::Answer("307 Temporary Redirect", denied("moved")), 1),
+        ("garbled", Fault::Answer("200 OK", denied("portal")), 1),
+        ("503", Fault::Answer("503 Slow Down", ""), 75),
+        ("drop", Fault::Drop, 75),
+    ];
+    for (name, fault, wanted) in faults {
+        let proxy = Proxy::start(server.address(), move |request| match is_newest(request) {
+            true => fault.clone(),
+            false => Fault::Nothing,
+        });
+        let run = |arguments: &[&str]| info(server, &proxy, &[arguments, &["--repo", url]].concat());
+        let decisions = [
+            &["choose", "15-main"][..],
+            &["prune", "15-main", "--keep-full", "1"],
+            &["choose", "15-main", "--time", "2026-11-04 00:00:00Z"],
+            &["choose", "15-main", "--lsn", "0/200"],
+            &["choose", "15-main", "--label", C],
+            &["recovery", "15-main"],
+            &["wal", "15-main", "--unneeded"],
+            &["next", "15-main", "--type", "incr"],
+            &["sets", "15-main"],
+            &["--label", C],
+        ];
+        // A temporary error takes all its time, each time.
+        let tried = if wanted == 75 { 2 } else { decisions.len() };
+        for decision in &decisions[..tried] {
+            let output = run(decision);
+            let said = errors(&output);
+            assert_eq!((code(&output), lines(&output)), (wanted, vec![]), "{name} {decision:?}: {said}");
+            assert!(said.contains(C), "{name} {decision:?}: {said}");
+        }
+        if wanted == 75 {
+            let output = run(&["--format", "label"]);
+            assert_eq!((code(&output), lines(&output).len()), (wanted, 2), "{name}: {}", errors(&output));
+            continue;
+        }
+        // What is older is named, and can be had by its name; what did not begin before the moment is not in the way.
+        let said = errors(&run(&["choose", "15-main"]));
+        assert!(said.contains(&format!("--label {B}")), "{name}: {said}");
+        for chosen in [["--label", B], ["--time", "2026-11-03 01:00:00Z"]] {
+            let output = run(&[&["choose", "15-main"][..], &chosen].concat());
+            assert_eq!(code(&output), 0, "{name} {chosen:?}: {}", errors(&output));
+            assert!(lines(&output)[0].ends_with(B), "{name} {chosen:?}: {:?}", lines(&output));
+        }
+        assert_eq!(code(&run(&["--label", B])), 0, "{name}");
+        // Who only looks sees the rest, and what could not be seen.
+        let output = run(&["15-main", "--json"]);
+        let states: Vec<_> = lines(&output)
+            .iter()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["state"].to_string())
+            .collect();
+        assert_eq!(
+            (code(&output), states.join(" ")),
+            (wanted, r#""complete" "complete" "unreadable""#.to_owned())
+        );
+        let output = run(&["--metrics"]);
+        assert_eq!(code(&output), wanted, "{name}");
+        assert!(
+            lines(&output)
+                .iter()
+                .any(|line| line.starts_with("pgv_unreadable_records{") && line.ends_with(" 1"))
+        );
+    }
+}
+
+/// As when a backup is removed, or made, between the listing and the reading.
+#[test]
+fn a_listing_that_is_old_is_made_again() {
+    let server = moto();
+    let repository = repository(server, "old");
+    static SEEN: AtomicUsize = AtomicUsize::new(0);
+    let proxy = Proxy::start(server.address(), |request| match is_newest(request) {
+        true if SEEN.fetch_add(1, Ordering::Relaxed) == 0 => {
+            Fault::Answer("404 Not Found", "<Error><Code>NoSuchKey</Code><Message>none</Message></Error>")
+        }
+        _ => Fault::Nothing,
+    });
+    let output = info(server, &proxy, &["choose", "15-main", "--repo", &repository]);
+    assert_eq!(code(&output), 0, "{}", errors(&output));
+    assert!(lines(&output)[0].ends_with(C), "{:?}", lines(&output));
+    // One that was removed is no backup any more, and nothing is wrong.
+    server.done(&["rm", &format!("{repository}/15-main/{ID}/backup/{C}/record.json")], b"");
+    let output = info(server, &proxy, &["choose", "15-main", "--repo", &repository]);
+    assert!(code(&output) == 0 && lines(&output)[0].ends_with(B), "{}", errors(&output));
+}
