@@ -3,6 +3,7 @@
 //! by whoever has the key.
 
 use crate::catalog::{BackupFacts, Label};
+use crate::cli::lines::Lines;
 use crate::error::{Error, Result};
 use crate::info::Set;
 use crate::info::choose::{self, Choice};
@@ -12,7 +13,6 @@ use crate::info::walk::{Archived, Place, Walk, Way};
 use crate::pg::timeline::{self, Branch};
 use crate::pg::{Lsn, wal};
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::str::FromStr;
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -381,8 +381,10 @@ impl Recovery<'_> {
     /// "key value" lines. A key comes again for each backup of the chain, oldest first, each tablespace and timeline.
     pub fn lines(&self) -> String {
         let backup = self.backup;
-        let mut lines: Vec<(&str, String)> = Vec::new();
-        let mut line = |key, value: String| lines.push((key, one_line(&value)));
+        let mut lines = Lines::new();
+        let mut line = |key, value: String| {
+            lines.add(key, value);
+        };
         for link in &self.chain {
             line("backup", link.url.clone());
         }
@@ -434,11 +436,7 @@ impl Recovery<'_> {
             Target::Lsn(lsn) => line("recovery_target_lsn", lsn.to_string()),
             _ => {}
         }
-        lines.iter().fold(String::new(), |mut text, (key, value)| {
-            // Writing to a String does not fail.
-            let _infallible = writeln!(text, "{key} {value}").is_ok();
-            text
-        })
+        lines.as_str().to_owned()
     }
 }
 
