@@ -757,3 +757,301 @@ fn group_access_comes_back() {
     }
     assert_eq!(mode(&target.join("pgv/config/conf.d/x.conf")), 0o600);
 }
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// pgv-apply by a user who is not root.
+fn apply_as_somebody(arguments: &[&str], stream: &[u8]) -> Output {
+    if !is_root() {
+        return apply(arguments, stream);
+    }
+    let mut child = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", env!("CARGO_BIN_EXE_pgv-apply")])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _unread = child.stdin.take().unwrap().write_all(stream).is_err();
+    child.wait_with_output().unwrap()
+}
+
+/// A directory that somebody may enter, wherever the tests run.
+fn public() -> tempfile::TempDir {
+    let scratch = tempfile::tempdir_in("/var/tmp").unwrap();
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    scratch
+}
+
+fn give(path: &Path, id: u32) {
+    if is_root() {
+        std::os::unix::fs::chown(path, Some(id), Some(id)).unwrap();
+    }
+}
+
+#[test]
+fn what_lies_in_the_way_is_set_aside() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    let aside = |name: &str, directory: &str| apply(&["--set-aside", name, directory], b"");
+    fs::create_dir(path("disk")).unwrap();
+    std::os::unix::fs::symlink("disk", path("data")).unwrap();
+    for nothing in ["data", "none"] {
+        let output = aside("1", &path(nothing));
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0), "{}", said(&output));
+    }
+    assert!(!Path::new(&path("none")).exists());
+    fs::write(path("disk/x"), "x").unwrap();
+    fs::set_permissions(path("disk"), fs::Permissions::from_mode(0o750)).unwrap();
+    fs::create_dir(path("disk.before-1")).unwrap();
+    let output = aside("1", &path("data"));
+    assert_eq!(output.status.code(), Some(6), "{}", said(&output));
+    assert_eq!(fs::read(path("data/x")).unwrap(), b"x");
+    // Through the link, which stays and leads to a new directory of the same mode.
+    let output = aside("2", &path("data"));
+    assert!(output.status.success(), "{}", said(&output));
+    let real = fs::canonicalize(scratch.path()).unwrap();
+    assert_eq!(output.stdout, format!("aside {}/disk.before-2\n", real.display()).into_bytes());
+    assert_eq!(fs::read(path("disk.before-2/x")).unwrap(), b"x");
+    assert_eq!(fs::read_dir(path("data")).unwrap().count(), 0);
+    assert_eq!(fs::metadata(path("data")).unwrap().permissions().mode() & 0o777, 0o750);
+    fs::write(path("disk/postmaster.pid"), format!("{}\n", std::process::id())).unwrap();
+    assert_eq!(aside("3", &path("data")).status.code(), Some(6));
+    fs::remove_file(path("disk/postmaster.pid")).unwrap();
+    // An unfinished restore is begun anew, and not kept.
+    let whole = good();
+    assert_eq!(apply(&[&path("data")], &whole[..whole.len() - 512]).status.code(), Some(5));
+    assert_eq!(aside("4", &path("data")).stdout, b"");
+    assert!(Path::new(&path("data/pgv/applying")).exists() && !Path::new(&path("disk.before-4")).exists());
+}
+
+#[test]
+fn where_the_directory_must_keep_its_name_its_content_moves() {
+    let scratch = public();
+    let (closed, root) = (scratch.path().join("closed"), scratch.path().join("closed/data"));
+    let path = root.to_str().unwrap();
+    for directory in ["", "global", "base", "lost+found"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+        give(&root.join(directory), 65534);
+    }
+    fs::write(root.join("global/x"), "x").unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).unwrap();
+    let output = apply_as_somebody(&["--set-aside", "1", path], b"");
+    assert!(output.status.success(), "{}", said(&output));
+    let aside = root.join("pgsql_tmp.before-1");
+    assert_eq!(
+        output.stdout,
+        format!("aside {}\n", fs::canonicalize(&aside).unwrap().display()).into_bytes()
+    );
+    assert!(
+        aside.join("global/x").exists() && aside.join("base").exists() && root.join("lost+found").exists()
+    );
+    let names = || {
+        let names =
+            fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(), ["lost+found", "pgsql_tmp.before-1"]);
+    // Neither a restore nor a second one touches what was set aside.
+    let output = apply_as_somebody(&[path], &good());
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(aside.join("global/x").exists());
+    // One that was interrupted goes on under the name that it had.
+    fs::create_dir(root.join("pgsql_tmp.before-2.part")).unwrap();
+    give(&root.join("pgsql_tmp.before-2.part"), 65534);
+    fs::rename(root.join("global"), root.join("pgsql_tmp.before-2.part/global")).unwrap();
+    let output = apply_as_somebody(&["--set-aside", "3", path], b"");
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(names(), ["lost+found", "pgsql_tmp.before-1", "pgsql_tmp.before-2"]);
+    assert!(
+        root.join("pgsql_tmp.before-2/global/pg_control").exists()
+            && root.join("pgsql_tmp.before-2/base/1").exists()
+    );
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A directory that another user may write can hold links to anywhere; root follows none of them.
+#[test]
+fn root_works_as_the_owner() {
+    if !is_root() {
+        return;
+    }
+    let scratch = public();
+    let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    let owner = |name: &str| std::os::unix::fs::MetadataExt::uid(&fs::symlink_metadata(path(name)).unwrap());
+    let precious = || assert_eq!(fs::read(path("precious/file")).unwrap(), b"precious");
+    fs::create_dir(path("precious")).unwrap();
+    fs::write(path("precious/file"), "precious").unwrap();
+    fs::set_permissions(path("precious"), fs::Permissions::from_mode(0o700)).unwrap();
+    let nobody = ["--owner", "nobody"];
+    let whole = good();
+    // A new directory, where only root may make it; all in it is the owner's.
+    let output = apply(&[&nobody[..], &[&path("data")]].concat(), &whole);
+    assert!(output.status.success(), "{}", said(&output));
+    for name in ["data", "data/base/1/1259", "data/pgv/stream.json", "data/global/pg_control"] {
+        assert_eq!(owner(name), 65534, "{name}");
+    }
+    // What an interrupted run is believed to have left: its mark, its directories, its links.
+    for (name, link) in
+        [("a", "pgv"), ("b", "pgv/applying"), ("c", "pg_tblspc"), ("d", "pg_wal"), ("e", "global")]
+    {
+        fs::create_dir_all(path(&format!("{name}/pgv"))).unwrap();
+        if !link.starts_with("pgv") {
+            fs::write(path(&format!("{name}/pgv/applying")), "").unwrap();
+        }
+        let planted = path(&format!("{name}/{link}"));
+        if link == "pgv" {
+            fs::remove_dir(&planted).unwrap();
+        }
+        let to = if link == "pgv/applying" { path("precious/file") } else { path("precious") };
+        std::os::unix::fs::symlink(to, planted).unwrap();
+        give(&scratch.path().join(name), 65534);
+        if link != "pgv" {
+            give(&scratch.path().join(name).join("pgv"), 65534);
+        }
+        for more in [&[][..], &["--hold"], &["--delta"], &["--commit"]] {
+            let user = if more == ["--commit"] { &[][..] } else { &nobody[..] };
+            let output = apply(&[user, more, &[&path(name)]].concat(), &whole);
+            assert!(output.status.code().is_some_and(|code| code < 8), "{}", said(&output));
+            precious();
+            assert_eq!((owner("precious"), owner("precious/file")), (0, 0), "{name} {more:?}");
+            assert_eq!(fs::read_dir(path("precious")).unwrap().count(), 1, "{name} {more:?}");
+        }
+    }
+    // A way that another user could turn elsewhere, at the last moment: root makes nothing there.
+    fs::create_dir(path("home")).unwrap();
+    give(&scratch.path().join("home"), 65534);
+    fs::create_dir(path("home/real")).unwrap();
+    std::os::unix::fs::symlink(path("precious"), path("home/link")).unwrap();
+    for (directory, hint) in [
+        ("home/link/data", "nobody must be able to enter"),
+        ("home/real/data", "install --directory --owner=nobody"),
+    ] {
+        let output = apply(&[&nobody[..], &[&path(directory)]].concat(), &whole);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(said(&output).contains(hint), "{}", said(&output));
+        let plan = apply(&[&["--plan"], &nobody[..], &[&path(directory)]].concat(), &whole);
+        assert_eq!((plan.status.code(), said(&plan)), (output.status.code(), said(&output)));
+    }
+    assert!(!Path::new(&path("precious/data")).exists());
+    let output = apply(&[&nobody[..], &[&path("home/data")]].concat(), &whole);
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+/// Whatever a run was killed at, what it leaves is known as unfinished, and the same command ends well.
+#[test]
+fn every_failed_run_can_be_given_again() {
+    let scratch = tempfile::tempdir().unwrap();
+    let under = scratch.path().join("spaces");
+    fs::create_dir(&under).unwrap();
+    let root = scratch.path().join("data");
+    let wal = scratch.path().join("wal");
+    let (path, under, wal) = (root.to_str().unwrap(), under.to_str().unwrap(), wal.to_str().unwrap());
+    let stream = with_tablespaces();
+    let options = ["--tablespaces-under", under, "--waldir", wal, path];
+    let clean = || {
+        for directory in [path, wal, &format!("{under}/16384")] {
+            let _was_not_there = fs::remove_dir_all(directory).is_err();
+        }
+    };
+    // A system call that fails or kills at each place in turn, as strace injects it: without strace, what those
+    // leave is made by hand.
+    let applying = ("pgv/applying", Some(&b""[..]));
+    let left: [&[(&str, Option<&[u8]>)]; 8] = [
+        &[],
+        &[("pgv", None)],
+        &[("pgv", None), ("lost+found", None)],
+        &[("pgv", None), applying],
+        &[("pgv", None), applying, ("pgv/stream.json", Some(b""))],
+        &[("pgv", None), applying, ("pgv/stream.json", Some(b"{\"format"))],
+        &[("pgv", None), applying, ("base", None), ("base/1", Some(b"x"))],
+        &[("pgv", None), ("pgv/held", Some(b"")), ("global", None)],
+    ];
+    for state in left {
+        for more in [&[][..], &["--delta"], &["--hold"]] {
+            clean();
+            fs::create_dir(path).unwrap();
+            for (name, content) in state {
+                match content {
+                    None => fs::create_dir(root.join(name)).unwrap(),
+                    Some(content) => fs::write(root.join(name), content).unwrap(),
+                }
+            }
+            let output = apply(&[more, &options].concat(), &stream);
+            assert!(output.status.success(), "{state:?} {more:?}: {}", said(&output));
+            assert_eq!(fs::read(root.join("base/1/1259")).unwrap(), [5; 20_000]);
+            assert!(root.join("pg_wal").is_symlink() && root.join("pg_tblspc/16384").is_symlink());
+        }
+    }
+    // Cut anywhere, by a stage before it.
+    clean();
+    for cut in (0..stream.len()).step_by(2048) {
+        let output = apply(&options, &stream[..cut]);
+        assert_eq!(output.status.code(), Some(5), "cut at {cut}: {}", said(&output));
+    }
+    assert!(apply(&options, &stream).status.success());
+    // A cluster over which --delta was interrupted at once is still known by its mark.
+    fs::rename(root.join("global/pg_control"), root.join("pgv/applying")).unwrap();
+    fs::remove_file(root.join("pgv/stream.json")).unwrap();
+    let output = apply(&["--delta", path], &stream);
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+/// Runs a script with mounts of its own, which go with it; `None` where nobody may mount.
+fn with_mounts(script: &str, stream: &[u8]) -> Option<Output> {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("stream");
+    fs::write(&file, stream).unwrap();
+    let user: &[&str] = if is_root() { &["--mount"] } else { &["--mount", "--user", "--map-root-user"] };
+    let unshare = |arguments: &[&str]| Command::new("unshare").args(user).args(arguments).output();
+    let may = unshare(&["mount", "-t", "tmpfs", "tmpfs", scratch.path().to_str().unwrap()]);
+    if !may.is_ok_and(|output| output.status.success()) {
+        return None;
+    }
+    let script = format!("set -eu; apply=$1 stream=$2 mount=$3; {script}");
+    let mount = scratch.path().join("mount");
+    fs::create_dir(&mount).unwrap();
+    let paths = [env!("CARGO_BIN_EXE_pgv-apply"), file.to_str().unwrap(), mount.to_str().unwrap()];
+    Some(unshare(&[&["bash", "-c", &script, "bash"], &paths[..]].concat()).unwrap())
+}
+
+/// No room for one more name, and none for one more page, after each step in turn.
+#[test]
+fn a_full_disk_at_every_step_leaves_what_can_be_given_again() {
+    let script = r#"
+        for full in nr_inodes={2..14} size={4..44..4}k; do
+          mount -t tmpfs -o "$full" tmpfs "$mount"
+          status=0; "$apply" --owner root "$mount/d" <"$stream" 2>/dev/null || status=$?
+          [ "$status" -eq 1 ] || { echo "$full: $status"; exit 1; }
+          [ ! -e "$mount/d/global/pg_control" ] || { echo "$full: it can be started"; exit 1; }
+          mount -o remount,size=1m,nr_inodes=100 "$mount"
+          "$apply" --owner root "$mount/d" <"$stream"
+          umount "$mount"
+        done"#;
+    if let Some(output) = with_mounts(script, &good()) {
+        assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), said(&output));
+    }
+}
+
+#[test]
+fn a_mount_point_is_replaced_by_its_content() {
+    let script = r#"
+        mount -t tmpfs tmpfs "$mount"; mkdir "$mount/lost+found" "$mount/base"; echo x >"$mount/base/x"
+        ln -s mount "${mount%/*}/link"
+        plan() { "$apply" --plan --owner root "$@" <"$stream"; }
+        ! plan "$mount" 2>/dev/null || exit 1
+        plan --replace "${mount%/*}/link" | grep --quiet --line-regexp 'mount_point yes' || exit 2
+        told=$("$apply" --set-aside 7 "${mount%/*}/link")
+        [ "$told" = "aside $mount/pgsql_tmp.before-7" ] || { echo "$told"; exit 3; }
+        [ "$(cat "$mount/pgsql_tmp.before-7/base/x")" = x ] || exit 4
+        "$apply" --owner root "$mount" <"$stream"
+        [ -e "$mount/global/pg_control" ] && [ -e "$mount/lost+found" ] && [ -e "$mount/pgsql_tmp.before-7/base/x" ]"#;
+    if let Some(output) = with_mounts(script, &good()) {
+        assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), said(&output));
+    }
+}

@@ -3,6 +3,7 @@
 //! Memory: two buffers of 1 MiB, whatever the size of the database and the number of its files.
 
 mod archive;
+mod aside;
 mod check;
 mod claims;
 mod commit;
@@ -16,6 +17,7 @@ mod run;
 mod target;
 mod user;
 
+pub use aside::set_aside;
 pub use claims::Claims;
 pub use commit::commit;
 pub use run::{Options, plan, run};

@@ -86,6 +86,11 @@ impl Rights {
     pub fn as_owner_or_root<T>(&self, path: &Path, work: impl Fn() -> Result<T>) -> Result<T> {
         match self.as_owner(&work) {
             Err(_) if self.are_root() && require_only_root(path).is_ok() => work(),
+            Err(error) if self.are_root() => Err(error.hint("nothing was written").hint(format!(
+                "{} must be able to enter and read {}, and all directories above it",
+                self.name(),
+                path.display()
+            ))),
             done => done,
         }
     }

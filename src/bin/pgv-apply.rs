@@ -60,6 +60,9 @@ struct Args {
     /// Let a server start in DIR, which --hold left; reads no stream
     #[arg(long, conflicts_with = "check_only")]
     commit: bool,
+    /// Move what DIR holds to DIR.before-NAME; reads no stream
+    #[arg(long, value_name = "NAME", value_parser = parse_name, conflicts_with_all = ["check_only", "commit", "plan", "hold", "delta"])]
+    set_aside: Option<String>,
     /// How long the stream will be, so that progress can tell the remaining time
     #[arg(long, value_name = "SIZE", value_parser = cli::parse_size)]
     expected_size: Option<u64>,
@@ -87,6 +90,9 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Result<Status> {
     if let (true, Some(directory)) = (args.commit, &args.directory) {
         return apply::commit(directory, args.expect.as_ref());
+    }
+    if let (Some(name), Some(directory)) = (&args.set_aside, &args.directory) {
+        return apply::set_aside(directory, name);
     }
     let claims = Claims {
         expect: args.expect,
@@ -117,6 +123,15 @@ fn run(args: Args) -> Result<Status> {
 fn read_record(path: &Path) -> Result<Record> {
     let json = std::fs::read(path).during_path("read", path)?;
     Record::parse(&json).map_err(|error| error.context(path.display()))
+}
+
+/// A part of a file name.
+fn parse_name(text: &str) -> std::result::Result<String, String> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    match !text.is_empty() && text.len() <= 64 && text.bytes().all(good) {
+        true => Ok(text.to_owned()),
+        false => Err("it is a time such as 20261123-010000: letters, digits and hyphens".to_owned()),
+    }
 }
 
 fn parse_system_id(text: &str) -> std::result::Result<u64, String> {
