@@ -5,6 +5,7 @@ use pgv::catalog::Label;
 use pgv::cli::{self, Arguments, Common, ConfigOption, Wanted};
 use pgv::error::{IoContext, Result, Status};
 use pgv::snap;
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,9 +18,9 @@ struct Args {
     common: Common,
     #[command(flatten)]
     config: ConfigOption,
-    /// Connection string or URI; default: PG* variables, the local socket
+    /// Connection string, URI or database, as psql takes it; default: as psql
     #[arg(short, long, value_name = "CONNINFO", conflicts_with = "offline")]
-    dbname: Option<String>,
+    dbname: Option<OsString>,
     /// Back up a cluster that was shut down cleanly
     #[arg(long, requires = "pgdata")]
     offline: bool,

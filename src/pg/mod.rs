@@ -3,6 +3,7 @@
 
 pub mod backup_label;
 pub mod backup_manifest;
+pub mod conf;
 pub mod control;
 pub mod crc;
 pub mod guc;

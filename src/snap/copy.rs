@@ -233,8 +233,15 @@ impl Copier {
     }
 
     /// A member made up in memory.
-    pub fn small(&mut self, name: &str, data: &[u8], lists: Lists, attributes: Attributes) -> Result<()> {
-        self.archive.begin_file(name.as_bytes(), data.len() as u64, attributes)?;
+    pub fn small(
+        &mut self,
+        name: impl AsRef<[u8]>,
+        data: &[u8],
+        lists: Lists,
+        attributes: Attributes,
+    ) -> Result<()> {
+        let name = name.as_ref();
+        self.archive.begin_file(name, data.len() as u64, attributes)?;
         self.archive.data(data)?;
         let member = made_up(name, data, attributes);
         match lists {
@@ -248,7 +255,11 @@ impl Copier {
 
     /// A file that only the merged increment has.
     pub fn in_result(&mut self, name: &str, data: &[u8], attributes: Attributes) -> Result<()> {
-        self.ledger.enter(Entry { sent: None, result: Some(made_up(name, data, attributes)), line: None })
+        self.ledger.enter(Entry {
+            sent: None,
+            result: Some(made_up(name.as_bytes(), data, attributes)),
+            line: None,
+        })
     }
 
     /// Sends exactly `size` bytes: what grew since belongs to WAL, what shrank is made up of zeros
@@ -340,9 +351,9 @@ struct Sums {
     bad: u64,
 }
 
-fn made_up(name: &str, data: &[u8], attributes: Attributes) -> Member {
+fn made_up(name: &[u8], data: &[u8], attributes: Attributes) -> Member {
     Member {
-        path: name.as_bytes().to_vec(),
+        path: name.to_vec(),
         size: data.len() as u64,
         mtime: attributes.mtime,
         crc32c: crc32c::crc32c(data),
