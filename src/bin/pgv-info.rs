@@ -8,6 +8,10 @@ mod control;
 mod env;
 #[path = "pgv-peek/following.rs"]
 mod following;
+#[path = "pgv-info/identity.rs"]
+mod identity;
+#[path = "pgv-info/prepare.rs"]
+mod prepare;
 #[path = "pgv-peek/segment.rs"]
 mod segment;
 
@@ -200,6 +204,8 @@ enum Verb {
         #[arg(value_name = "PARENT")]
         parent: PathBuf,
     },
+    Prepare(prepare::Args),
+    Identity(identity::Args),
     #[command(hide = true)]
     Control(control::Args),
     #[command(hide = true)]
@@ -341,6 +347,8 @@ fn run(args: Args) -> Result<Status> {
             return print(&(line + "\n"));
         }
         Some(Verb::Lineage { backup, parent }) => return print_lineage(backup, parent),
+        Some(Verb::Identity(args)) => return print(&identity::lines(args)?),
+        Some(Verb::Prepare(args)) => return print(&prepare::lines(args)?),
         Some(Verb::Control(args)) => return print(&control::lines(args)?),
         Some(Verb::Following(args)) => return print(&following::lines(args)?),
         Some(Verb::Segment(args)) => {
@@ -430,6 +438,8 @@ fn run(args: Args) -> Result<Status> {
             Verb::Record { .. }
             | Verb::Verdict { .. }
             | Verb::Lineage { .. }
+            | Verb::Prepare(_)
+            | Verb::Identity(_)
             | Verb::Control(_)
             | Verb::Segment(_)
             | Verb::Following(_),
