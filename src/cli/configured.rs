@@ -100,7 +100,9 @@ impl ConfigOption {
                 told || SERVICE.iter().any(|name| is_set(name))
             }
             Wanted::Key => is_set("PGV_KEY_FILE"),
-            Wanted::Server => ["PGHOST", "PGHOSTADDR", "PGPORT", "PGSERVICE"].iter().any(|name| is_set(name)),
+            Wanted::Server => {
+                ["PGHOST", "PGHOSTADDR", "PGPORT", "PGSERVICE", "PGCLUSTER"].iter().any(|name| is_set(name))
+            }
         };
         if told { Ok(None) } else { only_one() }
     }
