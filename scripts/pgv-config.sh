@@ -1,6 +1,8 @@
 # Sourced by pgv-common.sh: a cluster's configuration as the script's environment, which pgv-env reads and checks, as whom
 # the script runs, and where its temporary files go.
-# shellcheck shell=bash disable=SC2034  # what is set here is for the scripts
+# shellcheck shell=bash disable=SC2034,SC2154  # what is set here is for the scripts, and theirs is used
+
+config_file='' wal_timeout_seconds='' wal_spool_bytes='' wal_jobs='' full_every_seconds='' tmp=''
 
 # Sets the environment: what is there already, then the configuration, then defaults. And `config_file`, which is empty if
 # there is none, and the numbers `wal_timeout_seconds`, `wal_spool_bytes`, `wal_jobs` and `full_every_seconds`.
@@ -17,8 +19,8 @@ load_config() { # [CLUSTER] [FILE] [OPTION OF PGV-ENV…]
 
 take_setting() { # KEY VALUE
   case $1 in
-    # The name is a key of the configuration, which pgv-env has checked.
-    set) export "$2" ;;
+    # NAME=VALUE. The name is a key of a configuration, which pgv-env has checked.
+    set) export "${2?}" ;;
     config_file | wal_timeout_seconds | wal_spool_bytes | wal_jobs | full_every_seconds) printf -v "$1" %s "$2" ;;
   esac
 }
@@ -48,7 +50,8 @@ enter_root() { # VARIABLE…
 }
 
 # Where root began this script, begins it again as the owner of the configuration; what follows is done by that user. What
-# root leaves in a repository or a state directory its owner cannot use any more.
+# root leaves in a repository or a state directory its owner cannot use any more. Called in the caller's directory, with the
+# arguments as they were typed.
 step_down() { # CLUSTER CONFIG ARGUMENT…
   [ "$EUID" -eq 0 ] && [ -z "${PGV_STAYS_ROOT:-}" ] || return 0
   exec "${pgv_env[@]}" --step-down ${2:+--config "$2"} -- "$1" "$(readlink --canonicalize "$0")" "${@:3}"
@@ -64,7 +67,7 @@ step_down_to() { # PATH CONFIG ARGUMENT…
 # if there is one. Removes what killed runs left there: each run holds a lock of its directory, and so do its children.
 make_run_directory() {
   local place=${PGV_STATE_DIR:+$PGV_STATE_DIR/tmp} lock other
-  if [ -n "$place" ] && mkdir --parents --mode=0700 "$PGV_STATE_DIR" "$place" 2>/dev/null && [ -w "$place" ]; then
+  if [ -n "$place" ] && mkdir --parents "$place" 2>/dev/null && [ -w "$place" ]; then
     # Nobody removes a directory between its making and its lock.
     exec {lock}<"$place"
     flock --timeout 60 "$lock" || die 75 "another run makes its directory in $place"

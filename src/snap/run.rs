@@ -172,6 +172,7 @@ fn begin(options: &Options, source: &mut Source, label: &Label, since: Option<&S
         page_size: source.control.page_size(),
         segment_pages: source.control.segment_pages(),
         tablespaces: found.spaces,
+        merged_from: Vec::new(),
     };
     Ok(Begun { identity, archiving, tablespaces_changed, found_at: found.changed })
 }

@@ -24,7 +24,7 @@ pub struct Args {
     /// Print the environment and what follows from it, as key value lines
     #[arg(long, group = "form")]
     print: bool,
-    /// Print only what FILE sets, checked, as key value lines
+    /// Print only what FILE sets, checked, whoever may read it
     #[arg(long, group = "form", requires = "config")]
     file: bool,
     /// With --print: also the port of Debian's cluster
@@ -63,7 +63,7 @@ pub fn run(args: Args) -> Result<Status> {
     }
     if let (true, Some(file)) = (args.file, file) {
         refuse_more(&args.words)?;
-        print_file(&config::read_file(file)?)?;
+        print_file(&config::read_any(file)?.0)?;
         return Ok(Status::Done);
     }
     if let (true, Some(file)) = (args.service, file) {

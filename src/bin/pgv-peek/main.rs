@@ -3,6 +3,7 @@
 
 mod control;
 mod following;
+mod records;
 mod segment;
 
 use clap::{Parser, Subcommand};
@@ -27,6 +28,7 @@ enum Verb {
     Control(control::Args),
     Segment(segment::Args),
     Following(following::Args),
+    Records(records::Args),
 }
 
 impl Arguments for Args {
@@ -44,6 +46,7 @@ fn run(args: Args) -> Result<Status> {
         Verb::Control(args) => (control::lines(args)?, Status::Done),
         Verb::Segment(args) => segment::lines(args)?,
         Verb::Following(args) => (following::lines(args)?, Status::Done),
+        Verb::Records(args) => (records::lines(args)?, Status::Done),
     };
     let mut output = std::io::stdout().lock();
     let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
