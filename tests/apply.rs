@@ -1047,11 +1047,11 @@ fn with_mounts(script: &str, stream: &[u8]) -> Option<Output> {
 fn a_full_disk_at_every_step_leaves_what_can_be_given_again() {
     let script = r#"
         for full in nr_inodes={2..14} size={4..44..4}k; do
-          mount -t tmpfs -o "$full" tmpfs "$mount"
+          mount -t tmpfs -o "size=1m,nr_inodes=100,$full" tmpfs "$mount"
           status=0; "$apply" --owner root "$mount/d" <"$stream" 2>/dev/null || status=$?
           [ "$status" -eq 1 ] || { echo "$full: $status"; exit 1; }
           [ ! -e "$mount/d/global/pg_control" ] || { echo "$full: it can be started"; exit 1; }
-          mount -o remount,size=1m,nr_inodes=100 "$mount"
+          mount --options-mode ignore -o remount,size=1m,nr_inodes=100 "$mount"
           "$apply" --owner root "$mount/d" <"$stream"
           umount "$mount"
         done"#;
