@@ -82,12 +82,12 @@ protect_keys() {
 
 protect() { # FILE
   local file
-  file=$(realpath -- "$1")
-  if only_root_writes "${file%/*}"; then
+  if only_root_writes "$1"; then
+    file=$(realpath -- "$1")
     chown --no-dereference -- "$owner" "$file"
     chmod 0600 -- "$file"
   else
-    as_owner chmod 0600 -- "$file" || die 2 "$owner cannot read the key $1, and others may change its directory" \
+    as_owner chmod 0600 -- "$1" || die 2 "$owner cannot read the key $1, and others may change its directory" \
       "put it where only root writes: install --owner=$owner --mode=0600 $1 $etc/key" "then: $again --key-file $etc/key"
   fi
 }
