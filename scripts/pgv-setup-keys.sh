@@ -39,7 +39,7 @@ examine_key() { # FILE
     # Only this is proved absence.
     3)
       # In the place of a lost key another one would look like it.
-      if [ "$restore_only" = yes ] || [ "${#keys[@]}" -gt 1 ] || { [ -n "$(configured PGV_KEY_FILE)" ] && [ "$lost_key" = no ]; }; then
+      if [ "$restore_only" = yes ] || [ "${#keys[@]}" -gt 1 ] || { [ -n "$(configured PGV_KEY_FILE)" ] && [ "$key_lost" = no ]; }; then
         die 2 "no key $1" 'is its file system mounted? else write the line of the recovery sheet that begins with pgvkey1_ into it' \
           'if the key is lost for good: man 7 pgv-runbooks, THE KEY IS LOST' "then: $again"
       fi
@@ -54,7 +54,7 @@ examine_key() { # FILE
 name_key() {
   local name key
   name=$(configured PGV_KEY_NAME)
-  [ "$lost_key" = no ] || name=
+  [ "$key_lost" = no ] || name=
   for key in "${key_names[@]:1}"; do
     [ "$name" != "$key" ] || name=
   done

@@ -81,7 +81,7 @@ look_for_mark() {
 # The keys against the newest backup: what it sealed is opened, not only its name compared.
 try_keys() {
   [ -n "$newest" ] || return 0
-  if [ "$lost_key" = yes ]; then
+  if [ "$key_lost" = yes ]; then
     warn "--key-lost: whether a key opens $newest is not tried"
     return
   fi

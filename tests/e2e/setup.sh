@@ -159,6 +159,7 @@ PGV_S3_TIMEOUT=2s
 AWS_ACCESS_KEY_ID=AKIDOFTHESHEET
 AWS_SECRET_ACCESS_KEY=nothingtoprint
 CONF
+  chmod 0600 "$scratch/other/shop.conf"
   chown postgres "$scratch/other/shop.conf"
   PGV_CONFIG_DIR=$scratch/other pgv-setup shop --sheet "$scratch/sheet.other" 2>"$scratch/err" || fail "the sheet of another: $(cat "$scratch/err")"
   chmod 0600 "$scratch/other/shop.conf"
