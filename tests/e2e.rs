@@ -121,6 +121,11 @@ fn every_moment() {
 }
 
 #[test]
+fn copies_beside_their_original() {
+    run("copies.sh", "15");
+}
+
+#[test]
 fn set_up_from_nothing() {
     run_alone("setup.sh", "");
 }
