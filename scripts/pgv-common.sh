@@ -18,6 +18,10 @@ source "$library/pgv-config.sh"
 # cron's PATH is short: the tools lie beside the scripts, or where make install puts them.
 # Exported: a server that pg_ctlcluster starts has no PATH in its environment.
 export PATH=${here:?}:$PATH:/usr/local/bin
+# Where only the tools of 0.1.0 lie beside the scripts, pgv-info has the verbs of the two that came later.
+pgv_env=(pgv-env) pgv_peek=(pgv-peek)
+command -v pgv-env >/dev/null || pgv_env=(pgv-info env)
+command -v pgv-peek >/dev/null || pgv_peek=(pgv-info)
 
 # systemd's journal takes a priority from the beginning of a line. JOURNAL_STREAM names it, for children whose stderr is
 # another, too.
@@ -173,7 +177,7 @@ store_wal() { # FILE NAME SYSTEM-IDENTIFIER
 compare_wal() { # FILE NAME CONTEXT
   local url=$PGV_REPO/$PGV_CLUSTER/$3 statuses compare=(cmp --silent - "$1") differs='0 0 1'
   bound_time
-  [[ $2 != *.partial ]] || compare=(pgv-peek segment --beside - "$1") differs='0 0 6'
+  [[ $2 != *.partial ]] || compare=("${pgv_peek[@]}" segment --beside - "$1") differs='0 0 6'
   set +e
   "${bounded[@]}" pgv-s3 --quiet get "$url" | "${bounded[@]}" pgv-crypt --quiet --decrypt --context "$3" | "${compare[@]}" >/dev/null
   statuses=${PIPESTATUS[*]}

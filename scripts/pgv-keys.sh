@@ -3,7 +3,9 @@
 #
 #   require_key                     there is no backup yet: only PGV_KEY_NAME is compared
 #   require_key URL                 before a restore: a key opens the backup at URL (…/backup/LABEL)
-#   require_sealing_key [URL]       before a backup: the same, but a newest backup that is damaged does not forbid another
+#   require_sealing_key [URL [TYPE]]
+#                                   before a backup: the same, but a newest backup that is damaged does not forbid another,
+#                                   nor does a lost key a full (TYPE full) that was asked for
 #   check_key URL                   the same as require_key, for who goes on: prints the refusal, returns the status
 # shellcheck shell=bash
 
@@ -66,8 +68,9 @@ require_key() { # [URL-OF-A-BACKUP]
   esac
 }
 
-# Before a backup: what it seals must open with what is known, and the newest backup, where there is one, too.
-require_sealing_key() { # [URL-OF-THE-NEWEST-BACKUP]
+# Before a backup: what it seals must open with what is known, and the newest backup, where there is one, too. After a key
+# was lost, pgv-setup --key-lost has written the new one's name, and only a full that was asked for begins anew with it.
+require_sealing_key() { # [URL-OF-THE-NEWEST-BACKUP [full]]
   local status=0
   require_key_name
   [ -n "${1:-}" ] || return 0
@@ -75,8 +78,13 @@ require_sealing_key() { # [URL-OF-THE-NEWEST-BACKUP]
   case $status in
     0) ;;
     3 | 5) warn "the newest backup $1 is damaged, and does not show whether the key is right" ;;
-    4) die 4 "no key of ${PGV_KEY_FILE:-PGV_KEY_FILE} opens the newest backup $1" 'nothing was stored' \
-      'after a change of keys keep the old one behind the new: PGV_KEY_FILE=NEW:OLD' ;;
+    4)
+      { [ "${2:-}" = full ] && [[ ${PGV_KEY_NAME:-} =~ ^[0-9a-f]{8}$ ]]; } ||
+        die 4 "no key of ${PGV_KEY_FILE:-PGV_KEY_FILE} opens the newest backup $1" 'nothing was stored' \
+          'after a change of keys keep the old one behind the new: PGV_KEY_FILE=NEW:OLD' \
+          'if it is lost: pgv-setup CLUSTER --key-lost --no-backup, then pgv-backup CLUSTER --type full'
+      warn "no key opens the newest backup $1: this full begins anew with the key $PGV_KEY_NAME"
+      ;;
     *) die "$status" "whether the key opens the newest backup $1 is not known: see above" 'nothing was stored' ;;
   esac
 }

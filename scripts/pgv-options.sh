@@ -1,5 +1,5 @@
 # Sourced by pgv-common.sh: the options of a script, which are all written and read in the same way.
-# shellcheck shell=bash disable=SC2034  # what is set here is for the scripts
+# shellcheck shell=bash disable=SC2034,SC2154,SC2178  # what is set here is for the scripts
 
 # Reads a script's arguments, up to --, by its OPTIONs:
 #   name        a flag: sets `name` to yes
@@ -19,7 +19,7 @@ parse_options() { # OPTION… -- ARGUMENT…
   for word in "$@"; do
     case $word in
       -h | --help) usage && exit 0 ;;
-      -V | --version) exec pgv-env --version ;;
+      -V | --version) exec "${pgv_env[@]}" --version ;;
       --) break ;;
     esac
   done

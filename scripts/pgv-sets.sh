@@ -1,6 +1,6 @@
 # Sourced, after pgv-common.sh, by the scripts that make, read and remove a cluster's backup sets: its lock, scratch
 # space, the sets, and where on this machine the original is. The WAL scripts run for every segment, and need none of it.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154  # tmp is of make_run_directory
 
 # One run per cluster. The descriptor is inherited by the tools, so the lock lasts as long as any.
 take_lock() { # [WAIT SECONDS]
@@ -21,28 +21,13 @@ make_tmp() {
   on_exit drop_tmp
 }
 
-# What is needed of a backup's sets, one line each: state, system identifier, label, URL, parent, mode; "-"
-# for what there is not.
-list_sets() {
-  local line parent mode
-  local pattern='"label":"([^"]*)".*"state":"([a-z]*)".*"system_identifier":"([0-9]*)".*"url":"([^"]*)"'
-  pgv-info "$PGV_CLUSTER" --repo "$PGV_REPO" --format json >"$tmp/sets" || [ $? -eq 7 ] || return 1
-  while IFS= read -r line; do
-    [[ $line =~ $pattern ]] || die 1 'pgv-info printed what this script does not understand'
-    line="${BASH_REMATCH[2]} ${BASH_REMATCH[3]} ${BASH_REMATCH[1]} ${BASH_REMATCH[4]}|$line"
-    parent=- mode=-
-    [[ $line =~ \"parent\":\"([^\"]*)\" ]] && parent=${BASH_REMATCH[1]}
-    [[ $line =~ \"mode\":\"([a-z]*)\" ]] && mode=${BASH_REMATCH[1]}
-    echo "${line%%|*} $parent $mode"
-  done <"$tmp/sets"
-}
-
 # Removes what `pgv-info prune` with these options says may go, and then the WAL that no backup needs any more: that
 # also if no set goes, because an earlier run may have been interrupted between the two.
 expire_sets() { # OPTION OF PRUNE…
   local url
   pgv-info prune "$PGV_CLUSTER" --repo "$PGV_REPO" --format url "$@" >"$tmp/doomed"
   # What is built on a backup goes before it: newest first.
+  tac "$tmp/doomed" >"$tmp/newest-first"
   while read -r url; do
     if [ "${dry_run:-no}" = yes ]; then
       echo "${url##*/}"
@@ -51,8 +36,12 @@ expire_sets() { # OPTION OF PRUNE…
     remove_set "$url" || die $? "could not remove $url" 'run it again: it goes on where it stopped'
     rm --force "$PGV_STATE_DIR/manifest/${url##*/}"
     say "removed ${url##*/}"
-  done < <(tac "$tmp/doomed")
-  [ "${dry_run:-no}" = yes ] || remove_wal
+  done <"$tmp/newest-first"
+  [ "${dry_run:-no}" = no ] || return 0
+  remove_wal
+  # In a directory: what killed writers had not given its name.
+  [[ $PGV_REPO != file://* ]] ||
+    pgv-s3 --quiet rm --uploads --older-than 2d "$PGV_REPO/$PGV_CLUSTER/${PGV_SYSTEM_ID:+$PGV_SYSTEM_ID/}"
 }
 
 # Nothing goes while it is not known what every backup needs.
@@ -66,14 +55,22 @@ remove_wal() {
 }
 
 # The record first, so that an interruption leaves no backup that looks whole; the claim last, because it tells who
-# left the rest.
+# left the rest. Called where `set -e` is off.
 remove_set() { # URL
-  local status=0 objects
+  local status=0
   # An earlier run may have removed it.
   pgv-s3 --quiet rm "$1/record.json" 2>"$tmp/said" || status=$?
   [ "$status" -eq 0 ] || [ "$status" -eq 3 ] || { cat "$tmp/said" >&2 && return "$status"; }
-  objects=$(pgv-s3 --quiet ls --recursive "$1/" | grep --invert-match '/claim\.json$') || [ $? -eq 1 ] || return
-  [ -z "$objects" ] || pgv-s3 --quiet rm - <<<"$objects" || return
+  pgv-s3 --quiet ls --recursive "$1/" >"$tmp/objects" || return
+  status=0
+  grep --invert-match '/claim\.json$' "$tmp/objects" >"$tmp/contents" || status=$?
+  case $status in
+    0) pgv-s3 --quiet rm - <"$tmp/contents" || return ;;
+    1) ;;
+    *) return 1 ;;
+  esac
+  # In a directory: what a killed writer had not given its name yet.
+  [[ $1 != file://* ]] || pgv-s3 --quiet rm --uploads "$1/" || return
   pgv-s3 --quiet rm --recursive "$1/"
 }
 

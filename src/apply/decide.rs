@@ -4,7 +4,7 @@
 use crate::apply::look::{self, Content, State};
 use crate::apply::parent;
 use crate::apply::places::{self, Linked, Places, Wanted};
-use crate::apply::user::Rights;
+use crate::apply::user::{Rights, require_only_root};
 use crate::catalog::{Label, Mode, StreamIdentity};
 use crate::cli::lines::Lines;
 use crate::error::{Error, Kind, Result};
@@ -86,11 +86,9 @@ impl<'a> Decision<'a> {
             })?;
         }
         self.places.check(&self.stream.tablespaces, self.request.wanted, &self.root)?;
-        let replaced = match self.state {
-            State::Absent | State::Empty | State::Unfinished | State::Held(_) => false,
-            _ if self.fresh && !self.request.replace => return Err(not_empty(&self.root)),
-            _ => self.fresh,
-        };
+        if self.fresh && self.holds_something() && !self.request.replace {
+            return Err(not_empty(&self.root));
+        }
         for place in self.places.outside().filter(|place| !place.ours && !place.kept) {
             match place.content {
                 Content::Absent | Content::Empty => {}
@@ -104,10 +102,25 @@ impl<'a> Decision<'a> {
                 }
             }
         }
-        if !replaced {
-            look::refuse_unwritable(&self.root, self.rights)?;
-        }
+        look::refuse_unwritable(&self.root, self.rights)?;
         self.places.outside().try_for_each(|place| look::refuse_unwritable(&place.real, self.rights))
+    }
+
+    /// What neither an empty directory has nor an interrupted run left.
+    fn holds_something(&self) -> bool {
+        !matches!(self.state, State::Absent | State::Empty | State::Unfinished | State::Held(_))
+    }
+
+    /// How `--set-aside` will make room, if it will.
+    fn aside(&self) -> Result<Option<&'static str>> {
+        if !self.request.replace || !self.holds_something() {
+            return Ok(None);
+        }
+        let parent = self.root.parent().unwrap_or(&self.root);
+        let owners = Rights::of(&self.root)?;
+        let may =
+            look::is_writable(parent, &owners) || (owners.are_root() && require_only_root(parent).is_ok());
+        Ok(Some(if may && !look::is_mount_point(&self.root)? { "renamed" } else { "content" }))
     }
 
     /// For scripts. Each place has its OID first, or stands for pg_wal.
@@ -124,6 +137,7 @@ impl<'a> Decision<'a> {
         lines.add_path("directory", &self.root);
         lines.add("state", &self.state);
         lines.add("laid", if self.fresh { "anew" } else { "over" });
+        lines.add_some("set_aside", self.aside()?);
         let (device, free) = look::room(&self.root)?;
         lines.add("device", device).add("free", free);
         lines.add("mount_point", if look::is_mount_point(&self.root)? { "yes" } else { "no" });

@@ -1,7 +1,7 @@
 //! What lies in the places that a restore is to write, looked at and not touched.
 
 use crate::apply::parent::{APPLYING, HELD, IDENTITY};
-use crate::apply::user::Rights;
+use crate::apply::user::{Rights, require_only_root};
 use crate::catalog::{Label, StreamIdentity};
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::pg::backup_label;
@@ -10,6 +10,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// How the directory begins in which `--set-aside` keeps what lay in a mount point: no server and no tool
@@ -260,53 +261,55 @@ pub fn is_mount_point(path: &Path) -> Result<bool> {
 /// suffices, and as root only where root alone may.
 pub fn refuse_unwritable(place: &Path, rights: &Rights) -> Result<()> {
     let parent = place.parent().unwrap_or(place);
+    let refused = |why: String| Error::usage(why).hint("nothing was written");
     if is_there(place)? {
         let metadata = fs::metadata(place).during_path("stat", place)?;
-        use std::os::unix::fs::MetadataExt;
-        if metadata.uid() == rights.uid() {
-            return rights.as_owner(|| may(parent, false)).map_err(|error| no_way(place, rights, error));
+        if metadata.uid() != rights.uid() && !rights.are_root() {
+            let why = format!("{} belongs to another user than {}", place.display(), rights.name());
+            return Err(refused(why).hint(command(place, rights)));
         }
-        if !rights.are_root() {
-            return Err(Error::failed(format!(
-                "{} belongs to another user than {}",
-                place.display(),
-                rights.name()
-            ))
-            .hint("nothing was written; PostgreSQL wants its directories to belong to whoever runs it"));
-        }
-    } else if !is_there(parent)? {
-        return Err(Error::failed(format!(
-            "create {}: there is no directory {}",
-            place.display(),
-            parent.display()
-        ))
-        .hint("nothing was written; its parent directory must exist: is a disk to be mounted there?")
-        .hint(command(parent, rights)));
-    } else if rights.as_owner(|| may(parent, true)).is_ok() {
-        return Ok(());
-    } else if !rights.are_root() {
-        return Err(Error::failed(format!(
-            "create {}: {} may not write {}",
-            place.display(),
-            rights.name(),
-            parent.display()
-        ))
-        .hint("nothing was written")
-        .hint(command(place, rights)));
+        enter(place, parent, rights)?;
+        return if metadata.uid() == rights.uid() { Ok(()) } else { only_root(place, parent, rights) };
     }
-    rights.as_owner(|| may(parent, false)).map_err(|error| no_way(place, rights, error))?;
-    crate::apply::user::require_only_root(parent)
-        .map_err(|error| error.hint("nothing was written").hint(command(place, rights)))
+    if !is_there(parent)? {
+        let why = format!("create {}: there is no directory {}", place.display(), parent.display());
+        return Err(refused(why)
+            .hint("if no disk is to be mounted there, make it")
+            .hint(command(parent, rights)));
+    }
+    if is_writable(parent, rights) {
+        return Ok(());
+    }
+    if !rights.are_root() {
+        let why = format!("create {}: {} may not write {}", place.display(), rights.name(), parent.display());
+        return Err(refused(why).hint(command(place, rights)));
+    }
+    enter(place, parent, rights)?;
+    only_root(place, parent, rights)
 }
 
-fn no_way(place: &Path, rights: &Rights, error: Error) -> Error {
-    error
-        .context(format_args!("{} cannot come to {}", rights.name(), place.display()))
-        .hint("nothing was written")
+/// Whether the owner may make and rename things in a directory.
+pub fn is_writable(directory: &Path, rights: &Rights) -> bool {
+    rights.as_owner(|| may(directory, true)).is_ok()
+}
+
+fn enter(place: &Path, parent: &Path, rights: &Rights) -> Result<()> {
+    rights.as_owner(|| may(parent, false)).map_err(|error| {
+        error
+            .context(format_args!("{} cannot come to {}", rights.name(), place.display()))
+            .hint("nothing was written")
+    })
+}
+
+fn only_root(place: &Path, parent: &Path, rights: &Rights) -> Result<()> {
+    require_only_root(parent).map_err(|error| error.hint("nothing was written").hint(command(place, rights)))
 }
 
 fn command(place: &Path, rights: &Rights) -> String {
-    format!("as root: install --directory --owner={} --mode=0700 {}", rights.name(), place.display())
+    let place = place.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_./:@%+,=-".contains(c);
+    let word = if place.chars().all(plain) { place } else { format!("'{}'", place.replace('\'', r"'\''")) };
+    format!("as root: install --directory --owner={} --mode=0700 {word}", rights.name())
 }
 
 /// Whether a directory may be entered and, if `write`, names be made in it.

@@ -140,7 +140,7 @@ fn cannot(uid: Uid, error: nix::errno::Errno) -> Error {
         .hint("run it as that user: here root may not change to it")
 }
 
-/// Refuses a path where another than root could have planted what root would follow: every directory
+/// Refuses, as usage, a path where another than root could have planted what root would follow: every directory
 /// on the way, and through links, must be root's alone to change. `path` is absolute.
 pub fn require_only_root(path: &Path) -> Result<()> {
     /// `ELOOP`, as the kernel counts.
@@ -152,7 +152,7 @@ pub fn require_only_root(path: &Path) -> Result<()> {
         let metadata = fs::metadata(&at).during_path("stat", &at)?;
         let sticky = metadata.mode() & 0o1000 != 0;
         if metadata.uid() != 0 || (metadata.mode() & 0o022 != 0 && !sticky) {
-            return Err(Error::failed(format!(
+            return Err(Error::usage(format!(
                 "root makes nothing below {}, which others may write",
                 at.display()
             )));
@@ -166,7 +166,7 @@ pub fn require_only_root(path: &Path) -> Result<()> {
             Ok(found) if found.is_symlink() => {
                 links += 1;
                 if links > LINKS || found.uid() != 0 {
-                    return Err(Error::failed(format!("root does not follow the link {}", step.display())));
+                    return Err(Error::usage(format!("root does not follow the link {}", step.display())));
                 }
                 let to = fs::read_link(&step).during_path("read", &step)?;
                 if to.is_absolute() {
@@ -181,9 +181,7 @@ pub fn require_only_root(path: &Path) -> Result<()> {
     let metadata = fs::metadata(&at).during_path("stat", &at)?;
     match metadata.uid() == 0 && metadata.mode() & 0o022 == 0 {
         true => Ok(()),
-        false => {
-            Err(Error::failed(format!("root makes nothing in {}, which others may write", at.display())))
-        }
+        false => Err(Error::usage(format!("root makes nothing in {}, which others may write", at.display()))),
     }
 }
 

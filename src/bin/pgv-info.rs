@@ -1,8 +1,13 @@
 //! `pgv-info`: what a repository holds, what to restore, what may go.
 
-// Hidden verbs of the same name: an archive_command that began before an upgrade may still ask for them.
+// Verbs of the two small tools. An archive_command that began before an upgrade asks for `segment` and `control`;
+// scripts ask for all three where only the tools of 0.1.0 lie beside them.
 #[path = "pgv-peek/control.rs"]
 mod control;
+#[path = "pgv-env/run.rs"]
+mod env;
+#[path = "pgv-peek/following.rs"]
+mod following;
 #[path = "pgv-info/identity.rs"]
 mod identity;
 #[path = "pgv-info/prepare.rs"]
@@ -115,7 +120,7 @@ enum Verb {
         /// Only this backup and those that it builds on
         #[arg(long)]
         label: Option<Label>,
-        /// Print the objects that their records name instead
+        /// Print after each the objects that its record names
         #[arg(long)]
         objects: bool,
     },
@@ -190,12 +195,23 @@ enum Verb {
         #[arg(long, value_name = "TEXT")]
         finding: Vec<String>,
     },
+    /// Print why a backup is not built on another, one reason a line; the status is 7 if there are any
+    Lineage {
+        /// Where its stream.json lies, and the first and the last line of its manifest
+        #[arg(value_name = "DIR")]
+        backup: PathBuf,
+        /// The same of its parent
+        #[arg(value_name = "PARENT")]
+        parent: PathBuf,
+    },
     Prepare(prepare::Args),
     Identity(identity::Args),
     #[command(hide = true)]
     Control(control::Args),
     #[command(hide = true)]
     Segment(segment::Args),
+    #[command(hide = true)]
+    Following(following::Args),
 }
 
 /// Where recovery is to end; without any at the end of what is archived.
@@ -308,7 +324,10 @@ impl Arguments for Args {
 }
 
 fn main() -> ExitCode {
-    cli::main("pgv-info", run)
+    match std::env::args_os().nth(1) {
+        Some(verb) if verb == "env" => cli::main_with("pgv-env", std::env::args_os().skip(1), env::run),
+        _ => cli::main("pgv-info", run),
+    }
 }
 
 fn run(args: Args) -> Result<Status> {
@@ -327,9 +346,11 @@ fn run(args: Args) -> Result<Status> {
             let line = info::verdict((*kind).into(), started_at.clone(), *seconds, *bytes, finding)?;
             return print(&(line + "\n"));
         }
+        Some(Verb::Lineage { backup, parent }) => return print_lineage(backup, parent),
         Some(Verb::Identity(args)) => return print(&identity::lines(args)?),
         Some(Verb::Prepare(args)) => return print(&prepare::lines(args)?),
         Some(Verb::Control(args)) => return print(&control::lines(args)?),
+        Some(Verb::Following(args)) => return print(&following::lines(args)?),
         Some(Verb::Segment(args)) => {
             let (text, status) = segment::lines(args)?;
             return print(&text).map(|_| status);
@@ -416,10 +437,12 @@ fn run(args: Args) -> Result<Status> {
         Some(
             Verb::Record { .. }
             | Verb::Verdict { .. }
+            | Verb::Lineage { .. }
             | Verb::Prepare(_)
             | Verb::Identity(_)
             | Verb::Control(_)
-            | Verb::Segment(_),
+            | Verb::Segment(_)
+            | Verb::Following(_),
         ) => Err(Error::failed("a verb that reads no repository came too far")),
     }
 }
@@ -463,13 +486,14 @@ fn print_sets(store: &Store, query: &Query, label: Option<&Label>, objects: bool
         None => info::collect(store, query)?,
     };
     refuse_no_repository(store, query, &sets)?;
+    warn_of_damaged(&sets);
     let chosen = match label {
         Some(label) => info::with_parents(&sets, label)?,
         None => sets.iter().collect(),
     };
-    let line = |set: &&Set| match objects {
-        true => info::object_lines(set),
-        false => Ok(info::set_line(set)),
+    let line = |set: &&Set| {
+        let objects = if objects { info::object_lines(set)? } else { String::new() };
+        Ok(info::set_line(set) + &objects)
     };
     print(&chosen.iter().map(line).collect::<Result<String>>()?)
 }
@@ -694,6 +718,18 @@ fn print_wal(store: &Store, repository: &Url, sets: &[Set], format: Option<WalFo
     };
     let printed = print(&info::show_wal(&archives, format)?)?;
     Ok(if archives.iter().any(info::Archive::has_gaps) { Status::Findings } else { printed })
+}
+
+fn print_lineage(backup: &Path, parent: &Path) -> Result<Status> {
+    let lineage = |directory: &Path| {
+        let (stream, manifest) = (directory.join("stream.json"), directory.join("manifest"));
+        let stream = std::fs::read(&stream).during_path("read", &stream)?;
+        let manifest = std::fs::read_to_string(&manifest).during_path("read", &manifest)?;
+        info::Lineage::parse(&stream, &manifest).map_err(|error| error.context(directory.display()))
+    };
+    let found = lineage(backup)?.contradictions(&lineage(parent)?);
+    let printed = print(&found.iter().fold(String::new(), |text, why| text + why + "\n"))?;
+    Ok(if found.is_empty() { printed } else { Status::Findings })
 }
 
 fn print_record(

@@ -2,6 +2,7 @@
 
 use clap::{Parser, ValueEnum};
 use pgv::catalog::Label;
+use pgv::catalog::configuration::readable;
 use pgv::cli::{self, Arguments, Common, ConfigOption, Wanted};
 use pgv::error::{IoContext, Result, Status};
 use pgv::snap;
@@ -107,7 +108,7 @@ fn run(args: Args) -> Result<Status> {
         true => serde_json::json!({
             "bytes": estimate.bytes,
             "system_identifier": estimate.system_identifier.to_string(),
-            "data_directory": estimate.data_directory,
+            "data_directory": readable(estimate.data_directory.as_os_str()),
             "pg_version": estimate.pg_version,
             "refusal": estimate.refusal,
         })

@@ -19,6 +19,7 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// As in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Mode::Full => "full",

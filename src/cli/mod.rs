@@ -16,6 +16,7 @@ pub use values::{parse_duration, parse_rate, parse_size, parse_time};
 use crate::error::{Kind, Result, Status};
 use crate::report::Drawn;
 use crate::{io, report};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Options of every tool.
@@ -70,7 +71,16 @@ impl From<Kind> for ExitCode {
 
 /// Parses, runs, reports. `run` has flushed and made durable whatever it wrote when it returns.
 pub fn main<A: Arguments>(tool: &'static str, run: impl FnOnce(A) -> Result<Status>) -> ExitCode {
-    let args = A::parse();
+    main_with(tool, std::env::args_os(), run)
+}
+
+/// The same with other arguments than the process's; the first is the program's name.
+pub fn main_with<A: Arguments>(
+    tool: &'static str,
+    arguments: impl Iterator<Item = OsString>,
+    run: impl FnOnce(A) -> Result<Status>,
+) -> ExitCode {
+    let args = A::parse_from(arguments);
     report::start(tool, args.common().level());
     match run(args) {
         Ok(status) => status.into(),

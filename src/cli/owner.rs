@@ -8,7 +8,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, fchown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -141,6 +141,8 @@ fn copy(path: &Path, owner: &User) -> Result<File> {
     File::open(path).map_err(wrong)?.take(SIZE_LIMIT).read_to_end(&mut content).map_err(wrong)?;
     let mut copy =
         File::from(memfd_create("pgv", MemfdFlags::empty()).map_err(io::Error::from).map_err(wrong)?);
+    // As the configuration itself: nobody else's.
+    copy.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(wrong)?;
     fchown(&copy, Some(owner.uid.as_raw()), Some(owner.gid.as_raw())).map_err(wrong)?;
     copy.write_all(&content).and_then(|()| copy.rewind()).map_err(wrong)?;
     Ok(copy)

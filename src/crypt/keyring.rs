@@ -10,7 +10,7 @@ use crate::error::{Error, IoContext, Kind, Result};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 /// A key, and what it is called in messages: its file, as a rule.
@@ -40,7 +40,9 @@ impl Key {
         if metadata.is_dir() {
             return Err(Error::usage(format!("{source} is a directory, and a key file is needed")));
         }
-        if metadata.is_file() && !world_readable && metadata.permissions().mode() & 0o007 != 0 {
+        // Without a name nobody else can open it: what a script was handed on.
+        let is_named_file = metadata.is_file() && metadata.nlink() > 0;
+        if is_named_file && !world_readable && metadata.permissions().mode() & 0o007 != 0 {
             return Err(Error::usage(format!("{source} holds a key, and everybody may read it"))
                 .hint(format!("chmod 0600 {source}"))
                 .hint(
@@ -76,12 +78,11 @@ fn unopened(path: &Path, place: &str, error: &io::Error) -> Error {
     }
 }
 
-/// Its directory exists, and it does not look like a key.
+/// What should be its directory exists, and it does not look like a key.
 fn is_surely_a_path(path: &Path) -> bool {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let exists = |parent: &Path| match parent.metadata() {
-        Ok(metadata) => metadata.is_dir(),
-        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    let exists = |parent: &Path| {
+        parent.metadata().map_or_else(|error| error.kind() == io::ErrorKind::PermissionDenied, |_| true)
     };
     parent.is_some_and(exists) && generated::form(path.as_os_str().as_bytes()) == Form::Passphrase
 }

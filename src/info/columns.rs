@@ -56,13 +56,13 @@ pub fn set_line(set: &Set) -> String {
         + "\n"
 }
 
-/// LABEL SHA256 BYTES NAME of each object that its record names.
+/// "object" LABEL SHA256 BYTES NAME of each object that its record names.
 pub fn object_lines(set: &Set) -> Result<String> {
     let Some(record) = set.committed() else { return Ok(String::new()) };
     let line = |object: &ObjectEntry| {
         let is_hex = object.sha256.bytes().all(|digit| digit.is_ascii_hexdigit());
         match is_hex && !object.sha256.is_empty() && !object.name.contains(char::is_control) {
-            true => Ok(format!("{} {} {} {}\n", set.label, object.sha256, object.bytes, object.name)),
+            true => Ok(format!("object {} {} {} {}\n", set.label, object.sha256, object.bytes, object.name)),
             false => Err(Error::damaged(format!(
                 "the record of {} does not name its objects properly: {}",
                 set.label,

@@ -3,6 +3,7 @@
 
 mod choose;
 mod columns;
+mod lineage;
 mod look;
 mod metrics;
 mod next;
@@ -17,6 +18,7 @@ mod walk;
 
 pub use choose::{Choice, choose, require};
 pub use columns::{object_lines, set_line, with_parents};
+pub use lineage::Lineage;
 pub use metrics::metrics;
 pub use next::{Next, Wanted, next, not_earlier};
 pub use prune::{Fate, Rules, prune, prune_labels};

@@ -81,7 +81,7 @@ pub fn not_earlier(sets: &[Set], now: OffsetDateTime) -> Option<&Label> {
 enum Base<'a> {
     /// Oldest first.
     Chain(Vec<&'a Set>),
-    /// A full; why, if it was not asked for.
+    /// A full; why, if neither that was asked for nor it is due.
     Full(Option<String>),
 }
 
@@ -98,7 +98,7 @@ fn base<'a>(sets: &'a [Set], wanted: &Wanted, now: OffsetDateTime) -> Base<'a> {
     let parent = match wanted.backup_type {
         Some(BackupType::Full) => return Base::Full(None),
         None if full.label.time().is_some_and(|begun| now - begun + GRACE >= wanted.full_every) => {
-            return instead("the newest one is due for another".to_owned());
+            return Base::Full(None);
         }
         Some(BackupType::Diff) => full,
         // A chain of one kind opens with one stock tool.

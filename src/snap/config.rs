@@ -3,7 +3,7 @@
 
 use crate::catalog::configuration::{CONFIGURATION_DIRECTORY, CONFIGURATION_PATH, readable};
 use crate::catalog::{Configuration, Link, SavedFile};
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext, Result};
 use crate::pg::conf::{self, Include};
 use crate::report;
 use crate::snap::archive::Attributes;
@@ -62,6 +62,7 @@ fn member_name(member: &Path) -> Vec<u8> {
 }
 
 pub fn find(source: &mut Source) -> Result<Found> {
+    let root = std::path::absolute(&source.root).during_path("find", &source.root)?;
     let mut sources = Vec::new();
     let mut configuration = match &mut source.session {
         Some(session) => {
@@ -76,9 +77,9 @@ pub fn find(source: &mut Source) -> Result<Found> {
             let empty = Configuration::default();
             Configuration { data_directory, config_file, hba_file, ident_file, hosts_file, ..empty }
         }
-        None => at_rest(&source.root),
+        None => at_rest(&root),
     };
-    let roots = [source.root.clone(), configuration.data_directory.clone(), resolved(&source.root)];
+    let roots = [resolved(&root), configuration.data_directory.clone(), root.clone()];
     let mut reader =
         Reader { read: BTreeMap::new(), unread: BTreeSet::new(), whole_files: source.major >= SIXTEEN };
     sources.push(configuration.data_directory.join(AUTO));
@@ -95,7 +96,7 @@ pub fn find(source: &mut Source) -> Result<Found> {
             reader.unread.insert(path.clone());
         }
     }
-    let main = configuration.config_file.clone().unwrap_or_else(|| source.root.join("postgresql.conf"));
+    let main = configuration.config_file.clone().unwrap_or_else(|| root.join("postgresql.conf"));
     let directory = conf::absolute(main.parent().unwrap_or(Path::new("/")), Path::new("/"));
     for name in DEBIAN {
         reader.plain(&directory.join(name));

@@ -26,7 +26,7 @@ for arguments in --help -h 'x --help' '--quiet -h' '--max-age 1h --help'; do
   expect "help at $arguments" 'the help' "$(parse $arguments)"
 done
 expect_status 0 parse x --version
-expect 'version' 'pgv-env' "${said%% *}"
+expect 'version' 'pgv' "${said%% *}"
 for arguments in --unknown --quiet=yes --config 'one two' -x '--max-age'; do
   # shellcheck disable=SC2086  # words
   expect_status 2 parse $arguments

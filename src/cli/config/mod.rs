@@ -141,16 +141,23 @@ pub fn cluster_of(path: &Path) -> String {
     name.strip_suffix(SUFFIX).unwrap_or(&name).to_owned()
 }
 
-/// Reads one file, and checks every value in it.
+/// Reads one file, and checks every value in it. Refuses a file that every user may read.
 pub fn read_file(path: &Path) -> Result<Config> {
+    let (config, mode) = read_any(path)?;
+    if mode & 0o007 != 0 {
+        let name = config.file.display();
+        return Err(Error::usage(format!("{name} may hold secrets, and every user may read it"))
+            .hint(format!("chmod 0600 {name}")));
+    }
+    Ok(config)
+}
+
+/// The same, whoever may read it: for what is about to protect it. And the file's mode.
+pub fn read_any(path: &Path) -> Result<(Config, u32)> {
     let path = &absolute(path)?;
     let name = path.display();
     let file = open(path).map_err(|error| unreadable(path, &error))?;
     let metadata = file.metadata().map_err(|error| unreadable(path, &error))?;
-    if metadata.permissions().mode() & 0o007 != 0 {
-        return Err(Error::usage(format!("{name} may hold secrets, and every user may read it"))
-            .hint(format!("chmod 0600 {name}")));
-    }
     let mut text = Vec::new();
     let read = file.take(SIZE_LIMIT + 1).read_to_end(&mut text);
     read.map_err(|error| unreadable(path, &error))?;
@@ -158,7 +165,8 @@ pub fn read_file(path: &Path) -> Result<Config> {
         return Err(Error::usage(format!("{name} is too large for a configuration")));
     }
     let settings = parse::parse(&name.to_string(), &text)?;
-    Ok(Config { file: path.to_owned(), cluster: cluster_of(path), settings, uid: metadata.uid() })
+    let config = Config { file: path.to_owned(), cluster: cluster_of(path), settings, uid: metadata.uid() };
+    Ok((config, metadata.permissions().mode()))
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -138,7 +138,7 @@ pub async fn connect(options: &StoreOptions) -> Result<Connection> {
     if let Some(client) = config.http_client() {
         builder = builder.http_client(Watched {
             client,
-            bounds: Bounds { stall: patience.stall, tell_after: TELL_AFTER },
+            bounds: Bounds { stall: patience.stall, timeout: patience.timeout, tell_after: TELL_AFTER },
             answered: Arc::default(),
             address: Arc::clone(&address),
             tell: Arc::new(move |address| {

@@ -1,4 +1,4 @@
-//! `pgv-env`: a command with a cluster's configuration as its environment; for scripts, that environment as lines.
+//! The verb of `pgv-env`, which `pgv-info env` has as well.
 
 use clap::Parser;
 use pgv::cli::config::{self, Config, Environment};
@@ -8,7 +8,7 @@ use pgv::error::{Error, Result, Status};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::time::Duration;
 
 /// Run a command with a cluster's configuration as its environment
@@ -17,14 +17,14 @@ use std::time::Duration;
     version,
     override_usage = "pgv-env [-c FILE] CLUSTER COMMAND [ARGUMENT…]\n       pgv-env --print [-c FILE] [CLUSTER]"
 )]
-struct Args {
+pub struct Args {
     /// The configuration [default: /etc/pgv/CLUSTER.conf]
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print the environment and what follows from it, as key value lines
     #[arg(long, group = "form")]
     print: bool,
-    /// Print only what FILE sets, checked, as key value lines
+    /// Print only what FILE sets, checked, whoever may read it
     #[arg(long, group = "form", requires = "config")]
     file: bool,
     /// With --print: also the port of Debian's cluster
@@ -54,11 +54,7 @@ impl Arguments for Args {
     }
 }
 
-fn main() -> ExitCode {
-    cli::main("pgv-env", run)
-}
-
-fn run(args: Args) -> Result<Status> {
+pub fn run(args: Args) -> Result<Status> {
     let file = args.config.as_deref();
     if let Some(duration) = args.seconds {
         refuse_more(&args.words)?;
@@ -67,7 +63,7 @@ fn run(args: Args) -> Result<Status> {
     }
     if let (true, Some(file)) = (args.file, file) {
         refuse_more(&args.words)?;
-        print_file(&config::read_file(file)?)?;
+        print_file(&config::read_any(file)?.0)?;
         return Ok(Status::Done);
     }
     if let (true, Some(file)) = (args.service, file) {
