@@ -142,16 +142,17 @@ run_recovery() {
   begin_server
   while :; do
     if server_runs; then
-      case ${postmaster[7]:-} in
-        ready*) [ "$action" != promote ] || return 0 ;;
-        standby*)
-          if [ "$action" = pause ] && server_pauses; then
-            # It pauses, too, where its limits are too low.
-            raise_limits || return 0
-            stop_server && begin_server
-          fi
-          ;;
-      esac
+      # "ready" takes connections, if only for reading; before that the state is of the original.
+      if [[ ${postmaster[7]:-} == ready* ]]; then
+        if [ "$action" = promote ] && [ "$(control state)" = 'in production' ]; then
+          return 0
+        elif [ "$action" = pause ] && server_pauses; then
+          # It pauses, too, where its limits are too low.
+          raise_limits || return 0
+          stop_server
+          begin_server
+        fi
+      fi
       if [ "$SECONDS" -gt "$looked_at" ]; then
         looked_at=$SECONDS
         look_at_recovery
