@@ -126,6 +126,11 @@ fn the_wrong_key_is_noticed_at_once() {
 }
 
 #[test]
+fn copies_beside_their_original() {
+    run("copies.sh", "15");
+}
+
+#[test]
 fn set_up_from_nothing() {
     run_alone("setup.sh", "");
 }
