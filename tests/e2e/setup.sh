@@ -291,6 +291,8 @@ main() {
   pg_ctlcluster 15 "$name" start
   sql_at "$port" "create table marks (id int)"
   export PGV_CONFIG_DIR=$etc PGV_STATE_DIR=$scratch/state
+  # What is killed leaves its trial there.
+  export TMPDIR=$scratch
   set_up
   from_the_sheet
   elsewhere
