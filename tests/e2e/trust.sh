@@ -171,7 +171,7 @@ every_damage() {
   damage "$full: data.pgv" flip "$tree/backup/$full/data.pgv"
   damage "$incr: manifest.pgv" flip "$tree/backup/$incr/manifest.pgv"
   damage "$incr: $full, on which it builds, is not there" rm "$tree/backup/$full/record.json"
-  damage "$full: its record cannot be used" sh -c 'echo nonsense >"$1"' sh "$tree/backup/$full/record.json"
+  damage "$full: it is damaged" sh -c 'echo nonsense >"$1"' sh "$tree/backup/$full/record.json"
 }
 
 wal_damage() {
@@ -188,6 +188,100 @@ wal_damage() {
     [ "$(find "$scratch/repository" -type f | wc --lines)" -eq "$before" ] || fail "a wrong key is a verdict: $what"
   done
   expect 3 'no backups' pgv-verify nothing --config "$scratch/etc/demo.conf"
+}
+
+# What cannot be read is neither good nor BAD: it ends the command, and nothing is stored, chosen or removed because of it.
+unread() {
+  local before name status failed record=$tree/backup/$incr/record.json
+  files() { find "$scratch/repository" -type f | sort; }
+  before=$(files)
+  chmod 000 "$record"
+  expect 1 "$incr.*permission denied" pgv-verify demo
+  ! grep --quiet '^BAD' "$scratch/out" || fail "a record that cannot be read is BAD: $(cat "$scratch/out")"
+  expect 1 "$incr.*permission denied" pgv-copy "file://$scratch/repository" "file://$scratch/state/unread.copy"
+  [ ! -e "$scratch/state/unread.copy" ] || fail "something was copied"
+  expect 1 "$incr.*permission denied" pgv-backup demo --type incr
+  expect 1 "$incr.*permission denied" pgv-expire demo --keep-full 1
+  expect 1 "--label $full" pgv-restore demo "$scratch/state/unread" --immediate
+  [ ! -e "$scratch/state/unread" ] || fail "another backup was restored"
+  expect 1 "$full" pgv-info demo --format label
+  expect 0 "^ok   $full" pgv-verify demo --label "$full" --no-verdict
+  chmod 600 "$record"
+  # The objects themselves: by rights, by a tool that fails here, and one that is killed.
+  for name in "$tree/backup/$full/data.pgv" "$tree/backup/$full/manifest.pgv" "$tree/wal/00000001/$second.pgv"; do
+    chmod 000 "$name"
+    expect 1 'permission denied' pgv-verify demo
+    ! grep --quiet '^BAD' "$scratch/out" || fail "$name cannot be read, and is BAD: $(cat "$scratch/out")"
+    chmod 600 "$name"
+  done
+  for name in pgv-crypt pgv-apply sed tee sha256sum; do
+    for status in 1 5 74; do
+      # What pgv's own tools say with 4 and 5 is what they found.
+      [[ $name != pgv-* || $status != 5 ]] || continue
+      printf '#!/bin/sh\necho "%s: error: no space left on device" >&2\ncat >/dev/null\nexit %s\n' "$name" "$status" >"$scratch/bin/$name"
+      chmod 0755 "$scratch/bin/$name"
+      failed=0
+      as_postgres pgv-verify demo --label "$full" >"$scratch/out" 2>"$scratch/err" || failed=$?
+      rm "$scratch/bin/$name"
+      [[ $name != pgv-* ]] || cp "$PGV_BIN/$name" "$scratch/bin/"
+      # What sed's or sha256sum's own status means is not about what is stored.
+      case $name:$failed in
+        pgv-*:"$status" | sed:1 | tee:1 | sha256sum:1) ;;
+        *) fail "$name fails with $status, pgv-verify with $failed: $(cat "$scratch/out" "$scratch/err")" ;;
+      esac
+      ! grep --quiet '^BAD' "$scratch/out" || fail "$name fails here, and the backup is BAD: $(cat "$scratch/out")"
+    done
+  done
+  find "$tree/backup" -name '*-verify.json' -newer "$scratch/bin/pgv-verify" -exec grep --files-with-matches '"ok":false' {} + && fail "a verdict was stored of what was not read"
+  expect 2 'PGV_WAL_JOBS' env PGV_WAL_JOBS=0 pgv-verify demo --wal
+  [ "$(comm -23 <(echo "$before") <(files))" = '' ] || fail "gone: $(comm -23 <(echo "$before") <(files))"
+}
+
+# What fails temporarily is tried again, and then the end; it never makes a full of an increment.
+patience() {
+  local before tool
+  before=$(find "$tree/backup" -mindepth 1 -maxdepth 1 | sort)
+  for tool in 'pgv-info next' 'pgv-s3 manifest.pgv' 'pgv-snap --since'; do
+    mv "$scratch/bin/${tool% *}" "$scratch/state/real"
+    [ "$tool" != 'pgv-s3 manifest.pgv' ] || rm "$scratch"/state/manifest/*
+    printf '#!/bin/sh\ncase "$*" in *"%s"*) exit 75;; esac\nexec "%s" "$@"\n' \
+      "${tool#* }" "$scratch/state/real" >"$scratch/bin/${tool% *}"
+    chmod 0755 "$scratch/bin/${tool% *}"
+    expect 75 'nothing was stored' pgv-backup demo --type incr --retry 0s
+    ! grep --quiet 'making a full' "$scratch/err" || fail "$tool: $(cat "$scratch/err")"
+    [ "$(find "$tree/backup" -mindepth 1 -maxdepth 1 | sort)" = "$before" ] || fail "$tool: something was stored"
+    mv "$scratch/state/real" "$scratch/bin/${tool% *}"
+  done
+  # Once only, and it goes on as if nothing had been.
+  mv "$scratch/bin/pgv-info" "$scratch/state/real"
+  printf '#!/bin/sh\ncase "$*" in next*) [ -e "%s/state/once" ] || { : >"%s/state/once"; exit 75; };; esac\nexec "%s" "$@"\n' "$scratch" "$scratch" "$scratch/state/real" >"$scratch/bin/pgv-info"
+  chmod 0755 "$scratch/bin/pgv-info"
+  expect 0 '' pgv-backup demo --type incr
+  mv "$scratch/state/real" "$scratch/bin/pgv-info"
+  [ -e "$scratch/state/once" ] || fail "pgv-info next was not asked"
+  incr=$(as_postgres pgv-info demo --format label | tail --lines=1)
+  [[ $incr == *I ]] || fail "a full because of what was temporary: $incr"
+  [ -z "$(ls "$scratch/state/claims")" ] || fail "claims are left: $(ls "$scratch/state/claims")"
+}
+
+# A backup that was committed, and lost a byte or an object since: damaged, not running; and no other is restored unasked.
+committed_and_incomplete() {
+  local data=$tree/backup/$incr/data.pgv how
+  as_postgres mv "$data" "$scratch/state/whole"
+  for how in short gone; do
+    [ "$how" = gone ] || as_postgres sh -c 'head --bytes=-1 "$1" >"$2"' sh "$scratch/state/whole" "$data"
+    expect 7 "^BAD  $incr: it is damaged" pgv-verify demo --no-verdict
+    expect 7 "^BAD  $incr: it is damaged" pgv-verify demo --no-verdict --label "$incr"
+    expect 7 "$incr.*data.pgv" pgv-info demo
+    for target in --immediate "--label=$incr" "--time=$(date --utc --date=tomorrow +%FT%TZ)"; do
+      expect 5 "--label $full" pgv-restore demo "$scratch/state/damaged" "$target"
+      [ ! -e "$scratch/state/damaged" ] || fail "another backup was restored"
+    done
+    expect 7 "not copied, because they are damaged: $incr" pgv-copy "file://$scratch/repository" "file://$scratch/state/$how.copy"
+    expect 5 '' pgv-copy "file://$scratch/repository" "file://$scratch/state/$how.one" --cluster demo --label "$incr"
+    rm --force "$data"
+  done
+  as_postgres mv "$scratch/state/whole" "$data"
 }
 
 # A new key seals, the old one goes on opening what it sealed.
@@ -243,6 +337,28 @@ copies() {
     "$(find "$tree/wal" -name '????????????????????????.pgv' -printf '%f\n' | sort | awk -v since="$second" '$1 >= since')" ] || fail "not the WAL since $second"
   expect 3 'no backup' pgv-copy "file://$scratch/repository" "file://$scratch/one" --cluster demo --label 20200101-000000F
   expect 2 '' pgv-copy "file://$scratch/repository" "file://$scratch/repository/"
+  sides
+}
+
+# Each side has its own keys, and nobody reads them in a list of processes.
+sides() {
+  as_postgres sh -c 'umask 077; printf "AWS_SECRET_ACCESS_KEY=Secret\nPGV_S3_REGION=here\n" >"$1/state/from.conf"
+    printf "AWS_SECRET_ACCESS_KEY=Other\nPGV_S3_ENDPOINT_URL=http://there\n" >"$1/state/to.conf"; : >"$1/state/asked"; : >"$1/state/seen"' sh "$scratch"
+  mv "$scratch/bin/pgv-s3" "$scratch/state/real"
+  cat >"$scratch/bin/pgv-s3" <<SHIM
+#!/bin/sh
+cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' ' ' >>"$scratch/state/seen"
+echo "\$AWS_SECRET_ACCESS_KEY \$PGV_S3_REGION \$PGV_S3_ENDPOINT_URL \$(printf %s "\$*" | head --lines=1)" >>"$scratch/state/asked"
+exec "$scratch/state/real" "\$@"
+SHIM
+  chmod 0755 "$scratch/bin/pgv-s3"
+  expect 0 'objects copied' env PGV_S3_REGION=mine pgv-copy "file://$scratch/repository" "file://$scratch/state/sides.copy" \
+    --cluster demo --label "$full" --source-config "$scratch/state/from.conf" --destination-config "$scratch/state/to.conf"
+  mv "$scratch/state/real" "$scratch/bin/pgv-s3"
+  ! grep --quiet --text -e Secret -e Other "$scratch/state/seen" || fail "a secret in a list of processes"
+  grep --quiet '^Secret here  .*get ' "$scratch/state/asked" || fail "the source has not its keys: $(cat "$scratch/state/asked")"
+  grep --quiet '^Other mine http://there .*put ' "$scratch/state/asked" || fail "the destination has not its keys: $(cat "$scratch/state/asked")"
+  ! grep --quiet --invert-match -e '^Secret here  ' -e '^Other mine http://there ' "$scratch/state/asked" || fail "mixed keys: $(cat "$scratch/state/asked")"
 }
 
 # Every file of the original, and what the server says of it.
@@ -383,7 +499,10 @@ CONF
   outcomes
   every_damage
   wal_damage
+  unread
+  committed_and_incomplete
   copies
+  patience
   progress
   rotation
   drill
