@@ -657,11 +657,8 @@ mod tests {
 
     /// The last value of each name that counts in a text.
     fn value(text: &str, name: &str) -> Option<String> {
-        text.lines()
-            .filter_map(guc::parse_line)
-            .filter(|setting| setting.name == name)
-            .last()
-            .map(|s| s.value)
+        let mut settings = text.lines().filter_map(guc::parse_line);
+        settings.rfind(|setting| setting.name == name).map(|setting| setting.value)
     }
 
     #[test]
