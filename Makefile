@@ -31,7 +31,9 @@ test: all test-tools
 test-long: all test-tools
 	tests/e2e/long.sh
 
-demo: all
+demo:
+	demo/run.sh --check
+	$(MAKE) all
 	demo/run.sh
 
 # Needs root, PostgreSQL 15, pgbackrest, stunnel4, rclone and curl; three rounds take about ten minutes, and once, to
@@ -43,7 +45,7 @@ bench: all
 	cargo bench --locked --bench manifest
 
 PREFIX ?= /usr/local
-BINARIES := pgv-snap pgv-apply pgv-crypt pgv-s3 pgv-info
+BINARIES := pgv-snap pgv-apply pgv-crypt pgv-s3 pgv-info pgv-peek pgv-env
 # Where cargo put the binaries.
 BUILT ?= target/release
 SCRIPTS := $(filter-out %.sh %.cron %.example,$(notdir $(wildcard scripts/pgv-*)))
@@ -51,7 +53,7 @@ SCRIPTS := $(filter-out %.sh %.cron %.example,$(notdir $(wildcard scripts/pgv-*)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pgv
 	install -m 0755 $(BINARIES:%=$(BUILT)/%) $(SCRIPTS:%=scripts/%) $(DESTDIR)$(PREFIX)/bin/
-	install -m 0644 scripts/pgv-common.sh scripts/pgv-sets.sh scripts/pgv-archiving.sh $(DESTDIR)$(PREFIX)/lib/pgv/
+	install -m 0644 scripts/*.sh $(DESTDIR)$(PREFIX)/lib/pgv/
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	install -m 0644 packaging/*.service packaging/*.timer $(DESTDIR)$(PREFIX)/lib/systemd/system/
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions
@@ -61,6 +63,9 @@ install: all
 	  install -D -m 0644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; done
 
 # target/debian/pgv_VERSION_ARCH.deb
-deb: all
-	@command -v cargo-deb >/dev/null || { echo "cargo-deb is missing: cargo install --locked cargo-deb" >&2; exit 2; }
+# dpkg-shlibdeps, of dpkg-dev, finds what the binaries need: without it the package would depend on nothing.
+deb:
+	@command -v cargo-deb >/dev/null || { echo "deb: cargo-deb is missing: cargo install --locked cargo-deb" >&2; exit 2; }
+	@command -v dpkg-shlibdeps >/dev/null || { echo "deb: dpkg-shlibdeps is missing: apt-get install dpkg-dev" >&2; exit 2; }
+	$(MAKE) all
 	cargo deb --no-build --locked

@@ -233,7 +233,7 @@ main() {
   chown postgres "$scratch"
   chmod 0755 "$scratch"
   mkdir "$scratch/bin"
-  cp "$root"/target/release/pgv-{snap,apply,crypt,s3,info} "$scratch/bin/"
+  find "$root/target/release" -maxdepth 1 -name "pgv-*" -executable -type f -exec cp --target-directory="$scratch/bin" {} +
   "$scratch/bin/pgv-crypt" --generate-key >"$scratch/key"
   chown postgres "$scratch/key"
   chmod 0600 "$scratch/key"

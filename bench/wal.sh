@@ -178,7 +178,7 @@ main() {
   chown postgres "$scratch"
   chmod 0755 "$scratch"
   mkdir "$scratch/bin"
-  cp "$root"/target/release/pgv-{crypt,s3,info} "$root"/scripts/pgv-{common.sh,wal-push,wal-get} "$scratch/bin/"
+  cp "$root"/target/release/pgv-{crypt,s3,info,peek,env} "$root"/scripts/pgv-{*.sh,wal-push,wal-get} "$scratch/bin/"
   # The client itself, not the script before it that looks for a version.
   export PATH=$pg_bin:$PATH PGHOST=$scratch PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
   configure

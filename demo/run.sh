@@ -9,21 +9,36 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 scratch=
 pg_bin=
 
-missing() { # WHAT PACKAGE
-  echo "demo: $1 is missing; on Debian or Ubuntu: apt-get install $2" >&2
-  exit 2
-}
-
-find_postgresql() {
-  local candidate
+# Everything that is missing, in one message and before the build, which takes minutes.
+find_what_it_needs() {
+  local candidate missing=() packages=() rust=''
+  need() { # WHAT PACKAGE COMMAND…
+    "${@:3}" >/dev/null 2>&1 || { missing+=("$1") && packages+=("$2"); }
+  }
   for candidate in /usr/lib/postgresql/*/bin; do
     [ ! -x "$candidate/initdb" ] || pg_bin=$candidate
   done
-  [ -n "$pg_bin" ] || missing "a PostgreSQL server" "postgresql postgresql-contrib"
-  command -v psql >/dev/null || missing psql postgresql-client
-  [ -x "$pg_bin/pgbench" ] || missing pgbench postgresql-contrib
-  command -v zstd >/dev/null || missing zstd zstd
-  command -v openssl >/dev/null || missing openssl openssl
+  need 'a PostgreSQL server' postgresql test -n "$pg_bin"
+  need psql postgresql-client command -v psql
+  need pgbench postgresql-contrib test -x "${pg_bin:-/nowhere}/pgbench"
+  need zstd zstd command -v zstd
+  need openssl openssl command -v openssl
+  if [ ! -x "$root/target/release/pgv-s3" ]; then
+    need 'a C compiler' build-essential command -v cc
+    command -v cargo >/dev/null || { missing+=(Rust) && rust='Rust 1.94.1 or newer: https://rustup.rs'; }
+  fi
+  [ "$(id -u)" -ne 0 ] || need 'the user postgres' postgresql id postgres
+  [ "${#missing[@]}" -gt 0 ] || return 0
+  printf 'demo: error: missing: %s\n' "$(printf '%s, ' "${missing[@]}" | sed 's/, $//')" >&2
+  [ "${#packages[@]}" -eq 0 ] ||
+    printf 'demo: hint: on Debian or Ubuntu: apt-get install %s\n' "$(printf '%s\n' "${packages[@]}" | sort --unique | xargs)" >&2
+  [ -z "$rust" ] || echo "demo: hint: $rust" >&2
+  exit 2
+}
+
+announce_build() {
+  [ -x "$root/target/release/pgv-s3" ] ||
+    echo 'demo: the first build compiles some 300 libraries: five to ten minutes on two cores; the demo then takes a minute' >&2
 }
 
 say() {
@@ -63,7 +78,7 @@ CONF
 }
 
 main() {
-  find_postgresql
+  find_what_it_needs
   scratch=$(mktemp --directory /tmp/pgv-demo.XXXXXX)
   trap clean_up EXIT
   export PATH="$root/scripts:$root/target/release:$PATH"
@@ -116,14 +131,20 @@ CONF
   say 'Done. README.md says how to do this with your own cluster.'
 }
 
+if [ "${1:-}" = --check ]; then
+  find_what_it_needs
+  announce_build
+  exit 0
+fi
+
 # A server refuses to run as root; the demo then runs as user postgres on a copy it may read.
 if [ "$(id -u)" -eq 0 ]; then
-  id postgres >/dev/null 2>&1 || missing "the user postgres" "postgresql postgresql-contrib"
+  find_what_it_needs
   copy=$(mktemp --directory /tmp/pgv-demo-root.XXXXXX)
   trap 'rm --recursive --force "$copy"' EXIT
   mkdir --parents "$copy/target/release"
   cp --recursive "$root/scripts" "$root/demo" "$copy/"
-  cp "$root"/target/release/pgv-{snap,apply,crypt,s3,info} "$copy/target/release/"
+  find "$root/target/release" -maxdepth 1 -name "pgv-*" -executable -type f -exec cp --target-directory="$copy/target/release" {} +
   chmod 0755 "$copy"
   runuser --user postgres -- "$copy/demo/run.sh"
 else

@@ -8,7 +8,7 @@ _pgv() {
       return
       ;;
   esac
-  if [ "${COMP_CWORD:-1}" -gt 1 ] && [[ ${COMP_WORDS[1]} =~ ^[a-z]+$ && $tool =~ pgv-(s3|info)$ ]]; then
+  if [ "${COMP_CWORD:-1}" -gt 1 ] && [[ ${COMP_WORDS[1]} =~ ^[a-z]+$ && $tool =~ pgv-(s3|info|peek)$ ]]; then
     help=$("$tool" "${COMP_WORDS[1]}" --help 2>/dev/null || "$tool" --help 2>/dev/null)
   else
     help=$("$tool" --help 2>/dev/null)
@@ -23,5 +23,5 @@ _pgv() {
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
   [ "${#COMPREPLY[@]}" -gt 0 ] || mapfile -t COMPREPLY < <(compgen -f -- "$word")
 }
-complete -F _pgv pgv-snap pgv-apply pgv-crypt pgv-s3 pgv-info pgv-backup pgv-restore pgv-expire pgv-check pgv-copy \
+complete -F _pgv pgv-snap pgv-apply pgv-crypt pgv-s3 pgv-info pgv-peek pgv-backup pgv-restore pgv-expire pgv-check pgv-copy \
   pgv-drill pgv-verify pgv-setup pgv-env pgv-wal-receive

@@ -1,6 +1,6 @@
 # Sourced, after pgv-common.sh, by the scripts that make, read and remove a cluster's backup sets: its lock, scratch
 # space, the sets, and where on this machine the original is. The WAL scripts run for every segment, and need none of it.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154  # tmp is of make_run_directory
 
 # One run per cluster. The descriptor is inherited by the tools, so the lock lasts as long as any.
 take_lock() { # [WAIT SECONDS]
@@ -11,45 +11,14 @@ take_lock() { # [WAIT SECONDS]
     die 75 "another pgv run holds the lock of cluster $PGV_CLUSTER ($PGV_STATE_DIR/lock)" 'wait for it: --wait 1h'
 }
 
-drop_tmp() {
-  rm --recursive --force "$tmp"
-}
-
-# A scratch directory that goes when the script ends, and those that killed runs left: each is locked as long as any
-# process of its run lives.
+# A scratch directory that goes when the script ends, and those that killed runs left.
 make_tmp() {
-  local left
-  for left in "$PGV_STATE_DIR"/tmp/run.*; do
-    [ ! -d "$left" ] || flock --nonblock "$left" rm --recursive --force "$left" || [ $? -eq 1 ]
-  done
-  find "$PGV_STATE_DIR/tmp" -mindepth 1 -maxdepth 1 ! -name 'run.*' -mmin +2880 -exec rm --recursive --force {} +
+  make_run_directory
   # Workers come and go meanwhile; what this misses goes the next time.
   [ ! -d "$PGV_STATE_DIR/spool" ] ||
     find "$PGV_STATE_DIR/spool" -ignore_readdir_race -mindepth 2 -mmin +60 \( -path '*/in/*' -o -path '*/sealed/*' \) \
       -prune -exec rm --recursive --force {} + 2>/dev/null || true
-  make_locked_tmp
-}
-
-make_locked_tmp() {
-  while :; do
-    tmp=$(mktemp --directory "$PGV_STATE_DIR/tmp/run.XXXXXX") || die 1 "no scratch directory in $PGV_STATE_DIR/tmp" 'see the message above'
-    exec 8<"$tmp"
-    flock 8
-    # Another run may have taken it for one that is left.
-    [ ! -d "$tmp" ] || break
-  done
   on_exit drop_tmp
-}
-
-# The same for a run without the cluster's lock, perhaps of another user, or on another host.
-make_own_tmp() {
-  # shellcheck disable=SC2154  # pgv_tool is of pgv-common.sh
-  if [ -O "$PGV_STATE_DIR" ] && mkdir --parents "$PGV_STATE_DIR/tmp"; then
-    make_locked_tmp
-  else
-    tmp=$(mktemp --directory "${TMPDIR:-/tmp}/$pgv_tool.XXXXXX") || die 1 "no scratch directory in ${TMPDIR:-/tmp}" 'see the message above'
-    on_exit drop_tmp
-  fi
 }
 
 # Removes what `pgv-info prune` with these options says may go, and then the WAL that no backup needs any more: that

@@ -14,6 +14,7 @@ pub mod info;
 pub mod io;
 pub mod manifest;
 pub mod pg;
+pub mod recover;
 pub mod report;
 pub mod snap;
 pub mod store;

@@ -152,6 +152,61 @@ fn a_stream_is_laid_down() {
     assert!(!target.join("pgv/applying").exists());
 }
 
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_held_directory_can_be_started_only_after_commit() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("data");
+    let path = target.to_str().unwrap();
+    assert_eq!(apply(&["--commit", path], b"").status.code(), Some(6), "nothing is there");
+    assert!(!target.exists());
+    let output = apply(&["--hold", path], &good());
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(fs::read(target.join("pgv/held")).unwrap(), control());
+    assert!(!target.join("global/pg_control").exists() && !target.join("pgv/applying").exists());
+    let output = apply(&["--commit", "--expect", "20261124-010000F", path], b"");
+    assert_eq!(output.status.code(), Some(6), "{}", said(&output));
+    assert!(said(&output).contains(LABEL) && target.join("pgv/held").exists());
+    // The second time nothing is left to do.
+    for time in 1..3 {
+        let output = apply(&["--commit", "--expect", LABEL, path], b"");
+        assert!(output.status.success(), "{time}: {}", said(&output));
+        assert_eq!(fs::read(target.join("global/pg_control")).unwrap(), control());
+        assert!(!target.join("pgv/held").exists());
+    }
+    // As a server leaves it.
+    let mut started = control();
+    started[100] ^= 1;
+    fs::write(target.join("global/pg_control"), started).unwrap();
+    assert_eq!(apply(&["--commit", path], b"").status.code(), Some(6));
+}
+
+#[test]
+fn what_is_not_whole_is_not_committed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("data");
+    let path = target.to_str().unwrap();
+    let whole = good();
+    assert_eq!(apply(&["--hold", path], &whole[..whole.len() - 512]).status.code(), Some(5));
+    let output = apply(&["--commit", path], b"");
+    assert_eq!(output.status.code(), Some(6), "{}", said(&output));
+    // The same command again, and then the mark is damaged.
+    assert!(apply(&["--hold", path], &whole).status.success());
+    let mut changed = control();
+    changed[300] ^= 1;
+    fs::write(target.join("pgv/held"), &changed).unwrap();
+    assert_eq!(apply(&["--commit", path], b"").status.code(), Some(5));
+    fs::write(target.join("pgv/held"), "").unwrap();
+    assert_eq!(apply(&["--commit", path], b"").status.code(), Some(5));
+    assert!(!target.join("global/pg_control").exists());
+    assert!(apply(&["--hold", path], &whole).status.success());
+    assert!(apply(&["--commit", path], b"").status.success());
+    assert_eq!(apply(&["--hold", path], &whole).status.code(), Some(6), "it can be started");
+}
+
 #[test]
 fn check_only_writes_nothing() {
     let scratch = tempfile::tempdir().unwrap();
@@ -341,5 +396,662 @@ fn tablespaces_go_where_they_are_told() {
         assert_eq!(fs::read_link(link).unwrap().to_str().unwrap(), place);
         assert_eq!(fs::read(format!("{place}/PG_15_202209061/1")).unwrap(), b"fast");
         assert_eq!(fs::read(scratch.path().join(name).join("pg_tblspc/16385/2")).unwrap(), b"in place");
+    }
+}
+
+/// A manifest that names the WAL which the backup needs, and a segment of it.
+fn with_wal(identity: Member) -> Vec<u8> {
+    let mut all = members(identity, body());
+    let end = all.len() - 2;
+    let mut writer = backup_manifest::Writer::new(Vec::new(), 15, SYSTEM).unwrap();
+    for member in all[..end].iter().filter(|member| member.kind == EntryType::Regular) {
+        if !member.name.starts_with("pg_wal/") {
+            let crc = crc32c::crc32c(&member.data);
+            writer.file(member.name.as_bytes(), member.data.len() as u64, 0, crc).unwrap();
+        }
+    }
+    writer.file(b"global/pg_control", 8192, 0, crc32c::crc32c(&control())).unwrap();
+    let range = (1, "0/28".parse().unwrap(), "0/1000".parse().unwrap());
+    all[end].data = writer.finish(Some(range)).unwrap();
+    tar(&all)
+}
+
+/// The record of that backup, with a change.
+fn record(from: &str, to: &str) -> tempfile::NamedTempFile {
+    let json = format!(
+        r#"{{"format":"pgv-record/1","label":"{LABEL}","type":"full","mode":null,"parent":null,
+        "system_identifier":"{SYSTEM}","pg_version":"15.20","host":"h","started_at":"2026-11-23T01:00:00Z",
+        "stopped_at":"2026-11-23T01:00:02Z","start_lsn":"0/28","stop_lsn":"0/1000","timeline":1,
+        "wal_first":"000000010000000000000001","wal_last":"000000010000000000000001","wal_included":true,
+        "tablespaces":[],"database_bytes":1,"stream_bytes":1,
+        "files":{{"total":1,"whole":1,"blocks":0,"same":0,"removed":0}},"blocks":{{"read":1,"sent":1}},
+        "findings":{{"bad_pages":0,"links":0}},"tool_version":"0","cluster":"c","objects":[],"key_name":null}}"#
+    );
+    assert!(json.contains(from), "{from}");
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(json.replacen(from, to, 1).as_bytes()).unwrap();
+    file
+}
+
+#[test]
+fn a_record_that_lies_is_refused_before_anything_is_written() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("data");
+    let path = target.to_str().unwrap();
+    let stream = with_wal(identity("full", ""));
+    for (field, from, to) in [
+        ("label", LABEL, "20261123-010001F"),
+        ("system_identifier", "7711175703245852542", "7711175703245852543"),
+        ("type", r#""type":"full""#, r#""type":"incr""#),
+        ("mode", r#""mode":null"#, r#""mode":"files""#),
+        ("parent", r#""parent":null"#, r#""parent":"20261122-010000F""#),
+        ("pg_version", "15.20", "15.19"),
+        ("timeline", r#""timeline":1"#, r#""timeline":2"#),
+        ("start_lsn", "0/28", "0/29"),
+        ("tablespaces", r#""tablespaces":[]"#, r#""tablespaces":[{"oid":7,"name":"x","bytes":1}]"#),
+    ] {
+        let record = record(from, to);
+        let output = apply(&["--record", record.path().to_str().unwrap(), path], &stream);
+        assert_eq!(output.status.code(), Some(5), "{field}: {}", said(&output));
+        assert!(said(&output).contains(&format!("record.json: {field} is ")), "{}", said(&output));
+        assert!(said(&output).contains("nothing was written; the record is not that of this stream"));
+        assert!(!target.exists(), "{field}");
+    }
+    // What only the end tells is told before a server can start.
+    for (field, from, to) in [
+        ("stop_lsn", "0/1000", "0/1001"),
+        (
+            "wal_included",
+            "\"wal_last\":\"000000010000000000000001",
+            "\"wal_last\":\"000000010000000000000002",
+        ),
+        ("wal_included", r#""wal_included":true"#, r#""wal_included":false"#),
+    ] {
+        let record = record(from, to);
+        for hold in [&["--hold"][..], &[]] {
+            let arguments = [&["--record", record.path().to_str().unwrap(), path], hold].concat();
+            let output = apply(&arguments, &stream);
+            assert_eq!(output.status.code(), Some(5), "{field}: {}", said(&output));
+            assert!(said(&output).contains(&format!("record.json: {field} is ")), "{}", said(&output));
+            assert!(!target.join("global/pg_control").exists() && !target.join("pgv/held").exists());
+        }
+    }
+    let record = record("full", "full");
+    let output = apply(&["--record", record.path().to_str().unwrap(), path], &stream);
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn the_cluster_and_the_time_are_bound() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("data");
+    let path = target.to_str().unwrap();
+    let output = apply(&["--expect", LABEL, "--system-id", "7711175703245852543", path], &good());
+    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+    assert!(said(&output).contains("7711175703245852542, not of 7711175703245852543"), "{}", said(&output));
+    // The label says when it began.
+    for before in ["2026-11-23 01:00:00+00", "2026-11-22 20:00:00-05:00", "2020-01-01T00:00:00Z"] {
+        let output = apply(&["--before", before, path], &good());
+        assert_eq!(output.status.code(), Some(5), "{before}: {}", said(&output));
+        assert!(!target.exists());
+    }
+    // A merged full is as old as the last backup in it, not as its label.
+    let mut merged = identity("full", "");
+    let text = String::from_utf8(merged.data).unwrap();
+    let from = r#"{"merged_from":["20261120-010000F","20261120-010000F_20261121-010000I"],"#;
+    merged.data = text.replacen('{', from, 1).into_bytes();
+    let merged = tar(&members(merged, body()));
+    let output = apply(&["--before", "2026-11-21 01:00:00+00", path], &merged);
+    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+    assert!(!target.exists());
+    let output = apply(&["--before", "2026-11-21 01:00:01+00", path], &merged);
+    assert!(output.status.success(), "{}", said(&output));
+    fs::remove_dir_all(&target).unwrap();
+    let output =
+        apply(&["--before", "2026-11-23 01:00:01+00", "--system-id", "7711175703245852542", path], &good());
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+/// A backup with two tablespaces, one of which lay in place.
+fn with_tablespaces() -> Vec<u8> {
+    let spaces =
+        r#"{"oid":16384,"name":"fast","location":"/old/fast"},{"oid":16385,"name":"in","location":null}"#;
+    let mut body = body();
+    let at = body.iter().position(|member| member.name == "pg_wal/").unwrap();
+    let inside = [
+        directory("pg_tblspc/"),
+        directory("pg_tblspc/16384/"),
+        directory("pg_tblspc/16384/PG_15_202209061/"),
+        file("pg_tblspc/16384/PG_15_202209061/1", b"fast"),
+        directory("pg_tblspc/16385/"),
+        file("pg_tblspc/16385/2", b"in place"),
+    ];
+    body.splice(at..at, inside);
+    tar(&members(identity("full", spaces), body))
+}
+
+/// Of a directory and all below it: paths, kinds, contents.
+fn tree(directory: &Path) -> Vec<(std::path::PathBuf, Option<Vec<u8>>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        match fs::symlink_metadata(&path).unwrap().is_dir() {
+            true => found.extend(tree(&path)),
+            false if path.is_symlink() => {
+                found.push((
+                    path.clone(),
+                    Some(fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()),
+                ));
+            }
+            false => found.push((path.clone(), fs::read(&path).ok())),
+        }
+        found.push((path, None));
+    }
+    found.sort();
+    found
+}
+
+/// The same status and the same words, with and without --plan, and nothing is changed by a refusal or a plan.
+#[test]
+fn a_plan_refuses_what_a_run_refuses() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    for name in ["full", "running", "ts", "ts/16384", "empty", "cluster", "cluster/global", "undelta"] {
+        fs::create_dir(path(name)).unwrap();
+    }
+    fs::write(path("full/x"), "x").unwrap();
+    fs::write(path("ts/16384/x"), "x").unwrap();
+    fs::write(path("file"), "x").unwrap();
+    fs::write(path("undelta/x"), "x").unwrap();
+    fs::write(path("running/postmaster.pid"), format!("{}\n", std::process::id())).unwrap();
+    let mut other = control();
+    other[0] ^= 1;
+    let crc = crc32c::crc32c(&other[..288]);
+    other[288..292].copy_from_slice(&crc.to_le_bytes());
+    fs::write(path("cluster/global/pg_control"), &other).unwrap();
+    let (plain, spaces) = (good(), with_tablespaces());
+    let blocks = tar(&members(identity("blocks", ""), body()));
+    let given = format!("fast={}", path("new/ts"));
+    let inside = format!("fast={}", path("empty/ts"));
+    let typo = format!("fats={}", path("t"));
+    let before = tree(scratch.path());
+    let cases: [(i32, &str, &[u8], &[&str]); 14] = [
+        (6, "is not empty", &plain, &[&path("full")]),
+        (6, "is not a directory", &plain, &[&path("file")]),
+        (6, "may be running", &plain, &[&path("running")]),
+        (6, "may be running", &plain, &["--delta", &path("running")]),
+        (6, "another cluster", &plain, &["--delta", &path("cluster")]),
+        (6, "no data directory", &plain, &["--delta", &path("undelta")]),
+        (6, "no backup lies there", &blocks, &[&path("empty")]),
+        (2, "no place was given", &spaces, &[&path("empty")]),
+        (2, "has no tablespace fats", &spaces, &["--tablespace", &typo, &path("empty")]),
+        (2, "must not contain each other", &spaces, &["--tablespace", &inside, &path("empty")]),
+        (
+            2,
+            "for two places",
+            &spaces,
+            &["--tablespaces-under", &path("n"), "--waldir", &path("n/16384"), &path("empty")],
+        ),
+        (6, "is not empty", &spaces, &["--tablespaces-under", &path("ts"), &path("empty")]),
+        (6, "is not empty", &plain, &["--waldir", &path("full"), &path("empty")]),
+        (2, "there is no directory", &spaces, &["--tablespace", &given, &path("empty")]),
+    ];
+    for (status, message, stream, arguments) in cases {
+        let run = apply(arguments, stream);
+        let plan = apply(&[&["--plan"], arguments].concat(), stream);
+        assert_eq!(run.status.code(), Some(status), "{arguments:?}: {}", said(&run));
+        assert!(said(&run).contains(message), "{message}: {}", said(&run));
+        assert_eq!((plan.status.code(), said(&plan)), (run.status.code(), said(&run)), "{arguments:?}");
+        assert!(tree(scratch.path()) == before, "{arguments:?} changed something");
+    }
+    assert_eq!(
+        apply(&["--plan", "--expect", "20261124-010000F", &path("new")], &plain).status.code(),
+        Some(5)
+    );
+}
+
+#[test]
+fn a_plan_tells_what_will_be_where() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    let stream = with_tablespaces();
+    let plan = |arguments: &[&str]| {
+        let output = apply(&[&["--plan"], arguments].concat(), &stream);
+        assert!(output.status.success(), "{}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    fs::create_dir(path("disk")).unwrap();
+    std::os::unix::fs::symlink(path("disk"), path("data")).unwrap();
+    fs::create_dir(path("a\nb")).unwrap();
+    let options = ["--tablespaces-under", &path("a\nb"), "--waldir", &path("wal"), &path("data")];
+    let lines = plan(&options);
+    let real = |name: &str| fs::canonicalize(scratch.path()).unwrap().join(name).to_str().unwrap().to_owned();
+    for line in [
+        format!("label {LABEL}"),
+        format!("system_identifier {SYSTEM}"),
+        format!("directory {}", real("disk")),
+        "state empty".to_owned(),
+        "laid anew".to_owned(),
+        "mount_point no".to_owned(),
+        "tablespace 16384 fast".to_owned(),
+        "tablespace_how 16384 under".to_owned(),
+        format!("tablespace_place 16384 {}", path("a\\nb/16384")),
+        "tablespace_state 16384 absent".to_owned(),
+        "tablespace_how 16385 inside".to_owned(),
+        "wal_how given".to_owned(),
+        format!("wal_place {}", path("wal")),
+        "wal_state absent".to_owned(),
+    ] {
+        assert!(lines.lines().any(|found| found == line), "{line} is not in\n{lines}");
+    }
+    for key in ["device", "free", "wal_device", "wal_free"] {
+        let value = lines.lines().find_map(|line| line.strip_prefix(&format!("{key} "))).unwrap();
+        assert!(value.parse::<u64>().is_ok(), "{key} {value}");
+    }
+    assert_eq!(fs::read_dir(path("disk")).unwrap().count(), 0);
+    // As it was told, so it is done, through the link.
+    let output = apply(&[&["--hold"][..], &options].concat(), &stream);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(plan(&options).contains(&format!("\nstate held {LABEL}\n")));
+    assert!(apply(&["--commit", &path("data")], b"").status.success());
+    assert_eq!(fs::read_link(path("disk/pg_wal")).unwrap().to_str(), Some(&*path("wal")));
+    assert_eq!(fs::read(path("wal/000000010000000000000001")).unwrap(), [9; 1000]);
+    assert_eq!(fs::read(path("a\nb/16384/PG_15_202209061/1")).unwrap(), b"fast");
+    assert!(fs::symlink_metadata(path("data")).unwrap().is_symlink());
+    let over = plan(&["--delta", &path("data")]);
+    for line in [
+        &format!("state cluster {SYSTEM}"),
+        "laid over",
+        "tablespace_how 16384 linked",
+        "tablespace_state 16384 kept",
+        "wal_how linked",
+    ] {
+        assert!(over.lines().any(|found| found == line), "{line} is not in\n{over}");
+    }
+    let output = apply(&["--delta", &path("data")], &stream);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(fs::read(path("wal/000000010000000000000001")).unwrap(), [9; 1000]);
+    // What will be set aside is in nobody's way; another tablespace's place is.
+    let output =
+        apply(&["--plan", "--replace", "--tablespaces-under", &path("other"), &path("data")], &stream);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    fs::create_dir(path("other")).unwrap();
+    assert!(
+        plan(&["--replace", "--tablespaces-under", &path("other"), &path("data")]).contains("\nlaid anew\n")
+    );
+    let output =
+        apply(&["--plan", "--replace", "--tablespaces-under", &path("a\nb"), &path("data")], &stream);
+    assert_eq!(output.status.code(), Some(6), "{}", said(&output));
+}
+
+#[test]
+fn a_link_is_planned_upon_the_one_before() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("data");
+    let path = target.to_str().unwrap();
+    let mut increment = identity("blocks", "");
+    let text = String::from_utf8(increment.data).unwrap();
+    let label = format!("{LABEL}_20261124-010000I");
+    increment.data = text
+        .replace(LABEL, &label)
+        .replace("\"parent\":null", &format!("\"parent\":\"{LABEL}\""))
+        .into_bytes();
+    let stream = tar(&members(increment, body()));
+    assert_eq!(apply(&["--plan", path], &stream).status.code(), Some(6));
+    let output = apply(&["--plan", "--after", LABEL, path], &stream);
+    assert!(output.status.success(), "{}", said(&output));
+    let output = apply(&["--plan", "--after", "20261122-010000F", path], &stream);
+    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+    let output = apply(&["--plan", "--after", LABEL, "--before", "2026-11-24 01:00:00+00", path], &stream);
+    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+}
+
+#[test]
+fn file_systems_keep_what_is_theirs() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("data");
+    fs::create_dir_all(target.join("lost+found/x")).unwrap();
+    let whole = good();
+    assert_eq!(apply(&[target.to_str().unwrap()], &whole[..whole.len() - 512]).status.code(), Some(5));
+    let output = apply(&[target.to_str().unwrap()], &whole);
+    assert!(output.status.success(), "{}", said(&output));
+    let output = apply(&["--delta", target.to_str().unwrap()], &whole);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(target.join("lost+found/x").is_dir() && target.join("global/pg_control").exists());
+}
+
+#[test]
+fn group_access_comes_back() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (target, spaces) = (scratch.path().join("data"), scratch.path().join("spaces"));
+    fs::create_dir(&spaces).unwrap();
+    let mut stream = with_tablespaces();
+    // Every header but those of what pgv-snap makes itself.
+    for at in (0..stream.len()).step_by(512) {
+        let header = &mut stream[at..at + 512];
+        let made_up =
+            [&b"./\0"[..], b"pgv/", b"recovery", b"backup_manifest", b"global/pg_control", b"pg_wal/0"];
+        if &header[257..262] != b"ustar" || made_up.iter().any(|name| header.starts_with(name)) {
+            continue;
+        }
+        header[105] += 4 + u8::from(header[156] == b'5');
+        let mut parsed = Header::from_byte_slice(header).clone();
+        parsed.set_cksum();
+        header.copy_from_slice(parsed.as_bytes());
+    }
+    let output = apply(&["--tablespaces-under", spaces.to_str().unwrap(), target.to_str().unwrap()], &stream);
+    assert!(output.status.success(), "{}", said(&output));
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for directory in ["", "base/1", "global", "pg_wal", "pg_tblspc/16384", "pg_tblspc/16384/PG_15_202209061"]
+    {
+        assert_eq!(mode(&target.join(directory)), 0o750, "{directory}");
+    }
+    for file in [
+        "PG_VERSION",
+        "base/1/1259",
+        "global/pg_control",
+        "backup_manifest",
+        "pg_wal/000000010000000000000001",
+    ] {
+        assert_eq!(mode(&target.join(file)), 0o640, "{file}");
+    }
+    assert_eq!(mode(&target.join("pgv/config/conf.d/x.conf")), 0o600);
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// pgv-apply by a user who is not root.
+fn apply_as_somebody(arguments: &[&str], stream: &[u8]) -> Output {
+    if !is_root() {
+        return apply(arguments, stream);
+    }
+    let mut child = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", env!("CARGO_BIN_EXE_pgv-apply")])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _unread = child.stdin.take().unwrap().write_all(stream).is_err();
+    child.wait_with_output().unwrap()
+}
+
+/// A directory that somebody may enter, wherever the tests run.
+fn public() -> tempfile::TempDir {
+    let scratch = tempfile::tempdir_in("/var/tmp").unwrap();
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    scratch
+}
+
+fn give(path: &Path, id: u32) {
+    if is_root() {
+        std::os::unix::fs::chown(path, Some(id), Some(id)).unwrap();
+    }
+}
+
+#[test]
+fn what_lies_in_the_way_is_set_aside() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    let aside = |name: &str, directory: &str| apply(&["--set-aside", name, directory], b"");
+    fs::create_dir(path("disk")).unwrap();
+    std::os::unix::fs::symlink("disk", path("data")).unwrap();
+    for nothing in ["data", "none"] {
+        let output = aside("1", &path(nothing));
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0), "{}", said(&output));
+    }
+    assert!(!Path::new(&path("none")).exists());
+    fs::write(path("disk/x"), "x").unwrap();
+    fs::set_permissions(path("disk"), fs::Permissions::from_mode(0o750)).unwrap();
+    fs::create_dir(path("disk.before-1")).unwrap();
+    let output = aside("1", &path("data"));
+    assert_eq!(output.status.code(), Some(6), "{}", said(&output));
+    assert_eq!(fs::read(path("data/x")).unwrap(), b"x");
+    // Through the link, which stays and leads to a new directory of the same mode.
+    let output = aside("2", &path("data"));
+    assert!(output.status.success(), "{}", said(&output));
+    let real = fs::canonicalize(scratch.path()).unwrap();
+    assert_eq!(output.stdout, format!("aside {}/disk.before-2\n", real.display()).into_bytes());
+    assert_eq!(fs::read(path("disk.before-2/x")).unwrap(), b"x");
+    assert_eq!(fs::read_dir(path("data")).unwrap().count(), 0);
+    assert_eq!(fs::metadata(path("data")).unwrap().permissions().mode() & 0o777, 0o750);
+    fs::write(path("disk/postmaster.pid"), format!("{}\n", std::process::id())).unwrap();
+    assert_eq!(aside("3", &path("data")).status.code(), Some(6));
+    fs::remove_file(path("disk/postmaster.pid")).unwrap();
+    // An unfinished restore is begun anew, and not kept.
+    let whole = good();
+    assert_eq!(apply(&[&path("data")], &whole[..whole.len() - 512]).status.code(), Some(5));
+    assert_eq!(aside("4", &path("data")).stdout, b"");
+    assert!(Path::new(&path("data/pgv/applying")).exists() && !Path::new(&path("disk.before-4")).exists());
+}
+
+#[test]
+fn where_the_directory_must_keep_its_name_its_content_moves() {
+    let scratch = public();
+    let (closed, root) = (scratch.path().join("closed"), scratch.path().join("closed/data"));
+    let path = root.to_str().unwrap();
+    for directory in ["", "global", "base", "lost+found"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+        give(&root.join(directory), 65534);
+    }
+    fs::write(root.join("global/x"), "x").unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).unwrap();
+    let output = apply_as_somebody(&["--set-aside", "1", path], b"");
+    assert!(output.status.success(), "{}", said(&output));
+    let aside = root.join("pgsql_tmp.before-1");
+    assert_eq!(
+        output.stdout,
+        format!("aside {}\n", fs::canonicalize(&aside).unwrap().display()).into_bytes()
+    );
+    assert!(
+        aside.join("global/x").exists() && aside.join("base").exists() && root.join("lost+found").exists()
+    );
+    let names = || {
+        let names =
+            fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(), ["lost+found", "pgsql_tmp.before-1"]);
+    // Neither a restore nor a second one touches what was set aside.
+    let output = apply_as_somebody(&[path], &good());
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(aside.join("global/x").exists());
+    // One that was interrupted goes on under the name that it had.
+    fs::create_dir(root.join("pgsql_tmp.before-2.part")).unwrap();
+    give(&root.join("pgsql_tmp.before-2.part"), 65534);
+    fs::rename(root.join("global"), root.join("pgsql_tmp.before-2.part/global")).unwrap();
+    let output = apply_as_somebody(&["--set-aside", "3", path], b"");
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(names(), ["lost+found", "pgsql_tmp.before-1", "pgsql_tmp.before-2"]);
+    assert!(
+        root.join("pgsql_tmp.before-2/global/pg_control").exists()
+            && root.join("pgsql_tmp.before-2/base/1").exists()
+    );
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A directory that another user may write can hold links to anywhere; root follows none of them.
+#[test]
+fn root_works_as_the_owner() {
+    if !is_root() {
+        return;
+    }
+    let scratch = public();
+    let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    let owner = |name: &str| std::os::unix::fs::MetadataExt::uid(&fs::symlink_metadata(path(name)).unwrap());
+    let precious = || assert_eq!(fs::read(path("precious/file")).unwrap(), b"precious");
+    fs::create_dir(path("precious")).unwrap();
+    fs::write(path("precious/file"), "precious").unwrap();
+    fs::set_permissions(path("precious"), fs::Permissions::from_mode(0o700)).unwrap();
+    let nobody = ["--owner", "nobody"];
+    let whole = good();
+    // A new directory, where only root may make it; all in it is the owner's.
+    let output = apply(&[&nobody[..], &[&path("data")]].concat(), &whole);
+    assert!(output.status.success(), "{}", said(&output));
+    for name in ["data", "data/base/1/1259", "data/pgv/stream.json", "data/global/pg_control"] {
+        assert_eq!(owner(name), 65534, "{name}");
+    }
+    // What an interrupted run is believed to have left: its mark, its directories, its links.
+    for (name, link) in
+        [("a", "pgv"), ("b", "pgv/applying"), ("c", "pg_tblspc"), ("d", "pg_wal"), ("e", "global")]
+    {
+        fs::create_dir_all(path(&format!("{name}/pgv"))).unwrap();
+        if !link.starts_with("pgv") {
+            fs::write(path(&format!("{name}/pgv/applying")), "").unwrap();
+        }
+        let planted = path(&format!("{name}/{link}"));
+        if link == "pgv" {
+            fs::remove_dir(&planted).unwrap();
+        }
+        let to = if link == "pgv/applying" { path("precious/file") } else { path("precious") };
+        std::os::unix::fs::symlink(to, planted).unwrap();
+        give(&scratch.path().join(name), 65534);
+        if link != "pgv" {
+            give(&scratch.path().join(name).join("pgv"), 65534);
+        }
+        for more in [&[][..], &["--hold"], &["--delta"], &["--commit"]] {
+            let user = if more == ["--commit"] { &[][..] } else { &nobody[..] };
+            let output = apply(&[user, more, &[&path(name)]].concat(), &whole);
+            assert!(output.status.code().is_some_and(|code| code < 8), "{}", said(&output));
+            precious();
+            assert_eq!((owner("precious"), owner("precious/file")), (0, 0), "{name} {more:?}");
+            assert_eq!(fs::read_dir(path("precious")).unwrap().count(), 1, "{name} {more:?}");
+        }
+    }
+    // A way that another user could turn elsewhere, at the last moment: root makes nothing there.
+    fs::create_dir(path("home")).unwrap();
+    give(&scratch.path().join("home"), 65534);
+    fs::create_dir(path("home/real")).unwrap();
+    std::os::unix::fs::symlink(path("precious"), path("home/link")).unwrap();
+    for (directory, status, hint) in [
+        ("home/link/data", 1, "nobody must be able to enter"),
+        ("home/real/data", 2, "install --directory --owner=nobody"),
+    ] {
+        let output = apply(&[&nobody[..], &[&path(directory)]].concat(), &whole);
+        assert_eq!(output.status.code(), Some(status), "{}", said(&output));
+        assert!(said(&output).contains(hint), "{}", said(&output));
+        let plan = apply(&[&["--plan"], &nobody[..], &[&path(directory)]].concat(), &whole);
+        assert_eq!((plan.status.code(), said(&plan)), (output.status.code(), said(&output)));
+    }
+    assert!(!Path::new(&path("precious/data")).exists());
+    let output = apply(&[&nobody[..], &[&path("home/data")]].concat(), &whole);
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+/// Whatever a run was killed at, what it leaves is known as unfinished, and the same command ends well.
+#[test]
+fn every_failed_run_can_be_given_again() {
+    let scratch = tempfile::tempdir().unwrap();
+    let under = scratch.path().join("spaces");
+    fs::create_dir(&under).unwrap();
+    let root = scratch.path().join("data");
+    let wal = scratch.path().join("wal");
+    let (path, under, wal) = (root.to_str().unwrap(), under.to_str().unwrap(), wal.to_str().unwrap());
+    let stream = with_tablespaces();
+    let options = ["--tablespaces-under", under, "--waldir", wal, path];
+    let clean = || {
+        for directory in [path, wal, &format!("{under}/16384")] {
+            let _was_not_there = fs::remove_dir_all(directory).is_err();
+        }
+    };
+    // A system call that fails or kills at each place in turn, as strace injects it: without strace, what those
+    // leave is made by hand.
+    let applying = ("pgv/applying", Some(&b""[..]));
+    let left: [&[(&str, Option<&[u8]>)]; 8] = [
+        &[],
+        &[("pgv", None)],
+        &[("pgv", None), ("lost+found", None)],
+        &[("pgv", None), applying],
+        &[("pgv", None), applying, ("pgv/stream.json", Some(b""))],
+        &[("pgv", None), applying, ("pgv/stream.json", Some(b"{\"format"))],
+        &[("pgv", None), applying, ("base", None), ("base/1", Some(b"x"))],
+        &[("pgv", None), ("pgv/held", Some(b"")), ("global", None)],
+    ];
+    for state in left {
+        for more in [&[][..], &["--delta"], &["--hold"]] {
+            clean();
+            fs::create_dir(path).unwrap();
+            for (name, content) in state {
+                match content {
+                    None => fs::create_dir(root.join(name)).unwrap(),
+                    Some(content) => fs::write(root.join(name), content).unwrap(),
+                }
+            }
+            let output = apply(&[more, &options].concat(), &stream);
+            assert!(output.status.success(), "{state:?} {more:?}: {}", said(&output));
+            assert_eq!(fs::read(root.join("base/1/1259")).unwrap(), [5; 20_000]);
+            assert!(root.join("pg_wal").is_symlink() && root.join("pg_tblspc/16384").is_symlink());
+        }
+    }
+    // Cut anywhere, by a stage before it.
+    clean();
+    for cut in (0..stream.len()).step_by(2048) {
+        let output = apply(&options, &stream[..cut]);
+        assert_eq!(output.status.code(), Some(5), "cut at {cut}: {}", said(&output));
+    }
+    assert!(apply(&options, &stream).status.success());
+    // A cluster over which --delta was interrupted at once is still known by its mark.
+    fs::rename(root.join("global/pg_control"), root.join("pgv/applying")).unwrap();
+    fs::remove_file(root.join("pgv/stream.json")).unwrap();
+    let output = apply(&["--delta", path], &stream);
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+/// Runs a script with mounts of its own, which go with it; `None` where nobody may mount.
+fn with_mounts(script: &str, stream: &[u8]) -> Option<Output> {
+    let scratch = tempfile::tempdir().unwrap();
+    let file = scratch.path().join("stream");
+    fs::write(&file, stream).unwrap();
+    let user: &[&str] = if is_root() { &["--mount"] } else { &["--mount", "--user", "--map-root-user"] };
+    let unshare = |arguments: &[&str]| Command::new("unshare").args(user).args(arguments).output();
+    let may = unshare(&["mount", "-t", "tmpfs", "tmpfs", scratch.path().to_str().unwrap()]);
+    if !may.is_ok_and(|output| output.status.success()) {
+        return None;
+    }
+    let script = format!("set -eu; apply=$1 stream=$2 mount=$3; {script}");
+    let mount = scratch.path().join("mount");
+    fs::create_dir(&mount).unwrap();
+    let paths = [env!("CARGO_BIN_EXE_pgv-apply"), file.to_str().unwrap(), mount.to_str().unwrap()];
+    Some(unshare(&[&["bash", "-c", &script, "bash"], &paths[..]].concat()).unwrap())
+}
+
+/// No room for one more name, and none for one more page, after each step in turn.
+#[test]
+fn a_full_disk_at_every_step_leaves_what_can_be_given_again() {
+    let script = r#"
+        for full in nr_inodes={2..14} size={4..44..4}k; do
+          mount -t tmpfs -o "$full" tmpfs "$mount"
+          status=0; "$apply" --owner root "$mount/d" <"$stream" 2>/dev/null || status=$?
+          [ "$status" -eq 1 ] || { echo "$full: $status"; exit 1; }
+          [ ! -e "$mount/d/global/pg_control" ] || { echo "$full: it can be started"; exit 1; }
+          mount -o remount,size=1m,nr_inodes=100 "$mount"
+          "$apply" --owner root "$mount/d" <"$stream"
+          umount "$mount"
+        done"#;
+    if let Some(output) = with_mounts(script, &good()) {
+        assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), said(&output));
+    }
+}
+
+#[test]
+fn a_mount_point_is_replaced_by_its_content() {
+    let script = r#"
+        mount -t tmpfs tmpfs "$mount"; mkdir "$mount/lost+found" "$mount/base"; echo x >"$mount/base/x"
+        ln -s mount "${mount%/*}/link"
+        plan() { "$apply" --plan --owner root "$@" <"$stream"; }
+        ! plan "$mount" 2>/dev/null || exit 1
+        [ "$(plan --replace "${mount%/*}/link" | grep --count --line-regexp 'mount_point yes\|set_aside content')" -eq 2 ] || exit 2
+        told=$("$apply" --set-aside 7 "${mount%/*}/link")
+        [ "$told" = "aside $mount/pgsql_tmp.before-7" ] || { echo "$told"; exit 3; }
+        [ "$(cat "$mount/pgsql_tmp.before-7/base/x")" = x ] || exit 4
+        "$apply" --owner root "$mount" <"$stream"
+        [ -e "$mount/global/pg_control" ] && [ -e "$mount/lost+found" ] && [ -e "$mount/pgsql_tmp.before-7/base/x" ]"#;
+    if let Some(output) = with_mounts(script, &good()) {
+        assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), said(&output));
     }
 }

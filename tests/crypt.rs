@@ -114,6 +114,10 @@ fn every_vector_yields_what_its_manifest_says() {
             if let Some(plain) = vector["prefix_of"].as_str() {
                 let plain = std::fs::read(vectors().join(plain)).unwrap();
                 assert!(plain.starts_with(&output.stdout), "{name} released bytes that are not the writer's");
+                assert!(
+                    output.stdout.len() < plain.len(),
+                    "{name} released the end of a stream that is not sound"
+                );
             }
         }
     }
@@ -125,7 +129,9 @@ fn every_key_file_vector() {
         serde_json::from_slice(&std::fs::read(vectors().join("manifest.json")).unwrap()).unwrap();
     for entry in manifest["key_files"].as_array().unwrap() {
         let path = vectors().join(text(entry, "file"));
-        let output = crypt(&["-e", "--iter", "1", "-k", path.to_str().unwrap()], b"x", 1);
+        // Files of a checkout are for everybody to read.
+        let output =
+            crypt(&["-e", "--iter", "1", "--key-world-readable", "-k", path.to_str().unwrap()], b"x", 1);
         match entry["usable"].as_bool().unwrap() {
             false => assert_eq!(output.status.code(), Some(2), "{}", path.display()),
             true => {
@@ -192,7 +198,7 @@ fn assert_refused(
     prop_assert!(result.is_err(), "a changed stream was accepted");
     prop_assert!(plain.starts_with(&released), "bytes that are not the writer's were released");
     // Records are at most 111 bytes and zstd's overhead longer than their plaintext: everything whose
-    // record ended well before the change must have been released.
+    // record ended well before the change must have been released, but for the end of all.
     let whole = first_change.saturating_sub(144) / (RECORD + 512) * RECORD;
     prop_assert!(
         released.len() >= whole.min(plain.len() / RECORD * RECORD),
@@ -239,6 +245,30 @@ proptest! {
         changed.splice(to..to, piece);
         let first_change = original.iter().zip(&changed).position(|(a, b)| a != b).unwrap_or(original.len().min(changed.len()));
         assert_refused(&original, &plain, &changed, first_change)?;
+    }
+}
+
+/// What makes a backup startable stands in its last 10 KiB, wherever a record ends there.
+#[test]
+fn a_damaged_end_withholds_the_end_of_the_plaintext() {
+    for length in [1, 512, 9_000, RECORD, RECORD + 1, RECORD + 512, 2 * RECORD + 9_000] {
+        let plain = noise(length);
+        let sealed = seal(&plain);
+        assert!(open(&sealed).1 == plain, "{length}");
+        let mut flipped = sealed.clone();
+        let at = flipped.len() - 90;
+        flipped[at] ^= 1;
+        let more = [&sealed[..], b"x"].concat();
+        for bad in [&flipped, &sealed[..sealed.len() - 1], &sealed[..sealed.len() - 16], &more] {
+            let (result, released) = open(bad);
+            assert!(result.is_err() && plain.starts_with(&released), "{length}");
+            assert!(released.len() + 10_240.min(length) <= length, "{length}: {} released", released.len());
+            assert!(
+                length - released.len() <= RECORD + (32 << 10),
+                "{length}: {} withheld",
+                length - released.len()
+            );
+        }
     }
 }
 
@@ -444,4 +474,141 @@ fn a_batch_seals_each_file_under_its_own_context() {
     assert_eq!(std::fs::read_dir(to.path()).unwrap().count(), names.len(), "temporary files stay");
     assert_eq!(seal("-\n").status.code(), Some(2));
     assert_eq!(crypt(&["-e", "--batch", "-k", key.path()], b"", 1).status.code(), Some(2));
+}
+
+/// `key value` lines of pgv-crypt's stdout.
+fn lines(output: &Output) -> Vec<String> {
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+fn is_generated_name(name: &str) -> bool {
+    name.len() == 8 && name.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+#[test]
+fn a_damaged_key_seals_and_opens_nothing() {
+    let whole = String::from_utf8(crypt(&["--generate-key"], b"", 1).stdout).unwrap();
+    let whole = whole.trim_end();
+    let last = if whole.ends_with('0') { "1" } else { "0" };
+    let damaged = [
+        format!("{}{last}", &whole[..whole.len() - 1]),
+        whole[..40].to_owned(),
+        format!(" {whole}"),
+        format!("{whole} "),
+        whole.replacen("pgvkey1_", "Pgvkey1_", 1),
+    ];
+    for text in damaged {
+        let key = Key::new(&text);
+        for verb in ["-e", "-d", "--key-name", "--check-key"] {
+            let output = crypt(&[verb, "-k", key.path()], b"data", 10);
+            assert_eq!(output.status.code(), Some(2), "{verb}: {}", stderr(&output));
+            let said = stderr(&output);
+            assert!(said.contains(key.path()) && said.contains("damaged generated key"), "{said}");
+            assert!(!said.contains(&text[8..30]), "the key was printed: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_key_of_the_first_version_stays_valid() {
+    let old = "pgvkey1_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+    let key = Key::new(&format!("{old}\n"));
+    let sealed = crypt(&["-e", "-k", key.path()], b"data", 10).stdout;
+    assert_eq!(crypt(&["-d", "-k", key.path()], &sealed, 1000).stdout, b"data");
+    let named = crypt(&["--key-name", "-k", key.path()], b"", 1);
+    assert_eq!(
+        lines(&named),
+        [format!("key_file {}", key.path()), "key_kind generated".to_owned(), "key_name e011cbe9".to_owned()]
+    );
+}
+
+#[test]
+fn the_name_that_is_needed_is_compared() {
+    let key = Key::new(std::str::from_utf8(&crypt(&["--generate-key"], b"", 1).stdout).unwrap());
+    let phrase = Key::new("correct horse");
+    let named = crypt(&["--key-name", "-k", key.path(), "-k", phrase.path()], b"", 1);
+    let said = lines(&named);
+    let name = said[2].strip_prefix("key_name ").unwrap();
+    assert!(is_generated_name(name), "{name}");
+    assert_eq!(said[3..], [format!("key_file {}", phrase.path()), "key_kind passphrase".to_owned()]);
+    let expect =
+        |name: &str, key: &Key| crypt(&["--key-name", "-k", key.path(), "--expect-name", name], b"", 1);
+    assert_eq!(expect(name, &key).status.code(), Some(0));
+    assert_eq!(expect("vault 7", &key).status.code(), Some(0), "a person's name says nothing");
+    for wrong in [&key, &phrase] {
+        let refused = expect("00000000", wrong);
+        assert_eq!(refused.status.code(), Some(4));
+        assert!(stderr(&refused).contains(wrong.path()) && stderr(&refused).contains("00000000"));
+    }
+    assert!(stderr(&expect("00000000", &key)).contains(name));
+}
+
+#[test]
+fn the_beginning_of_a_stream_shows_which_key_opens_it() {
+    let generate = || Key::new(std::str::from_utf8(&crypt(&["--generate-key"], b"", 1).stdout).unwrap());
+    let (right, wrong) = (generate(), generate());
+    let sealed = crypt(&["-e", "-k", right.path()], b"data", 10).stdout;
+    let check = |arguments: &[&str], bytes: &[u8]| {
+        crypt(&[&["--check-key", "-k", wrong.path()], arguments].concat(), bytes, 1000)
+    };
+    let found = check(&["-k", right.path()], &sealed[..240]);
+    assert_eq!(found.status.code(), Some(0), "{}", stderr(&found));
+    assert_eq!(lines(&found)[0], format!("key_file {}", right.path()));
+    // What opens is right, whatever is said to be needed.
+    assert_eq!(
+        check(&["-k", right.path(), "--expect-name", "00000000"], &sealed[..240]).status.code(),
+        Some(0)
+    );
+    let mut record = tempfile::NamedTempFile::new().unwrap();
+    let facts = r#"{"format":"pgv-record/1","key_name":"0badc0de"}"#;
+    record.write_all(facts.as_bytes()).unwrap();
+    let refused = check(
+        &["--expect-record", record.path().to_str().unwrap(), "--expect-name", "12345678"],
+        &sealed[..240],
+    );
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(refused.stdout.is_empty() && stderr(&refused).contains(wrong.path()), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("12345678"), "{}", stderr(&refused));
+    assert_eq!(check(&[], b"").status.code(), Some(5));
+    assert_eq!(check(&[], &[b'x'; 240]).status.code(), Some(5));
+    assert_eq!(check(&[], &sealed[..200]).status.code(), Some(5));
+}
+
+#[test]
+fn who_may_read_a_key_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let key = Key::new("k");
+    let mode = |mode| std::fs::set_permissions(key.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o640);
+    assert_eq!(crypt(&["-e", "-k", key.path()], b"data", 10).status.code(), Some(0));
+    mode(0o444);
+    let refused = crypt(&["-e", "-k", key.path()], b"data", 10);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(refused.stdout.is_empty() && stderr(&refused).contains("chmod 0600"), "{}", stderr(&refused));
+    assert_eq!(crypt(&["-e", "-k", key.path(), "--key-world-readable"], b"data", 10).status.code(), Some(0));
+    let output = Command::new(env!("CARGO_BIN_EXE_pgv-crypt"))
+        .args(["--key-name", "-k", key.path()])
+        .env("PGV_KEY_WORLD_READABLE", "yes")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+/// A key that cannot be read is not one that does not exist, and nobody is told to make another.
+#[test]
+fn advice_about_a_key_never_destroys() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(place("empty"), "").unwrap();
+    std::fs::set_permissions(place("empty"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink(place("nowhere"), place("link")).unwrap();
+    for (name, status) in [("empty", 2), ("link", 2), ("", 2), ("empty/key", 2), ("absent", 3)] {
+        let named = crypt(&["--key-name", "-k", &place(name)], b"", 1);
+        assert_eq!(named.status.code(), Some(status), "{name}: {}", stderr(&named));
+        let sealed = crypt(&["-e", "-k", &place(name)], b"", 1);
+        assert_eq!(sealed.status.code(), Some(2), "{name}: {}", stderr(&sealed));
+        for said in [stderr(&named), stderr(&sealed)] {
+            assert!(said.contains(&place(name)) && !said.contains("generate"), "{said}");
+        }
+    }
 }

@@ -7,13 +7,30 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::RwLock;
+use std::time::Instant;
 
-/// Servers under load on two cores are slow enough one at a time.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// Scripts run side by side, as many as the test runner has threads. Those that change what all share on this machine
+/// (Debian's clusters, /etc) run alone.
+static MACHINE: RwLock<()> = RwLock::new(());
 
 fn run(script: &str, argument: &str) {
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _shared = MACHINE.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+    run_script(script, argument);
+}
+
+fn run_alone(script: &str, argument: &str) {
+    let _alone = MACHINE.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+    run_script(script, argument);
+}
+
+/// Past the capture of a passing test's output.
+fn say(line: &str) {
+    std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+fn run_script(script: &str, argument: &str) {
+    let began = Instant::now();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let binaries = PathBuf::from(env!("CARGO_BIN_EXE_pgv-snap"));
     let tools =
@@ -31,10 +48,10 @@ fn run(script: &str, argument: &str) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    // What could not be tested here is said past the capture of a passing test's output.
+    say(&format!("{script} {argument}: {} s", began.elapsed().as_secs()));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     for line in said.lines().filter(|line| line.contains("NOT run")) {
-        std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
+        say(line);
     }
 }
 
@@ -105,7 +122,7 @@ fn every_moment() {
 
 #[test]
 fn set_up_from_nothing() {
-    run("setup.sh", "");
+    run_alone("setup.sh", "");
 }
 
 #[test]
@@ -155,7 +172,7 @@ fn scripts_on_s3() {
 
 #[test]
 fn debian_clusters() {
-    run("debian.sh", "15");
+    run_alone("debian.sh", "15");
 }
 
 #[test]
@@ -175,5 +192,5 @@ fn retention_of_your_own() {
 
 #[test]
 fn runbooks_as_typed() {
-    run("runbooks.sh", "");
+    run_alone("runbooks.sh", "");
 }

@@ -8,7 +8,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-const BINARIES: [&str; 5] = ["pgv-snap", "pgv-apply", "pgv-crypt", "pgv-s3", "pgv-info"];
+const BINARIES: [&str; 7] =
+    ["pgv-snap", "pgv-apply", "pgv-crypt", "pgv-s3", "pgv-info", "pgv-peek", "pgv-env"];
 /// PostgreSQL calls them; nobody types their names.
 const UNTYPED: [&str; 3] = ["pgv-wal-push", "pgv-wal-get", "pgv-unstack"];
 
@@ -138,8 +139,12 @@ fn messages_have_priorities_in_the_journal_alone() {
             let path = scratch.path().join("log");
             let log = std::fs::File::create(&path).unwrap();
             let (facts, other) = (log.metadata().unwrap(), u64::from(!in_journal));
+            // Scripts of this directory find the binaries in PATH.
+            let binaries = Path::new(env!("CARGO_BIN_EXE_pgv-env")).parent().unwrap();
+            let search = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap());
             Command::new(&program)
                 .arg("nowhere")
+                .env("PATH", search)
                 .env("PGV_CONFIG_DIR", scratch.path())
                 .env_remove("PGV_REPO")
                 .env("JOURNAL_STREAM", format!("{}:{}", facts.dev(), facts.ino() + other))

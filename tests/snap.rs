@@ -122,3 +122,208 @@ fn a_role_with_few_rights_suffices_and_strangers_are_refused() {
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8(refused.stderr).unwrap().contains("not the data directory"));
 }
+
+/// Starts another server, on a socket and port of its own; `options`: of postgres.
+fn start_other(cluster: &Cluster, directory: &str, port: u16, options: &str) {
+    cluster.ok(&format!("mkdir -p sock && initdb -N -A trust -U postgres -D {directory} > /dev/null"));
+    cluster.ok(&format!(
+        "pg_ctl -w -s -D {directory} -l {directory}.log \
+         -o \"-c port={port} -c unix_socket_directories='$PWD/sock' -c fsync=off {options}\" start"
+    ));
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// What pgv-snap would back up in the environment that `settings` make, and what psql reaches there.
+fn reached(cluster: &Cluster, settings: &str, conninfo: &str) -> [String; 2] {
+    let estimate = cluster.ok(&format!("{settings} pgv-snap --estimate --json -d \"{conninfo}\""));
+    let estimate: serde_json::Value = serde_json::from_str(&estimate).unwrap();
+    let ask = "select system_identifier from pg_control_system()";
+    let asked = cluster.ok(&format!("{settings} psql -XAtqc '{ask}' -d \"{conninfo}\""));
+    [estimate["system_identifier"].as_str().unwrap().to_owned(), asked.trim().to_owned()]
+}
+
+#[test]
+fn it_backs_up_the_server_that_psql_reaches() {
+    let cluster = Cluster::start();
+    let port = free_port();
+    start_other(&cluster, "other", port, "-c listen_addresses=127.0.0.1");
+    let scratch = cluster.path("sock").parent().unwrap().display().to_string();
+    cluster.ok(&format!(
+        "printf '[b]\nhost={scratch}/sock\nport={port}\ndbname=postgres\n' > services; \
+         printf '[b]\nhost=127.0.0.1\nport={port}\n' > pg_service.conf"
+    ));
+    let here = cluster.sql("select system_identifier from pg_control_system()");
+    let other = cluster.ok(&format!(
+        "psql -XAtqc 'select system_identifier from pg_control_system()' -h {scratch}/sock -p {port} postgres"
+    ));
+    let base = "PGDATABASE=postgres";
+    let file = format!("{base} PGSERVICEFILE={scratch}/services");
+    for (settings, conninfo, wanted) in [
+        (format!("{file} PGSERVICE=b"), "", &other),
+        (format!("{file} PGSERVICE=b PGPORT=1"), "", &other),
+        (file.clone(), "service=b", &other),
+        (format!("{base} PGSYSCONFDIR={scratch} PGSERVICE=b"), "", &other),
+        (format!("{base} PGHOST=nowhere.invalid PGHOSTADDR=127.0.0.1 PGPORT={port}"), "", &other),
+        (format!("{base} PGPORT={port}"), &format!("host={scratch}/none,{scratch}/sock"), &other),
+        (format!("{base} PGSERVICEFILE={scratch}/services"), "", &here),
+    ] {
+        assert_eq!(reached(&cluster, &settings, conninfo), [wanted.trim(); 2], "{settings}");
+    }
+    let refused = cluster
+        .run(&format!("PGPORT={port} PGHOST={scratch}/sock PGTARGETSESSIONATTRS=standby pgv-snap > stream"));
+    assert_eq!(refused.status.code(), Some(1));
+    let nobody = cluster.run("PGSERVICEFILE=services PGSERVICE=c pgv-snap > stream");
+    assert_eq!(nobody.status.code(), Some(1));
+    let errors = String::from_utf8(nobody.stderr).unwrap();
+    assert!(
+        errors.starts_with("pgv-snap: error: connect to the server: ") && errors.contains('c'),
+        "{errors}"
+    );
+    cluster.stop("other");
+}
+
+#[test]
+fn encrypted_connections_and_passwords_are_psqls() {
+    let cluster = Cluster::start();
+    let port = free_port();
+    cluster.ok(
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 9 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
+         -keyout server.key -out server.crt 2> /dev/null; chmod 600 server.key; \
+         openssl req -x509 -newkey rsa:2048 -nodes -days 9 -subj /CN=localhost -keyout x.key -out stranger.crt 2> /dev/null",
+    );
+    start_other(
+        &cluster,
+        "other",
+        port,
+        "-c listen_addresses=127.0.0.1 -c ssl=on -c ssl_cert_file=$PWD/server.crt -c ssl_key_file=$PWD/server.key",
+    );
+    cluster.ok(&format!(
+        "psql -XAtqc \"alter role postgres password 'pass:word'\" -h $PWD/sock -p {port} postgres && \
+         printf 'hostssl all all 127.0.0.1/32 scram-sha-256\nlocal all all scram-sha-256\n' > other/pg_hba.conf && \
+         pg_ctl -s -D other reload && printf '%s:{port}:*:postgres:pass\\\\:word\n' localhost $PWD/sock > passwords && \
+         chmod 600 passwords"
+    ));
+    let scratch = cluster.path("sock").parent().unwrap().display().to_string();
+    let common = format!("PGDATABASE=postgres PGPORT={port} PGPASSFILE={scratch}/passwords");
+    let tls = format!(
+        "{common} PGHOST=localhost PGHOSTADDR=127.0.0.1 PGSSLMODE=verify-full PGCHANNELBINDING=require"
+    );
+    let [found, wanted] = reached(&cluster, &format!("{tls} PGSSLROOTCERT={scratch}/server.crt"), "");
+    assert_eq!(found, wanted);
+    let [found, wanted] = reached(&cluster, &format!("{common} PGHOST={scratch}/sock"), "");
+    assert_eq!(found, wanted, "the password of a socket's directory");
+    for (refused, why) in [
+        (format!("{tls} PGSSLROOTCERT={scratch}/stranger.crt"), "certificate verify failed"),
+        (format!("{common} PGHOST=127.0.0.1 PGSSLMODE=disable"), "no encryption"),
+        (format!("{common} PGHOST={scratch}/sock PGPASSFILE=/none"), "no password supplied"),
+    ] {
+        let output = cluster.run(&format!("{refused} pgv-snap > stream"));
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains(why), "{errors}");
+    }
+    cluster.stop("other");
+}
+
+#[test]
+fn no_timeout_of_the_server_ends_a_backup() {
+    let cluster = Cluster::start();
+    cluster.sql("alter role postgres set idle_session_timeout = '500ms'");
+    cluster.sql("alter database postgres set statement_timeout = '500ms'");
+    cluster.ok(
+        "PGOPTIONS='-c idle_session_timeout=400ms -c lock_timeout=400ms' pgv-snap --rate 20MiB/s > stream",
+    );
+    assert!(cluster.ok("tar -t -f stream").ends_with("global/pg_control\n"));
+}
+
+#[test]
+fn names_need_not_be_utf8() {
+    let cluster = Cluster::start_with("-k -E SQL_ASCII --locale=C");
+    cluster.ok(
+        r#"mkdir $'sp\351ce' && psql -XAtqc $'create tablespace "donn\351es" location \''"$PWD"$'/sp\351ce\'' postgres && \
+        psql -XAtqc $'create table t tablespace "donn\351es" as select 1; create role "r\351"' postgres && createdb $'b\351' && \
+        mkdir $'et\351' && echo "max_connections = 33" > $'et\351/\351.conf' && touch $'data/f\351' && \
+        printf "include_dir '%s/et\351'\n" "$PWD" >> data/postgresql.conf && pg_ctl -s -D data reload"#,
+    );
+    cluster.ok("pgv-snap --facts facts --manifest manifest > stream");
+    assert_eq!(cluster.facts()["tablespaces"][0]["name"], "donn\\xe9es");
+    cluster.ok("mkdir -m 700 restored && tar -x -f stream -C restored && test -e $'restored/f\\351'");
+    let identity = std::fs::read(cluster.path("restored/pgv/stream.json")).unwrap();
+    let identity: serde_json::Value = serde_json::from_slice(&identity).unwrap();
+    assert!(identity["tablespaces"][0]["location"].as_str().unwrap().ends_with("/sp\\xe9ce"), "{identity}");
+    let saved = cluster.ok(r#"cat $'restored/pgv/config/abs/'"$PWD"$'/et\351/\351.conf'"#);
+    assert_eq!(saved, "max_connections = 33\n");
+    let configuration = cluster.ok("cat restored/pgv/configuration");
+    assert!(configuration.contains("/et\\xe9/\\xe9.conf "), "{configuration}");
+    cluster.ok("pg_verifybackup -q restored");
+}
+
+#[test]
+fn every_configuration_file_that_the_server_read_is_saved() {
+    let cluster = Cluster::start();
+    cluster.ok(
+        "mkdir -p etc/conf.d etc/extra etc/hba && cd etc && mv ../data/postgresql.conf ../data/pg_hba.conf . && \
+         ln -s $PWD/postgresql.conf ../data/postgresql.conf && ln -s ../etc/pg_hba.conf ../data/pg_hba.conf && \
+         mv ../data/pg_ident.conf hba/ident && ln -s $PWD/conf.d ../data/conf.d && \
+         echo \"ident_file = '$PWD/hba/ident'\" > conf.d/a.conf && echo 'max_connections = 44' > extra/x.conf && \
+         echo stray > conf.d/stray.txt && echo postgres > names && \
+         printf \"include_dir 'conf.d'\\ninclude_if_exists 'none.conf'\\ninclude '$PWD/extra/../extra/x.conf'\\n\" \
+         >> postgresql.conf && printf \"local all @$PWD/names trust\\n\" >> pg_hba.conf && \
+         pg_ctl -s -w -D ../data -l ../log stop && ln -s $PWD/names ../data/other-link",
+    );
+    cluster.start_in("data");
+    let output = cluster.run("pgv-snap --facts facts > stream");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(7), "one link is no configuration: {errors}");
+    assert_eq!(
+        cluster.facts()["findings"],
+        serde_json::json!({"bad_pages": 0, "links": 1, "unread": 0}),
+        "{errors}"
+    );
+    cluster.ok("rm data/other-link && pgv-snap --facts facts > stream");
+    let etc = cluster.path("etc").canonicalize().unwrap().display().to_string();
+    let data = cluster.path("data").display().to_string();
+    let abs = |name: &str| format!("abs{etc}/{name}");
+    let mut wanted = vec![
+        "conf.d/a.conf".to_owned(),
+        "conf.d/stray.txt".to_owned(),
+        "pg_hba.conf".to_owned(),
+        "postgresql.conf".to_owned(),
+        abs("extra/x.conf"),
+        abs("hba/ident"),
+        abs("names"),
+    ];
+    wanted.sort();
+    let mut saved: Vec<String> = serde_json::from_value(cluster.facts()["configuration"].clone()).unwrap();
+    saved.sort();
+    assert_eq!(saved, wanted);
+    cluster.ok("mkdir -m 700 restored && tar -x -f stream -C restored && pg_verifybackup -q restored");
+    for name in &wanted {
+        let original = name.strip_prefix("abs").map_or_else(|| format!("{etc}/{name}"), str::to_owned);
+        cluster.ok(&format!("cmp restored/pgv/config/{name} {original}"));
+    }
+    let told = cluster.ok("cat restored/pgv/configuration");
+    for line in [
+        format!("data_directory {data}"),
+        format!("config_file {data}/postgresql.conf"),
+        format!("hba_file {data}/pg_hba.conf"),
+        format!("ident_file {etc}/hba/ident"),
+        format!("file postgresql.conf {data}/postgresql.conf"),
+        format!("link pg_hba.conf ../etc/pg_hba.conf"),
+        format!("link conf.d {etc}/conf.d"),
+    ] {
+        assert!(told.lines().any(|told| told == line), "{line} in:\n{told}");
+    }
+
+    cluster.ok("chmod 000 etc/extra/x.conf");
+    let output = cluster.run("pgv-snap --facts facts > stream");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(7), "{errors}");
+    assert!(errors.contains("extra/x.conf"), "{errors}");
+    assert_eq!(cluster.facts()["findings"]["unread"], 1);
+    cluster.stop("data");
+    cluster.ok("pgv-snap --offline data > stream; [ $? = 7 ]; tar -x -O -f stream pgv/config/postgresql.conf | cmp - etc/postgresql.conf");
+}

@@ -211,6 +211,47 @@ fn what_a_killed_put_leaves_is_removed_when_it_is_old() {
     assert_eq!(s3(&["get", &repository.url("a/x")], b"").stdout, b"x");
 }
 
+/// A put that is killed between its directory and its file leaves the former.
+#[test]
+fn directories_that_stayed_empty_are_left_too() {
+    use std::os::unix::fs::DirBuilderExt;
+    let repository = Repository::new();
+    let root = repository.0.path();
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root.join("c/backup/empty")).unwrap();
+    std::fs::create_dir(root.join("mine")).unwrap();
+    assert_eq!(code(&s3(&["put", &repository.url("c/backup/full/x")], b"x")), 0);
+    let directory = repository.url("");
+    let swept = |more: &[&str]| {
+        let output = s3(&[&["rm", "--uploads"], more, &[directory.as_str()]].concat(), b"");
+        assert_eq!(code(&output), 0, "{}", String::from_utf8_lossy(&output.stderr));
+        lines(&output)
+    };
+    assert!(swept(&["--older-than", "1h", "--dry-run"]).is_empty());
+    assert_eq!(swept(&["--dry-run"]), [repository.url("c/backup/empty/")]);
+    swept(&[]);
+    assert!(!root.join("c/backup/empty").exists() && root.join("mine").is_dir());
+    assert_eq!(s3(&["get", &repository.url("c/backup/full/x")], b"").stdout, b"x");
+}
+
+/// Part of a repository may be on another disk; a link to where none is mounted is not an empty directory.
+#[test]
+fn linked_directories_are_listed_and_links_to_nowhere_are_errors() {
+    let repository = Repository::new();
+    let root = repository.0.path();
+    std::fs::create_dir(root.join("disk")).unwrap();
+    std::fs::create_dir(root.join("c")).unwrap();
+    std::os::unix::fs::symlink("../disk", root.join("c/wal")).unwrap();
+    assert_eq!(code(&s3(&["put", &repository.url("c/wal/x")], b"x")), 0);
+    let ls = |name: &str| s3(&["ls", "--recursive", &repository.url(name)], b"");
+    assert_eq!(lines(&ls("c/")), [repository.url("c/wal/x")]);
+    assert_eq!(lines(&s3(&["ls", &repository.url("c/")], b"")), [repository.url("c/wal/")]);
+    std::fs::rename(root.join("disk"), root.join("unmounted")).unwrap();
+    assert_eq!((code(&ls("c/")), lines(&ls("c/")).len()), (1, 0));
+    // What is no directory cannot be listed, and is not an empty one.
+    assert_eq!(code(&ls("unmounted/x/")), 1);
+    assert_eq!((code(&ls("unmounted/nothing/")), lines(&ls("unmounted/nothing/")).len()), (0, 0));
+}
+
 #[test]
 fn rm_leaves_the_repository_where_it_is() {
     use std::os::unix::fs::PermissionsExt;

@@ -4,14 +4,19 @@
 //! nameless temporary file and read beside it, so memory does not grow with the number of files.
 
 use crate::error::{Error, IoContext, Result};
-use crate::io::temporary_file;
-use crate::pg::backup_manifest::{Entry, Reader};
-use std::fs::File;
+use crate::io::{TemporaryFile, temporary_file};
+use crate::pg::backup_manifest::{Entry, Reader, WalRange};
 use std::io::{BufRead, BufReader, BufWriter, Read, Seek, Write};
+
+/// What a manifest says beyond the files that were seen.
+pub struct Listed {
+    pub last: Entry,
+    pub ranges: Vec<WalRange>,
+}
 
 #[must_use]
 pub struct Seen {
-    spool: BufWriter<File>,
+    spool: BufWriter<TemporaryFile>,
 }
 
 impl Seen {
@@ -28,15 +33,15 @@ impl Seen {
     }
 
     /// Refuses the first difference. The manifest lists one file more, its last, which comes after it
-    /// in the stream: that entry is returned. `unsent`: whether a file that was not in the stream is
+    /// in the stream: that entry is returned, and the WAL that it names. `unsent`: whether a file that was not in the stream is
     /// what the manifest says.
     pub fn compare(
         self,
         manifest: impl BufRead,
         unsent: &mut dyn FnMut(&Entry) -> Result<bool>,
-    ) -> Result<Entry> {
+    ) -> Result<Listed> {
         let mut file =
-            self.spool.into_inner().map_err(|e| Error::io("write a temporary file", e.into_error()))?;
+            self.spool.into_inner().map_err(|e| e.into_error()).during("write a temporary file")?;
         let end = file.stream_position().during("read a temporary file")?;
         file.rewind().during("read a temporary file")?;
         let mut spool = BufReader::new(file.take(end));
@@ -57,7 +62,7 @@ impl Seen {
             listed = following;
         }
         match seen {
-            None => manifest.finish().map(|()| listed),
+            None => manifest.finish().map(|ranges| Listed { last: listed, ranges }),
             Some(seen) if seen == listed => Err(no_control()),
             Some(seen) => Err(Error::damaged(format!("{}: not listed in backup_manifest", name(&seen)))),
         }
@@ -113,7 +118,7 @@ mod tests {
         let manifest = writer.finish(None).unwrap();
         let mut spool = Seen::new().unwrap();
         seen.iter().for_each(|entry| spool.add(entry).unwrap());
-        spool.compare(&manifest[..], &mut |_| Ok(false))
+        spool.compare(&manifest[..], &mut |_| Ok(false)).map(|listed| listed.last)
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What an increment is laid over: the directory must be what its parent left, and nobody may have
 //! started it since. All of it is looked at before anything is changed.
 
+use crate::apply::look;
 use crate::catalog::StreamIdentity;
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::pg::backup_manifest::{self, Entry, Reader};
@@ -11,7 +12,8 @@ use std::io::{self, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Lies in a directory that waits for the next link of its chain, instead of `global/pg_control`.
+/// Lies in a directory that waits for `--commit` or the next link of its chain: what `global/pg_control`
+/// will be.
 pub const HELD: &str = "pgv/held";
 /// Lies in a directory that is being changed.
 pub const APPLYING: &str = "pgv/applying";
@@ -49,9 +51,10 @@ pub fn check_cluster(root: &Path, stream: &StreamIdentity) -> Result<()> {
     let wrong = |why: &str| {
         Error::new(Kind::Exists, format!("{}: {why}", root.display())).hint("nothing was written")
     };
-    let there = match fs::read(root.join(IDENTITY)) {
-        Ok(json) if !root.join(control::PATH).exists() => StreamIdentity::parse(&json)?.system_identifier,
-        _ => Control::read(root).map_err(|error| wrong(error.message()))?.system_identifier(),
+    let there = match look::is_there(&root.join(control::PATH))? {
+        true => Control::read(root).map_err(|error| wrong(error.message()))?.system_identifier(),
+        false => look::system_identifier(root)?
+            .ok_or_else(|| wrong("no data directory of a cluster lies there"))?,
     };
     match there == stream.system_identifier {
         true => Ok(()),
@@ -76,7 +79,7 @@ fn check_files(root: &Path) -> Result<()> {
             return Err(Error::damaged(format!("{}: {there}, and not as it was restored", path.display())));
         }
     }
-    manifest.finish()
+    manifest.finish().map(drop)
 }
 
 fn check_control(root: &Path, listed: &Entry, held: bool) -> Result<()> {

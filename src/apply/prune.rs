@@ -1,6 +1,7 @@
 //! Removes what is in a directory and not in the backup that was laid over it: files that the new
 //! manifest does not list, and directories that the stream did not have.
 
+use crate::apply::look;
 use crate::apply::parent::{Cursor, is_data};
 use crate::error::{IoContext, Result};
 use crate::report;
@@ -59,7 +60,7 @@ impl Prune<'_> {
             let is_directory = kind.is_dir() || (kind.is_symlink() && directory == b"pg_tblspc/");
             let slash: &[u8] = if is_directory { b"/" } else { b"" };
             let foreign = is_place(directory) && !entry.file_name().as_bytes().starts_with(&self.version);
-            if foreign {
+            if foreign || look::stays(&entry.file_name()) {
                 continue;
             }
             names.push(([&entry.file_name().into_vec(), slash].concat(), is_directory));

@@ -2,12 +2,15 @@
 //! `global/pg_control` after everything is on disk.
 
 use crate::apply::archive::{Archive, Content, Kind, Member};
-use crate::apply::check::Seen;
+use crate::apply::check::{Listed, Seen};
+use crate::apply::claims::{Claims, End};
+use crate::apply::decide::{Decision, Request};
 use crate::apply::merge::Merge;
-use crate::apply::parent::{self, Cursor, IDENTITY, is_data};
-use crate::apply::places::{self, Wanted};
+use crate::apply::parent::{Cursor, IDENTITY, is_data};
+use crate::apply::places::Wanted;
 use crate::apply::prune::prune;
-use crate::apply::target::{Owner, Target};
+use crate::apply::target::Target;
+use crate::apply::user::{Owner, Rights};
 use crate::catalog::{Label, Mode, StreamIdentity, UNSTACK_PATH};
 use crate::error::{self, Error, IoContext, Result, Status};
 use crate::io::read_full;
@@ -33,47 +36,79 @@ const LABEL_LIMIT: u64 = 64 << 10;
 
 /// The command line.
 pub struct Options {
-    /// The only label that is taken.
-    pub expect: Option<Label>,
+    pub claims: Claims,
     pub owner: Owner,
     pub tablespaces: Vec<(String, PathBuf)>,
     pub tablespaces_under: Option<PathBuf>,
+    /// Where pg_wal goes, if not into the directory.
+    pub wal: Option<PathBuf>,
     /// `None`: nothing is written, everything is checked.
     pub directory: Option<PathBuf>,
-    /// More of the chain follows: `global/pg_control` is kept back.
+    /// `global/pg_control` is kept back.
     pub hold: bool,
     /// The directory holds the cluster already: what is the same is not written.
     pub delta: bool,
+    /// Of a plan: what lies in the directory will be set aside.
+    pub replace: bool,
+    /// Of a plan: the link of the chain that will lie there.
+    pub after: Option<Label>,
     pub progress: Drawn,
     /// Of the whole stream in bytes, roughly.
     pub expected_size: Option<u64>,
 }
 
+impl Options {
+    fn wanted(&self, identity: &StreamIdentity) -> Wanted {
+        Wanted {
+            each: self.tablespaces.clone(),
+            under: self.tablespaces_under.clone(),
+            wal: self.wal.clone(),
+            strict: identity.mode == Mode::Full && !self.hold,
+        }
+    }
+
+    fn request<'a>(&'a self, directory: &'a Path, wanted: &'a Wanted) -> Request<'a> {
+        Request { directory, wanted, delta: self.delta, replace: self.replace, after: self.after.as_ref() }
+    }
+}
+
 /// Reads one stream to its end. Ends only with a complete directory that is on disk, or with an error
 /// that says what was left behind.
-pub fn run(options: &Options, input: impl Read) -> Result<Status> {
+pub fn run(options: Options, input: impl Read) -> Result<Status> {
     let mut archive = Archive::new(BufReader::with_capacity(64 << 10, input));
-    let top = first_member(&mut archive)?;
-    let (member, json) = identity_member(&mut archive)?;
-    let identity = StreamIdentity::parse(&json)?;
-    check_identity(&identity, options.expect.as_ref())?;
-    let directory = options.directory.as_deref();
-    let root = directory.map(|path| std::path::absolute(path).during_path("find", path)).transpose()?;
+    let Head { top, member, json, identity } = Head::read(&mut archive)?;
+    options.claims.check(&identity)?;
     let progress = Progress::new("pgv-apply", options.expected_size, options.progress)?;
+    // Before another user does the rest, who may have no right to the place of temporary files.
+    let seen = Some(Seen::new()?);
+    let result = (identity.mode == Mode::Blocks).then(Seen::new).transpose()?;
+    let target = match &options.directory {
+        None => None,
+        Some(directory) => {
+            let rights = Rights::new(options.owner, (top.uid, top.gid))?;
+            let wanted = options.wanted(&identity);
+            let request = options.request(directory, &wanted);
+            let decision = Decision::find(&identity, &request, &rights)?;
+            // The last that may refuse, and the first that writes.
+            decision.check()?;
+            Some(Target::open(&decision, &rights)?)
+        }
+    };
+    let root = target.as_ref().map(|target| target.root().to_owned());
+    let parent = match (&root, identity.mode) {
+        (Some(root), Mode::Blocks | Mode::Files) => Some(Cursor::open(&root.join(backup_manifest::PATH))?),
+        _ => None,
+    };
     let layer = Layer {
         archive,
-        seen: Seen::new()?,
-        result: (identity.mode == Mode::Blocks).then(Seen::new).transpose()?,
+        seen,
+        result,
         promised: None,
-        // The last that may refuse, and the first that writes.
-        target: root.as_deref().map(|root| open_target(options, root, &identity, &top)).transpose()?,
-        parent: match (&root, identity.mode) {
-            (Some(root), Mode::Blocks | Mode::Files) => {
-                Some(Cursor::open(&root.join(backup_manifest::PATH))?)
-            }
-            _ => None,
-        },
+        target,
+        parent,
         identity,
+        claims: options.claims,
+        wal_last_seen: false,
         delta: options.delta,
         directories: BTreeSet::new(),
         merge: Merge::new(),
@@ -91,30 +126,36 @@ pub fn run(options: &Options, input: impl Read) -> Result<Status> {
     })
 }
 
-/// A full goes into an empty directory, everything else over what must be there.
-fn open_target(options: &Options, root: &Path, identity: &StreamIdentity, top: &Member) -> Result<Target> {
-    let fresh = identity.mode == Mode::Full && !options.delta;
-    let known = places::linked(root)?;
-    let wanted = Wanted {
-        each: options.tablespaces.clone(),
-        under: options.tablespaces_under.clone(),
-        strict: identity.mode == Mode::Full && !options.hold,
-    };
-    if fresh {
-        let places = places::decide(&identity.tablespaces, &wanted, &Default::default(), Some(root))?;
-        let ours: Vec<PathBuf> = known
-            .iter()
-            .filter(|(oid, place)| wanted.is_meant(**oid, place))
-            .map(|(_, place)| place.clone())
-            .collect();
-        return Target::create(root, options.owner, places, &ours, top);
+/// Reads no more of a stream than its head, writes nothing, prints what a run with the same options would
+/// do, and refuses what that would refuse.
+pub fn plan(options: &Options, input: impl Read) -> Result<Status> {
+    let mut archive = Archive::new(BufReader::with_capacity(64 << 10, input));
+    let Head { top, identity, .. } = Head::read(&mut archive)?;
+    options.claims.check(&identity)?;
+    let Some(directory) = &options.directory else { return Ok(Status::Done) };
+    let rights = Rights::new(options.owner, (top.uid, top.gid))?;
+    let wanted = options.wanted(&identity);
+    let request = options.request(directory, &wanted);
+    let decision = Decision::find(&identity, &request, &rights)?;
+    decision.lines()?.print()?;
+    decision.check().map(|()| Status::Done)
+}
+
+/// What a stream begins with: who it is.
+struct Head {
+    top: Member,
+    member: Member,
+    json: Vec<u8>,
+    identity: StreamIdentity,
+}
+
+impl Head {
+    fn read(archive: &mut Archive<impl Read>) -> Result<Self> {
+        let top = first_member(archive)?;
+        let (member, json) = identity_member(archive)?;
+        let identity = StreamIdentity::parse(&json)?;
+        Ok(Head { top, member, json, identity })
     }
-    match identity.mode {
-        Mode::Full => parent::check_cluster(root, identity)?,
-        _ => parent::check(root, identity)?,
-    }
-    let places = places::decide(&identity.tablespaces, &wanted, &known, Some(root))?;
-    Target::reopen(root, options.owner, places, &known, top)
 }
 
 fn first_member(archive: &mut Archive<impl Read>) -> Result<Member> {
@@ -141,20 +182,15 @@ fn identity_member(archive: &mut Archive<impl Read>) -> Result<(Member, Vec<u8>)
     Ok((member, json))
 }
 
-fn check_identity(identity: &StreamIdentity, expected: Option<&Label>) -> Result<()> {
-    if let Some(expected) = expected.filter(|expected| **expected != identity.label) {
-        return Err(Error::damaged(format!("the stream is backup {}, not {expected}", identity.label))
-            .hint("nothing was written; somebody may have exchanged the objects"));
-    }
-    Ok(())
-}
-
 struct Layer<R> {
     archive: Archive<R>,
     identity: StreamIdentity,
     target: Option<Target>,
-    /// The files of the stream.
-    seen: Seen,
+    claims: Claims,
+    /// Whether the last segment that the record names was there.
+    wal_last_seen: bool,
+    /// The files of the stream, until they are compared.
+    seen: Option<Seen>,
     /// Of an increment in blocks: the files that it makes.
     result: Option<Seen>,
     /// What the result's manifest says of pg_control.
@@ -184,17 +220,20 @@ impl<R: Read> Layer<R> {
                 (Kind::File, _) => self.file(&member)?,
             }
         };
-        let listed = self.compare(&manifest)?;
+        let Listed { last: listed, ranges } = self.compare(&manifest)?;
         if self.promised.as_ref().is_some_and(|promised| *promised != listed) {
             return Err(Error::damaged("the two manifests do not agree on global/pg_control"));
         }
         let member = self.next_member()?;
-        let content = self.control(&member, &listed)?;
+        let control = self.control(&member, &listed)?;
         if self.archive.next_member()?.is_some() {
             return Err(Error::damaged("the stream goes on after global/pg_control"));
         }
+        // A cluster that was down has no range: it stopped at its checkpoint.
+        let stop_lsn = ranges.last().map_or(control.checkpoint(), |range| range.end);
+        self.claims.check_end(&End { stop_lsn, wal_last_seen: self.wal_last_seen })?;
         self.progress.finish();
-        self.finish(&member, &content, hold)
+        self.finish(&member, control.bytes(), hold)
     }
 
     /// Removes what is gone, and gives the new manifest its name.
@@ -220,7 +259,7 @@ impl<R: Read> Layer<R> {
 
     fn directory(&mut self, member: &Member) -> Result<()> {
         self.directories.insert(member.path.clone());
-        self.target.as_ref().map_or(Ok(()), |target| target.directory(member))
+        self.target.as_mut().map_or(Ok(()), |target| target.directory(member))
     }
 
     /// Its names are for tar: what is gone is known from the manifest.
@@ -305,14 +344,19 @@ impl<R: Read> Layer<R> {
 
     /// WAL is in no manifest: its records carry checksums of their own.
     fn list(&mut self, member: &Member, crc32c: u32, stays: bool) -> Result<()> {
-        if member.path.starts_with(b"pg_wal/") {
+        if let Some(name) = member.path.strip_prefix(b"pg_wal/") {
+            self.wal_last_seen |= self.claims.wal_last().is_some_and(|last| last.as_bytes() == name);
             return Ok(());
         }
         let entry = Entry { path: member.path.clone(), size: member.size, crc32c };
         if let (Some(result), true) = (&mut self.result, stays) {
             result.add(&entry)?;
         }
-        self.seen.add(&entry)
+        self.see(&entry)
+    }
+
+    fn see(&mut self, entry: &Entry) -> Result<()> {
+        self.seen.as_mut().map_or(Ok(()), |seen| seen.add(entry))
     }
 
     /// Blocks for a file that the parent has.
@@ -345,7 +389,7 @@ impl<R: Read> Layer<R> {
         }
         let crc32c = summed.crc32c;
         self.progress.add(member.size);
-        self.seen.add(&Entry { path: member.path.clone(), size: member.size, crc32c })
+        self.see(&Entry { path: member.path.clone(), size: member.size, crc32c })
     }
 
     /// The label of an increment in blocks becomes a plain one.
@@ -360,7 +404,7 @@ impl<R: Read> Layer<R> {
             size: text.len() as u64,
             crc32c: crc32c::crc32c(text.as_bytes()),
         };
-        self.seen.add(&entry(&member.path, &content))?;
+        self.see(&entry(&member.path, &content))?;
         let merged = backup_label::merged(&content);
         let path = backup_label::PATH.as_bytes();
         if let Some(result) = &mut self.result {
@@ -379,7 +423,8 @@ impl<R: Read> Layer<R> {
             (Some(result), Some(_)) => {
                 let reader = BufReader::with_capacity(64 << 10, &mut copy);
                 let promised = result.compare(reader, &mut |_| Ok(false));
-                self.promised = Some(promised.map_err(|error| error.context("the result"))?);
+                let promised = promised.map_err(|error| error.context("the result"))?;
+                self.promised = Some(promised.last);
             }
             (_, None) => {
                 io::copy(&mut copy, &mut io::sink()).during("read stdin")?;
@@ -387,12 +432,12 @@ impl<R: Read> Layer<R> {
             (None, _) => return Err(Error::damaged("the stream has two manifests of its result")),
         }
         let crc32c = copy.crc32c;
-        self.seen.add(&Entry { path: member.path.clone(), size: member.size, crc32c })
+        self.see(&Entry { path: member.path.clone(), size: member.size, crc32c })
     }
 
     /// Returns what the manifest says of the file that comes after it. Where a manifest of the result
     /// was kept already, this one is only compared.
-    fn compare(&mut self, member: &Member) -> Result<Entry> {
+    fn compare(&mut self, member: &Member) -> Result<Listed> {
         let blocks = self.identity.mode == Mode::Blocks;
         if blocks && self.target.is_some() && self.promised.is_none() {
             return Err(Error::damaged("the stream has no manifest of its result"));
@@ -405,7 +450,7 @@ impl<R: Read> Layer<R> {
             Some(target) => Some(target.file(member)?),
             None => None,
         };
-        let seen = std::mem::replace(&mut self.seen, Seen::new()?);
+        let seen = self.seen.take().ok_or_else(|| Error::damaged("the stream has two manifests"))?;
         let copy = Copy { content: self.archive.content(), file, crc32c: 0 };
         let (files, parent) = (self.identity.mode == Mode::Files, &mut self.parent);
         let unsent = &mut |listed: &Entry| match (files && is_data(&listed.path), &mut *parent) {
@@ -415,13 +460,13 @@ impl<R: Read> Layer<R> {
             (true, None) => Ok(true),
         };
         let listed = seen.compare(BufReader::with_capacity(64 << 10, copy), unsent)?;
-        match listed.path == control::PATH.as_bytes() {
+        match listed.last.path == control::PATH.as_bytes() {
             true => Ok(listed),
             false => Err(Error::damaged("backup_manifest does not end with global/pg_control")),
         }
     }
 
-    fn control(&mut self, member: &Member, listed: &Entry) -> Result<Vec<u8>> {
+    fn control(&mut self, member: &Member, listed: &Entry) -> Result<Control> {
         let fits = member.kind == Kind::File
             && member.path == control::PATH.as_bytes()
             && member.size == listed.size
@@ -437,7 +482,7 @@ impl<R: Read> Layer<R> {
         {
             return Err(Error::damaged("global/pg_control is not the one of this backup"));
         }
-        Ok(control.bytes().to_vec())
+        Ok(control)
     }
 }
 

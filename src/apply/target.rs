@@ -6,111 +6,69 @@
 //! server starts in it, and a later run may begin anew.
 
 use crate::apply::archive::Member;
+use crate::apply::commit;
+use crate::apply::decide::Decision;
+use crate::apply::look::{self, State};
 use crate::apply::parent::{APPLYING, HELD};
-use crate::error::{Error, IoContext, Kind, Result};
-use crate::io::{AtomicFile, sync_directory};
+use crate::apply::user::{Rights, require_only_root};
+use crate::error::{Error, IoContext, Result};
+use crate::io::sync_directory;
 use crate::pg::control;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, fchown, lchown, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-/// Who the restored files belong to.
-#[derive(Clone, Copy, Debug)]
-pub enum Owner {
-    /// Whoever runs us.
-    Process,
-    /// The numbers in the stream, as tar does for root.
-    Stream,
-    User {
-        uid: u32,
-        gid: u32,
-    },
-}
-
-impl Owner {
-    fn of(self, member: &Member) -> (Option<u32>, Option<u32>) {
-        match self {
-            Owner::Process => (None, None),
-            Owner::Stream => (Some(member.uid), Some(member.gid)),
-            Owner::User { uid, gid } => (Some(uid), Some(gid)),
-        }
-    }
-}
+/// Group may read and enter (`initdb --allow-group-access`).
+const GROUP_DIRECTORY: u32 = 0o750;
+const GROUP_FILE: u32 = 0o640;
 
 pub struct Target {
     root: PathBuf,
-    owner: Owner,
-    /// Where each tablespace goes.
-    places: BTreeMap<u32, PathBuf>,
+    /// Where each tablespace goes, and without an OID pg_wal.
+    links: BTreeMap<Option<u32>, PathBuf>,
     /// Whether things are there already.
     existing: bool,
+    /// Whether the cluster's group may read it.
+    group: bool,
     /// One open directory of each place. They are opened before the first write, so that `syncfs`
     /// tells of every write that failed since.
     open: Vec<File>,
 }
 
 impl Target {
-    /// Refuses a directory that holds anything, unless it is what an interrupted run left: that is
-    /// cleared. `top`: the stream's first member. `ours`: of the places to which the directory links
-    /// those that are meant for it.
-    pub fn create(
-        root: &Path,
-        owner: Owner,
-        places: BTreeMap<u32, PathBuf>,
-        ours: &[PathBuf],
-        top: &Member,
-    ) -> Result<Self> {
-        refuse_running_server(root)?;
-        let unfinished = is_unfinished(root);
-        let linked = if unfinished { ours } else { &[] };
-        let all = || places.values().filter(|place| !linked.contains(place));
-        if !unfinished {
-            refuse_content(root)?;
+    /// Takes what was decided: a new or empty directory, one that an interrupted run left, which is
+    /// cleared, or one that holds a backup or a cluster, which can start no more. The places are made, and
+    /// all the rest is done as their owner.
+    pub fn open(decision: &Decision<'_>, rights: &Rights) -> Result<Self> {
+        let root = decision.root.clone();
+        let mut open = vec![make_place(&root, rights)?];
+        for place in decision.places.outside() {
+            open.push(make_place(&place.real, rights)?);
         }
-        all().try_for_each(|place| refuse_content(place))?;
-
-        let mut target = Target { root: root.to_owned(), owner, places, existing: false, open: Vec::new() };
-        if unfinished {
-            linked.iter().try_for_each(|place| clear(place))?;
-            clear(root)?;
+        rights.become_owner()?;
+        let links = decision.places.links();
+        let target = Target { root, links, existing: !decision.fresh, group: false, open };
+        target.mark()?;
+        match decision.fresh {
+            true if matches!(decision.state, State::Unfinished | State::Held(_)) => {
+                let ours = decision.places.outside().filter(|place| place.ours);
+                ours.map(|place| &place.real).try_for_each(|place| empty(place, &[]))?;
+                empty(&target.root, &["pgv"])?;
+                empty(&target.root.join("pgv"), &["applying"])?;
+            }
+            true => {}
+            false => {
+                empty(&target.root.join("pg_wal"), &[])?;
+                if decision.places.wal.as_ref().is_some_and(|place| !place.kept) {
+                    remove_directory(&target.root.join("pg_wal"))?;
+                }
+                empty(&target.root.join("pgv"), &["applying"])?;
+            }
         }
-        let places: Vec<PathBuf> = target.places.values().cloned().collect();
-        for place in std::iter::once(root).chain(places.iter().map(PathBuf::as_path)) {
-            target.make_place(place, top)?;
-        }
-        target.mark(top)?;
-        Ok(target)
-    }
-
-    /// Takes a directory that holds a backup or, for `--delta`, a cluster, and makes it unable to start.
-    /// `known`: the tablespaces that are linked to already.
-    pub fn reopen(
-        root: &Path,
-        owner: Owner,
-        places: BTreeMap<u32, PathBuf>,
-        known: &BTreeMap<u32, PathBuf>,
-        top: &Member,
-    ) -> Result<Self> {
-        refuse_running_server(root)?;
-        let fresh: Vec<PathBuf> = places
-            .iter()
-            .filter(|(oid, _)| !known.contains_key(oid))
-            .map(|(_, place)| place.clone())
-            .collect();
-        fresh.iter().try_for_each(|place| refuse_content(place))?;
-        let mut target = Target { root: root.to_owned(), owner, places, existing: true, open: Vec::new() };
-        target.implied_directories(&root.join(APPLYING), top)?;
-        disable(root)?;
-        for place in std::iter::once(root).chain(known.values().map(PathBuf::as_path)) {
-            target.open.push(File::open(place).during_path("open", place)?);
-        }
-        fresh.iter().try_for_each(|place| target.make_place(place, top))?;
-        empty(&root.join("pg_wal"), "")?;
-        empty(&root.join("pgv"), "applying")?;
         Ok(target)
     }
 
@@ -131,19 +89,25 @@ impl Target {
     }
 
     /// A directory that must not be there yet, or may be if things are; a tablespace becomes a link to
-    /// its place.
-    pub fn directory(&self, member: &Member) -> Result<()> {
+    /// its place, and so may pg_wal.
+    pub fn directory(&mut self, member: &Member) -> Result<()> {
         let path = self.path(&member.path);
-        if self.existing && path.is_dir() {
+        if member.path == b"global" {
+            self.group = member.mode & 0o050 == 0o050;
+        }
+        let place = link_of(&member.path).and_then(|key| self.links.get(&key));
+        if !(self.existing && path.is_dir()) {
+            if let Some(place) = place {
+                symlink(place, &path).during_path("link", &path)?;
+            } else {
+                let made = DirBuilder::new().mode(0o700).create(&path);
+                made.map_err(|error| creation("directory", &path, error))?;
+            }
+        } else if place.is_none() {
             return Ok(());
         }
-        if let Some(place) = tablespace(&member.path).and_then(|oid| self.places.get(&oid)) {
-            symlink(place, &path).during_path("link", &path)?;
-            let (uid, gid) = self.owner.of(member);
-            return lchown(&path, uid, gid).during_path("set the owner of", &path);
-        }
-        DirBuilder::new().mode(0o700).create(&path).map_err(|error| creation("directory", &path, error))?;
-        self.own_directory(&path, member)
+        let mode = Permissions::from_mode(member.mode | 0o700);
+        fs::set_permissions(&path, mode).during_path("set the mode of", &path)
     }
 
     /// A file that must not be there yet, or is emptied.
@@ -159,7 +123,7 @@ impl Target {
     pub fn kept_file(&self, member: &Member) -> Result<File> {
         let path = self.path(&member.path);
         if member.path.starts_with(b"pgv/") {
-            self.implied_directories(&path, member)?;
+            implied_directories(&path)?;
         }
         if self.existing {
             remove_other(&path)?;
@@ -172,96 +136,106 @@ impl Target {
             .mode(0o600)
             .open(&path)
             .map_err(|error| creation("file", &path, error))?;
-        self.own_file(&file, &path, member)?;
+        self.set_mode(&file, &path, member)?;
         Ok(file)
     }
 
     /// Syncs everything, then gives `global/pg_control` its name: from then on a server can start. `hold`:
-    /// it does not, and the directory waits for the next link of its chain.
+    /// it does not, and the directory waits for `--commit` or the next link of its chain.
     pub fn finish(self, member: &Member, content: &[u8], hold: bool) -> Result<()> {
         for directory in &self.open {
             rustix::fs::syncfs(directory).map_err(io::Error::from).during_path("sync", &self.root)?;
         }
-        let applying = self.root.join(APPLYING);
-        if hold {
-            let held = self.root.join(HELD);
-            fs::rename(&applying, &held).during_path("rename", &applying)?;
-            return sync_directory(&self.root.join("pgv"));
+        if self.group {
+            let mode = Permissions::from_mode(GROUP_DIRECTORY);
+            fs::set_permissions(&self.root, mode).during_path("set the mode of", &self.root)?;
+            sync_directory(&self.root)?;
         }
-        let path = self.path(&member.path);
-        let mut file = AtomicFile::create(&path, 0o600)?;
-        let written = file
-            .write_all(content)
-            .during_path("write", &path)
-            .and_then(|()| self.own_file(file.file(), &path, member));
-        match written {
-            Ok(()) => file.commit(false)?,
-            Err(error) => {
-                file.abandon();
-                return Err(error);
-            }
+        commit::hold(&self.root, content, |file, path| self.set_mode(file, path, member))?;
+        match hold {
+            true => Ok(()),
+            false => commit::put_in_place(&self.root),
         }
-        fs::remove_file(&applying).during_path("remove", &applying)?;
-        sync_directory(&self.root.join("pgv"))
     }
 
     fn path(&self, path: &[u8]) -> PathBuf {
         self.root.join(OsStr::from_bytes(path))
     }
 
-    fn make_place(&mut self, place: &Path, top: &Member) -> Result<()> {
-        match DirBuilder::new().mode(0o700).create(place) {
+    /// Makes it a directory in which no server starts: `global/pg_control` is taken away and the mark set,
+    /// in one step. Whatever this is interrupted at, the directory is the old one, or an unfinished one.
+    fn mark(&self) -> Result<()> {
+        let (applying, held) = (self.root.join(APPLYING), self.root.join(HELD));
+        implied_directories(&applying)?;
+        let from = if look::is_there(&held)? { held } else { self.root.join(control::PATH) };
+        match fs::rename(&from, &applying) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::io(format_args!("create {}", place.display()), error)
-                    .hint("its parent directory must exist"));
+                let mut options = OpenOptions::new();
+                options.write(true).create(true).truncate(false).mode(0o600);
+                options.open(&applying).during_path("create", &applying)?;
             }
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(error).during_path("create", place);
-            }
-            _ => {}
+            renamed => renamed.during_path("take away", &from)?,
         }
-        self.own_directory(place, top)?;
-        if let Some(parent) = place.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync_directory(parent)?;
-        }
-        self.open.push(File::open(place).during_path("open", place)?);
-        Ok(())
-    }
-
-    fn mark(&self, top: &Member) -> Result<()> {
-        let path = self.root.join(APPLYING);
-        self.implied_directories(&path, top)?;
-        fs::write(&path, "").during_path("write", &path)?;
         sync_directory(&self.root.join("pgv"))?;
+        if look::is_there(&self.root.join("global"))? {
+            sync_directory(&self.root.join("global"))?;
+        }
         sync_directory(&self.root)
     }
 
-    /// `pgv/` and what is below it have no members of their own.
-    fn implied_directories(&self, path: &Path, member: &Member) -> Result<()> {
-        let Some(parent) = path.parent().filter(|parent| !parent.exists()) else { return Ok(()) };
-        self.implied_directories(parent, member)?;
-        DirBuilder::new().mode(0o700).create(parent).during_path("create", parent)?;
-        let (uid, gid) = self.owner.of(member);
-        chown(parent, uid, gid).during_path("set the owner of", parent)
-    }
-
-    fn own_directory(&self, path: &Path, member: &Member) -> Result<()> {
-        let (uid, gid) = self.owner.of(member);
-        chown(path, uid, gid).map_err(|error| not_ours(path, error))?;
-        fs::set_permissions(path, Permissions::from_mode(member.mode | 0o700))
-            .during_path("set the mode of", path)
-    }
-
-    fn own_file(&self, file: &File, path: &Path, member: &Member) -> Result<()> {
-        let (uid, gid) = self.owner.of(member);
-        fchown(file, uid, gid).map_err(|error| not_ours(path, error))?;
-        file.set_permissions(Permissions::from_mode(member.mode)).during_path("set the mode of", path)
+    /// What pgv-snap made itself, it made for the owner only: the server's own files are for the group too.
+    fn set_mode(&self, file: &File, path: &Path, member: &Member) -> Result<()> {
+        let name = std::str::from_utf8(&member.path).unwrap_or_default();
+        let servers = ["backup_label", "backup_manifest", "recovery.signal", control::PATH];
+        let made_up = servers.contains(&name) || name.starts_with("pg_wal/");
+        let mode = if self.group && made_up { member.mode | GROUP_FILE } else { member.mode };
+        file.set_permissions(Permissions::from_mode(mode)).during_path("set the mode of", path)
     }
 }
 
-fn not_ours(path: &Path, error: io::Error) -> Error {
-    Error::io(format_args!("set the owner of {}", path.display()), error)
-        .hint("only root gives files away: run it as root, or as the owner and without --owner")
+/// Makes a place, if it is not there, and opens it. What its owner may do is done as the owner.
+fn make_place(place: &Path, rights: &Rights) -> Result<File> {
+    let parent = place.parent().unwrap_or(place);
+    let made = rights.as_owner(|| make_directory(place));
+    let ours = made.as_ref().is_ok_and(|file| file.metadata().is_ok_and(|found| found.uid() == rights.uid()));
+    if ours || !rights.are_root() {
+        return made.and_then(only_for_owner(place));
+    }
+    require_only_root(parent)?;
+    let file = make_directory(place)?;
+    rights.give(&file, place)?;
+    only_for_owner(place)(file)
+}
+
+fn only_for_owner(place: &Path) -> impl FnOnce(File) -> Result<File> {
+    move |file| {
+        file.set_permissions(Permissions::from_mode(0o700)).during_path("set the mode of", place)?;
+        Ok(file)
+    }
+}
+
+fn make_directory(place: &Path) -> Result<File> {
+    let made = match DirBuilder::new().mode(0o700).create(place) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+        made => made.during_path("create", place).map(|()| true)?,
+    };
+    let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::NOFOLLOW;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits() as i32)
+        .open(place)
+        .during_path("open", place)?;
+    if made {
+        sync_directory(place.parent().unwrap_or(place))?;
+    }
+    Ok(file)
+}
+
+/// `pgv/` and what is below it have no members of their own.
+fn implied_directories(path: &Path) -> Result<()> {
+    let Some(parent) = path.parent().filter(|parent| !parent.exists()) else { return Ok(()) };
+    implied_directories(parent)?;
+    DirBuilder::new().mode(0o700).create(parent).during_path("create", parent)
 }
 
 fn creation(what: &str, path: &Path, error: io::Error) -> Error {
@@ -276,54 +250,12 @@ fn creation(what: &str, path: &Path, error: io::Error) -> Error {
     }
 }
 
-/// The OID, if `path` is a tablespace's own entry.
-fn tablespace(path: &[u8]) -> Option<u32> {
-    std::str::from_utf8(path).ok()?.strip_prefix("pg_tblspc/")?.parse().ok()
-}
-
-fn refuse_running_server(root: &Path) -> Result<()> {
-    let Ok(text) = fs::read_to_string(root.join("postmaster.pid")) else { return Ok(()) };
-    let pid = text.lines().next().and_then(|line| line.trim().parse().ok());
-    let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else { return Ok(()) };
-    match rustix::process::test_kill_process(pid) {
-        Err(rustix::io::Errno::SRCH) => Ok(()),
-        _ => Err(Error::new(
-            Kind::Exists,
-            format!("a server may be running in {} (process {})", root.display(), pid.as_raw_nonzero()),
-        )
-        .hint("nothing was written; restore into another directory, or stop that server first")),
+/// What `path` may link to a place for: a tablespace by its OID, or pg_wal.
+fn link_of(path: &[u8]) -> Option<Option<u32>> {
+    if path == b"pg_wal" {
+        return Some(None);
     }
-}
-
-/// An absent directory is as good as an empty one.
-fn refuse_content(place: &Path) -> Result<()> {
-    let mut entries = match fs::read_dir(place) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.during_path("read", place)?,
-    };
-    match entries.next() {
-        None => Ok(()),
-        Some(_) => Err(Error::new(Kind::Exists, format!("{} is not empty", place.display()))
-            .hint("nothing was written; give a new or empty directory, or move this one aside")),
-    }
-}
-
-fn is_unfinished(root: &Path) -> bool {
-    let marked = root.join(APPLYING).exists() || root.join(HELD).exists();
-    marked && !root.join(control::PATH).exists()
-}
-
-/// Takes `global/pg_control` away and sets the mark, in one step.
-fn disable(root: &Path) -> Result<()> {
-    let held = root.join(HELD);
-    let applying = root.join(APPLYING);
-    let from = if held.exists() { held } else { root.join(control::PATH) };
-    match fs::rename(&from, &applying) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && applying.exists() => {}
-        renamed => renamed.during_path("take away", &from)?,
-    }
-    sync_directory(&root.join("pgv"))?;
-    sync_directory(&root.join("global"))
+    std::str::from_utf8(path).ok()?.strip_prefix("pg_tblspc/")?.parse().ok().map(Some)
 }
 
 /// Makes room for a file: what has its name and is none goes.
@@ -336,12 +268,17 @@ fn remove_other(path: &Path) -> Result<()> {
     }
 }
 
-/// Removes everything in a directory but one name.
-fn empty(directory: &Path, but: &str) -> Result<()> {
-    for entry in fs::read_dir(directory).during_path("read", directory)? {
+/// Removes what is in a directory, links themselves and not what they point to, but for some names.
+fn empty(directory: &Path, but: &[&str]) -> Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.during_path("read", directory)?,
+    };
+    for entry in entries {
         let entry = entry.during_path("read", directory)?;
         let path = entry.path();
-        if entry.file_name() == but {
+        let name = entry.file_name();
+        if look::stays(&name) || but.iter().any(|kept| name == **kept) {
             continue;
         }
         match entry.file_type().during_path("stat", &path)?.is_dir() {
@@ -352,22 +289,9 @@ fn empty(directory: &Path, but: &str) -> Result<()> {
     Ok(())
 }
 
-/// Removes what is in a directory, links themselves and not what they point to; the mark last, so that
-/// an interruption leaves an unfinished directory again.
-fn clear(place: &Path) -> Result<()> {
-    for entry in fs::read_dir(place).during_path("read", place)? {
-        let entry = entry.during_path("read", place)?;
-        let path = entry.path();
-        if entry.file_name() == "pgv" {
-            continue;
-        }
-        match entry.file_type().during_path("stat", &path)?.is_dir() {
-            true => fs::remove_dir_all(&path).during_path("remove", &path)?,
-            false => fs::remove_file(&path).during_path("remove", &path)?,
-        }
-    }
-    match fs::remove_dir_all(place.join("pgv")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).during_path("clear", place),
+fn remove_directory(path: &Path) -> Result<()> {
+    match fs::remove_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).during_path("remove", path),
         _ => Ok(()),
     }
 }

@@ -2,14 +2,15 @@
 
 use clap::Parser;
 use nix::unistd::User;
-use pgv::apply::{self, Owner};
-use pgv::catalog::Label;
+use pgv::apply::{self, Claims, Owner};
+use pgv::catalog::{Label, Record, layout};
 use pgv::cli::{self, Arguments, Common};
-use pgv::error::{Error, Result, Status};
+use pgv::error::{Error, IoContext, Result, Status};
 use pgv::io::Input;
 use pgv::report::Drawn;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use time::OffsetDateTime;
 
 /// Lay a backup stream on stdin into a directory, checking every byte
 #[derive(Parser)]
@@ -20,26 +21,53 @@ struct Args {
     /// Refuse every backup but this one, before anything is written
     #[arg(long, value_name = "LABEL")]
     expect: Option<Label>,
-    /// Who the files belong to; default: whoever runs this, and as root the numbers in the stream
-    #[arg(long, value_name = "USER", conflicts_with = "check_only")]
+    /// Refuse the backup of every cluster but this one
+    #[arg(long, value_name = "ID", value_parser = parse_system_id, conflicts_with = "commit")]
+    system_id: Option<u64>,
+    /// Refuse a stream that is not the one of this record.json
+    #[arg(long, value_name = "FILE", conflicts_with = "commit")]
+    record: Option<PathBuf>,
+    /// Refuse a backup that began at or after this time
+    #[arg(long, value_name = "TIME", value_parser = cli::parse_time, conflicts_with = "commit")]
+    before: Option<OffsetDateTime>,
+    /// Who the files belong to [default: who runs this; for root, as in the stream]
+    #[arg(long, value_name = "USER", conflicts_with_all = ["check_only", "commit"])]
     owner: Option<String>,
     /// Where one tablespace goes, by its OID or name
-    #[arg(long, value_name = "OID|NAME=DIR", value_parser = parse_place, conflicts_with = "check_only")]
+    #[arg(long, value_name = "OID|NAME=DIR", value_parser = parse_place, conflicts_with_all = ["check_only", "commit"])]
     tablespace: Vec<(String, PathBuf)>,
     /// Where the other tablespaces go, each in a directory named by its OID
-    #[arg(long, value_name = "DIR", conflicts_with = "check_only")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["check_only", "commit"])]
     tablespaces_under: Option<PathBuf>,
-    /// More of the chain follows: nothing can be started before its end
-    #[arg(long, conflicts_with = "check_only")]
+    /// Where pg_wal goes [default: into the data directory]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["check_only", "commit"])]
+    waldir: Option<PathBuf>,
+    /// Keep back what lets a server start, for --commit or the next link
+    #[arg(long, conflicts_with_all = ["check_only", "commit"])]
     hold: bool,
-    /// DIR holds a data directory of the same cluster: a full is laid over it, and what is the same is not written
-    #[arg(long, conflicts_with = "check_only")]
+    /// DIR holds the same cluster, stopped: write only what differs
+    #[arg(long, conflicts_with_all = ["check_only", "commit"])]
     delta: bool,
+    /// Print what would be done, and do nothing; reads the head of the stream
+    #[arg(long, conflicts_with_all = ["check_only", "commit"])]
+    plan: bool,
+    /// What DIR holds will be set aside before
+    #[arg(long, requires = "plan", conflicts_with = "delta")]
+    replace: bool,
+    /// This backup of the chain will lie in DIR before
+    #[arg(long, value_name = "LABEL", requires = "plan")]
+    after: Option<Label>,
+    /// Let a server start in DIR, which --hold left; reads no stream
+    #[arg(long, conflicts_with = "check_only")]
+    commit: bool,
+    /// Move what DIR holds to DIR.before-NAME; reads no stream
+    #[arg(long, value_name = "NAME", value_parser = parse_name, conflicts_with_all = ["check_only", "commit", "plan", "hold", "delta"])]
+    set_aside: Option<String>,
     /// How long the stream will be, so that progress can tell the remaining time
     #[arg(long, value_name = "SIZE", value_parser = cli::parse_size)]
     expected_size: Option<u64>,
     /// Draw progress on stdout, where there is no result, whatever it is
-    #[arg(long, conflicts_with_all = ["progress", "no_progress"])]
+    #[arg(long, conflicts_with_all = ["progress", "no_progress", "plan"])]
     progress_on_stdout: bool,
     /// Check the stream against its own manifest and write nothing
     #[arg(long, conflicts_with = "directory", required_unless_present = "directory")]
@@ -60,18 +88,54 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<Status> {
+    if let (true, Some(directory)) = (args.commit, &args.directory) {
+        return apply::commit(directory, args.expect.as_ref());
+    }
+    if let (Some(name), Some(directory)) = (&args.set_aside, &args.directory) {
+        return apply::set_aside(directory, name);
+    }
+    let claims = Claims {
+        expect: args.expect,
+        system_id: args.system_id,
+        before: args.before,
+        record: args.record.as_deref().map(read_record).transpose()?,
+    };
     let options = apply::Options {
         progress: if args.progress_on_stdout { Drawn::OnStdout } else { args.common.progress() },
         expected_size: args.expected_size,
-        expect: args.expect,
+        claims,
         owner: owner(args.owner.as_deref())?,
         tablespaces: args.tablespace,
         tablespaces_under: args.tablespaces_under,
+        wal: args.waldir,
         directory: args.directory,
         hold: args.hold,
         delta: args.delta,
+        replace: args.replace,
+        after: args.after,
     };
-    apply::run(&options, Input::open(None)?)
+    match args.plan {
+        true => apply::plan(&options, Input::open(None)?),
+        false => apply::run(options, Input::open(None)?),
+    }
+}
+
+fn read_record(path: &Path) -> Result<Record> {
+    let json = std::fs::read(path).during_path("read", path)?;
+    Record::parse(&json).map_err(|error| error.context(path.display()))
+}
+
+/// A part of a file name.
+fn parse_name(text: &str) -> std::result::Result<String, String> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    match !text.is_empty() && text.len() <= 64 && text.bytes().all(good) {
+        true => Ok(text.to_owned()),
+        false => Err("it is a time such as 20261123-010000: letters, digits and hyphens".to_owned()),
+    }
+}
+
+fn parse_system_id(text: &str) -> std::result::Result<u64, String> {
+    layout::parse_system_id(text).ok_or_else(|| "it is a decimal number".to_owned())
 }
 
 fn owner(name: Option<&str>) -> Result<Owner> {

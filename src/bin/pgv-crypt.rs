@@ -1,16 +1,21 @@
 //! `pgv-crypt`: compress, encrypt and authenticate a stream, and the reverse.
 
-use pgv::cli::{self, Arguments, Common};
-use pgv::crypt::{self, Passphrase, SealOptions};
-use pgv::error::{Error, IoContext, Result, Status};
+use pgv::catalog::Record;
+use pgv::cli::lines::Lines;
+use pgv::cli::{self, Arguments, Common, ConfigOption, Wanted};
+use pgv::crypt::{self, Key, Keyring, Passphrase, SealOptions};
+use pgv::error::{Error, IoContext, Kind, Result, Status};
 use pgv::io::{AtomicFile, Input, Output, Producer, batch, die_if_unread};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
+
+/// Bytes of a record that are looked at for a key's name; a record has some thousands.
+const MAX_RECORD_BYTES: u64 = 16 << 20;
 
 /// Seal a stream (compress, encrypt, authenticate) or open a sealed one
 #[derive(clap::Parser)]
@@ -25,12 +30,28 @@ struct Args {
     /// Print a new key: one line, 256 random bits
     #[arg(long, group = "mode")]
     generate_key: bool,
+    /// Print file, kind and name of each key
+    #[arg(long, group = "mode", conflicts_with_all = ["file", "command", "output"])]
+    key_name: bool,
+    /// Print which key opens a sealed stream; read only its beginning
+    #[arg(long, group = "mode", conflicts_with_all = ["command", "output"])]
+    check_key: bool,
+    /// Name of the key that is needed; may be repeated
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["encrypt", "decrypt", "generate_key"])]
+    expect_name: Vec<String>,
     /// File holding the key; repeated, the first seals and all open
     #[arg(short, long, value_name = "FILE")]
     key_file: Vec<PathBuf>,
     /// Read the key from this open descriptor
     #[arg(long, value_name = "N")]
     key_fd: Option<u32>,
+    /// Take the needed key's name from a backup's record.json
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["encrypt", "decrypt", "generate_key"])]
+    expect_record: Option<PathBuf>,
+    /// Accept a key file that everybody may read [default: no]
+    #[arg(long, env = "PGV_KEY_WORLD_READABLE", value_name = "yes|no", num_args = 0..=1, require_equals = true,
+        default_missing_value = "yes", value_parser = clap::builder::BoolishValueParser::new())]
+    key_world_readable: Option<bool>,
     /// Bind the stream to this text; the same is needed to open it
     #[arg(long, value_name = "TEXT", default_value = "")]
     context: OsString,
@@ -60,6 +81,8 @@ struct Args {
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "decrypt")]
     command: Vec<OsString>,
     #[command(flatten)]
+    config: ConfigOption,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -74,12 +97,58 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<Status> {
+    let needs_key = args.encrypt || args.decrypt;
+    if needs_key && args.key_file.is_empty() && args.key_fd.is_none() {
+        args.config.apply(Wanted::Key)?;
+    }
     match (args.encrypt, args.decrypt, args.generate_key) {
         (true, _, _) => encrypt(&args),
         (_, true, _) => decrypt(&args).map(|()| Status::Done),
         (_, _, true) => generate_key(&args).map(|()| Status::Done),
-        _ => Err(Error::usage("give --encrypt, --decrypt or --generate-key")),
+        _ if args.key_name => key_names(&args).map(|()| Status::Done),
+        _ if args.check_key => check_key(&args).map(|()| Status::Done),
+        _ => Err(Error::usage("give --encrypt, --decrypt, --generate-key, --key-name or --check-key")),
     }
+}
+
+fn key_names(args: &Args) -> Result<()> {
+    let keys = read_keys(args)?;
+    keys.require_name(&needed_names(args)?)?;
+    print_keys(keys.keys())
+}
+
+/// What opens is the right key, whatever a record says that is needed; its names are for the refusal.
+fn check_key(args: &Args) -> Result<()> {
+    let keys = read_keys(args).map_err(absent_is_usage)?;
+    let input = Input::open(args.file.as_deref())?;
+    let name = input.name().to_owned();
+    let context = args.context.as_encoded_bytes();
+    print_keys(std::slice::from_ref(keys.opening(input, &name, &needed_names(args)?, context)?))
+}
+
+/// What is no name of a generated key is left out. A record that cannot be understood names none: what it says of the
+/// key decides nothing.
+fn needed_names(args: &Args) -> Result<Vec<String>> {
+    let mut names = args.expect_name.clone();
+    if let Some(path) = &args.expect_record {
+        let mut json = Vec::new();
+        Input::open(Some(path))?.take(MAX_RECORD_BYTES).read_to_end(&mut json).during_path("read", path)?;
+        names.extend(Record::parse(&json).ok().and_then(|record| record.key_name));
+    }
+    names.retain(|name| crypt::is_generated_name(name));
+    Ok(names)
+}
+
+/// For scripts: the file first; a passphrase has no name.
+fn print_keys(keys: &[Key]) -> Result<()> {
+    let mut lines = Lines::new();
+    for key in keys {
+        let name = key.passphrase().name();
+        lines.add("key_file", key.source());
+        lines.add("key_kind", if name.is_some() { "generated" } else { "passphrase" });
+        lines.add_some("key_name", name);
+    }
+    lines.print()
 }
 
 /// A key is text, made to be looked at: a terminal is as good a place for it as any. A file that is there may be the
@@ -104,8 +173,8 @@ fn generate_key(args: &Args) -> Result<()> {
 }
 
 fn encrypt(args: &Args) -> Result<Status> {
-    let keys = read_keys(args)?;
-    let passphrase = keys.first().ok_or_else(|| Error::usage("no key"))?;
+    let keys = read_keys(args).map_err(absent_is_usage)?;
+    let passphrase = keys.passphrases().first().ok_or_else(|| Error::usage("no key"))?;
     let mut options = SealOptions {
         passphrase,
         context: args.context.as_encoded_bytes(),
@@ -200,13 +269,18 @@ fn encrypt_command(args: &Args, options: &SealOptions<'_>) -> Result<Status> {
 }
 
 fn decrypt(args: &Args) -> Result<()> {
-    let keys = read_keys(args)?;
+    let keys = read_keys(args).map_err(absent_is_usage)?;
     let input = Input::open(args.file.as_deref())?;
     refuse_same_file(&input, args.output.as_deref())?;
     let mut output = create_output(args)?;
     let name = input.name().to_owned();
-    let opened = crypt::open(input, &mut output, &keys, args.context.as_encoded_bytes(), jobs(args));
-    finish(output, opened.map_err(|error| error.context(name))).map(|_| ())
+    let context = args.context.as_encoded_bytes();
+    let opened = crypt::open(input, &mut output, keys.passphrases(), context, jobs(args));
+    let opened = opened.map_err(|error| match error.kind {
+        Kind::Key => error.context(name).supplement(format_args!("tried {}", keys.description())),
+        _ => error.context(name),
+    });
+    finish(output, opened).map(|_| ())
 }
 
 /// The last step of every mode: complete and durable, or nothing under the final name.
@@ -233,55 +307,61 @@ fn jobs(args: &Args) -> usize {
     args.jobs.map_or_else(cores, usize::from)
 }
 
-/// Options before the environment before the terminal. Values of -k are never printed: someone will
-/// give the key itself one day.
-fn read_keys(args: &Args) -> Result<Vec<Passphrase>> {
+/// Options before the environment before the terminal.
+fn read_keys(args: &Args) -> Result<Keyring> {
+    let world_readable = args.key_world_readable.unwrap_or(false);
     let mut keys = Vec::new();
     if let Some(descriptor) = args.key_fd {
-        let path = PathBuf::from(format!("/dev/fd/{descriptor}"));
-        keys.push(read_key_file(&path, &format!("the key on descriptor {descriptor}"))?);
+        let source = format!("the key on descriptor {descriptor}");
+        let file = File::open(format!("/dev/fd/{descriptor}")).during(format_args!("open {source}"));
+        let file = file.map_err(|error| Error::usage(error.message()))?;
+        keys.push(Key::read_open(file, &source, world_readable)?);
     }
     for (index, path) in args.key_file.iter().enumerate() {
-        keys.push(read_key_file(path, &format!("key file {} of --key-file", index + 1))?);
+        keys.push(Key::read(path, &format!("key file {} of --key-file", index + 1), world_readable)?);
     }
     if keys.is_empty() {
-        keys = keys_of_environment()?;
+        keys = keys_of_environment(world_readable)?;
     }
     if keys.is_empty() {
         keys.push(ask_for_key(args.encrypt)?);
     }
-    Ok(keys)
+    Ok(Keyring::new(keys))
 }
 
-fn keys_of_environment() -> Result<Vec<Passphrase>> {
+fn keys_of_environment(world_readable: bool) -> Result<Vec<Key>> {
     let Some(list) = std::env::var_os("PGV_KEY_FILE").filter(|list| !list.is_empty()) else {
         return Ok(Vec::new());
     };
     let paths = std::env::split_paths(&list).enumerate();
     paths
-        .map(|(index, path)| read_key_file(&path, &format!("key file {} of PGV_KEY_FILE", index + 1)))
+        .map(|(index, path)| {
+            Key::read(&path, &format!("key file {} of PGV_KEY_FILE", index + 1), world_readable)
+        })
         .collect()
 }
 
-fn read_key_file(path: &Path, name: &str) -> Result<Passphrase> {
-    let file = File::open(path).during(format_args!("open {name}")).map_err(|error| {
-        Error::usage(error.message()).hint("it is the name of a file that is needed, never the key itself")
-    })?;
-    Passphrase::read(file, name)
+/// Only for whoever asks about a key is its absence an answer; a stream that cannot be opened for want of a key is
+/// there all the same.
+fn absent_is_usage(mut error: Error) -> Error {
+    if error.kind == Kind::NotFound {
+        error.kind = Kind::Usage;
+    }
+    error
 }
 
-fn ask_for_key(twice: bool) -> Result<Passphrase> {
+fn ask_for_key(twice: bool) -> Result<Key> {
     let ask = |prompt: &str| {
         rpassword::prompt_password(prompt).map_err(|error| {
             Error::usage(format!("no key, and the terminal cannot be asked: {error}"))
-                .hint("give -k FILE or set PGV_KEY_FILE; pgv-crypt --generate-key makes a key")
+                .hint("give --key-file FILE, or set PGV_KEY_FILE")
         })
     };
     let first = ask("passphrase: ")?;
     if twice && ask("again: ")? != first {
         return Err(Error::usage("the two passphrases differ"));
     }
-    Passphrase::new(first.into_bytes(), "the passphrase")
+    Ok(Key::new("the passphrase", Passphrase::new(first.into_bytes(), "the passphrase")?))
 }
 
 fn refuse_same_file(input: &Input, output: Option<&Path>) -> Result<()> {

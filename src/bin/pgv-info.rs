@@ -1,17 +1,30 @@
 //! `pgv-info`: what a repository holds, what to restore, what may go.
 
+// Verbs of the two small tools. An archive_command that began before an upgrade asks for `segment` and `control`;
+// scripts ask for all three where only the tools of 0.1.0 lie beside them.
+#[path = "pgv-peek/control.rs"]
+mod control;
+#[path = "pgv-env/run.rs"]
+mod env;
+#[path = "pgv-peek/following.rs"]
+mod following;
+#[path = "pgv-info/identity.rs"]
+mod identity;
+#[path = "pgv-info/prepare.rs"]
+mod prepare;
+#[path = "pgv-peek/segment.rs"]
+mod segment;
+
 use clap::{Parser, Subcommand, ValueEnum};
 use pgv::catalog::{BackupType, Label, Mode, VerdictKind, layout};
-use pgv::cli::{self, Arguments, Common, StoreOptions, config};
+use pgv::cli::{self, Arguments, Common, ConfigOption, StoreOptions, Wanted};
 use pgv::error::{Error, IoContext, Result, Status};
 use pgv::info::{self, Along, Choice, Query, RecordInput, Rules, Set, State};
-use pgv::io::{Input, die_if_unread, read_full};
-use pgv::pg::control::Control;
-use pgv::pg::{Lsn, timeline, wal};
+use pgv::io::{Input, die_if_unread};
+use pgv::pg::{Lsn, timeline};
 use pgv::report;
 use pgv::store::{Store, Url};
 use std::io::{IsTerminal, Read, Write};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -42,9 +55,8 @@ struct Place {
     /// Only the cluster with this system identifier
     #[arg(long, global = true, env = "PGV_SYSTEM_ID", value_name = "ID")]
     system_id: Option<String>,
-    /// The configuration, instead of /etc/pgv/CLUSTER.conf
-    #[arg(short, long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigOption,
 }
 
 #[derive(clap::Args)]
@@ -192,36 +204,14 @@ enum Verb {
         #[arg(value_name = "PARENT")]
         parent: PathBuf,
     },
-    /// Print what the control file of a data directory says
-    Control {
-        #[arg(value_name = "DIR")]
-        data_directory: PathBuf,
-    },
-    /// Print what the headers of WAL segments say
-    Segment {
-        /// The segments, or - for stdin
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-        /// Refuse it unless this is its name, and it is whole
-        #[arg(long, conflicts_with = "own_names")]
-        name: Option<String>,
-        /// Refuse each whose own name is not that of its header, and that is not whole
-        #[arg(long)]
-        own_names: bool,
-        /// Refuse it unless its records reach its end, or a switch to the next
-        #[arg(long)]
-        full: bool,
-        /// Refuse it unless it begins as this one, or this one as it: two parts of one history. The status is 7 if FILE
-        /// has more
-        #[arg(long, value_name = "OTHER")]
-        beside: Option<PathBuf>,
-        /// Refuse it unless it is of the cluster in this data directory
-        #[arg(long, value_name = "DIR")]
-        data_directory: Option<PathBuf>,
-        /// As one line of JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Prepare(prepare::Args),
+    Identity(identity::Args),
+    #[command(hide = true)]
+    Control(control::Args),
+    #[command(hide = true)]
+    Segment(segment::Args),
+    #[command(hide = true)]
+    Following(following::Args),
 }
 
 /// Where recovery is to end; without any at the end of what is archived.
@@ -334,7 +324,10 @@ impl Arguments for Args {
 }
 
 fn main() -> ExitCode {
-    cli::main("pgv-info", run)
+    match std::env::args_os().nth(1) {
+        Some(verb) if verb == "env" => cli::main_with("pgv-env", std::env::args_os().skip(1), env::run),
+        _ => cli::main("pgv-info", run),
+    }
 }
 
 fn run(args: Args) -> Result<Status> {
@@ -354,35 +347,27 @@ fn run(args: Args) -> Result<Status> {
             return print(&(line + "\n"));
         }
         Some(Verb::Lineage { backup, parent }) => return print_lineage(backup, parent),
-        Some(Verb::Control { data_directory }) => return print(&control_text(data_directory)?),
-        Some(Verb::Segment { files, name, own_names, full, beside, data_directory, json }) => {
-            let name_of = |file: &'_ PathBuf| match own_names {
-                true => own_name(file),
-                false => name.clone(),
-            };
-            let systems = [system_id(args.place.system_id)?, system_of(data_directory.as_deref())?];
-            let mut texts = files.iter().map(|file| segment_text(file, name_of(file), &systems, *json));
-            if *full {
-                files.iter().try_for_each(|file| refuse_unfinished(file))?;
-            }
-            let printed = print(&texts.try_fold(String::new(), |all, text| text.map(|text| all + &text))?)?;
-            let more = match beside {
-                Some(other) => {
-                    files.iter().try_fold(false, |more, file| Ok(has_more(file, other)? || more))?
-                }
-                None => false,
-            };
-            return Ok(if more { Status::Findings } else { printed });
+        Some(Verb::Identity(args)) => return print(&identity::lines(args)?),
+        Some(Verb::Prepare(args)) => return print(&prepare::lines(args)?),
+        Some(Verb::Control(args)) => return print(&control::lines(args)?),
+        Some(Verb::Following(args)) => return print(&following::lines(args)?),
+        Some(Verb::Segment(args)) => {
+            let (text, status) = segment::lines(args)?;
+            return print(&text).map(|_| status);
         }
     };
     // The name of a configuration is not always that of the cluster in it.
-    let named = named.filter(|name| variable(CONFIGURED).as_ref() != Some(name));
-    let named = named.or_else(|| variable("PGV_CLUSTER"));
+    let named = named.filter(|name| !cli::chose_configuration(name));
     let repository = args.place.repo.filter(|repository| !repository.is_empty());
     let is_record = matches!(args.verb, Some(Verb::Record { .. }));
-    if args.place.config.is_some() || (repository.is_none() && !is_record) {
-        take_configuration(args.place.config.as_deref(), named.as_deref())?;
+    match &repository {
+        Some(url) if args.place.config.config.is_none() => {
+            args.place.config.apply(Wanted::Repository { url, told: args.store.names_service() })?;
+        }
+        None if is_record && args.place.config.config.is_none() => {}
+        _ => args.place.config.apply(Wanted::Cluster(named.as_deref()))?,
     }
+    let named = named.or_else(|| variable("PGV_CLUSTER"));
     if let Some(Verb::Record { facts, object, annotation, key_name, .. }) = args.verb {
         return print_record(named, &facts, &object, annotation, key_name);
     }
@@ -453,8 +438,11 @@ fn run(args: Args) -> Result<Status> {
             Verb::Record { .. }
             | Verb::Verdict { .. }
             | Verb::Lineage { .. }
-            | Verb::Control { .. }
-            | Verb::Segment { .. },
+            | Verb::Prepare(_)
+            | Verb::Identity(_)
+            | Verb::Control(_)
+            | Verb::Segment(_)
+            | Verb::Following(_),
         ) => Err(Error::failed("a verb that reads no repository came too far")),
     }
 }
@@ -566,27 +554,6 @@ fn warn_of_damaged(sets: &[Set]) -> bool {
         }
     }
     found
-}
-
-/// Names the configuration that this process has in its environment, to itself begun anew.
-const CONFIGURED: &str = "PGV_INFO_CONFIGURED";
-
-/// The configuration is environment, AWS_* keys included, and only a new process gets that: this one
-/// begins anew with what the environment lacked. Comes back if it lacks nothing.
-fn take_configuration(file: Option<&Path>, cluster: Option<&str>) -> Result<()> {
-    let Some(config) = config::read(file, cluster)? else { return Ok(()) };
-    // Of two values of one key a command takes the last.
-    let name = config.cluster.clone();
-    let own_name = ("PGV_CLUSTER".to_owned(), config.cluster);
-    let settings = std::iter::once(own_name).chain(config.settings);
-    let lacking: Vec<_> =
-        settings.filter(|(key, value)| !value.is_empty() && variable(key).is_none()).collect();
-    if lacking.is_empty() {
-        return Ok(());
-    }
-    let mut command = std::process::Command::new(std::env::current_exe().during("find pgv-info")?);
-    command.args(std::env::args_os().skip(1)).envs(lacking).env(CONFIGURED, name);
-    Err(Error::io("run pgv-info", command.exec()))
 }
 
 /// An empty value means that nothing is set.
@@ -763,87 +730,6 @@ fn print_lineage(backup: &Path, parent: &Path) -> Result<Status> {
     let found = lineage(backup)?.contradictions(&lineage(parent)?);
     let printed = print(&found.iter().fold(String::new(), |text, why| text + why + "\n"))?;
     Ok(if found.is_empty() { printed } else { Status::Findings })
-}
-
-/// "key value" lines.
-fn control_text(data_directory: &Path) -> Result<String> {
-    let control = Control::read(data_directory)?;
-    let settings = control.needed_settings().map(|(name, value)| format!("{name} {value}\n")).concat();
-    Ok(format!(
-        "system_identifier {}\nstate {}\ntimeline {}\ncheckpoint {}\nsegment_bytes {}\n{settings}",
-        control.system_identifier(),
-        control.state_name(),
-        control.timeline(),
-        control.checkpoint(),
-        control.wal_segment_bytes(),
-    ))
-}
-
-/// Of a segment, and of one that is not full yet.
-fn own_name(file: &Path) -> Option<String> {
-    let name = file.file_name()?.to_str()?;
-    Some(name.strip_suffix(".partial").unwrap_or(name).to_owned())
-}
-
-/// The history of a segment's timeline, as pg_wal and what pg_receivewal fills have it.
-fn history_beside(file: &Path, name: &str) -> Option<String> {
-    let timeline = u32::from_str_radix(name.get(..8)?, 16).ok()?;
-    std::fs::read_to_string(file.with_file_name(timeline::history_name(timeline))).ok()
-}
-
-fn system_of(data_directory: Option<&Path>) -> Result<Option<u64>> {
-    Ok(data_directory.map(Control::read).transpose()?.map(|control| control.system_identifier()))
-}
-
-/// Each of `systems` that is known must be the segment's.
-fn segment_text(file: &Path, name: Option<String>, systems: &[Option<u64>], json: bool) -> Result<String> {
-    let mut input = Input::open(Some(file))?;
-    let path = input.name().to_owned();
-    let mut bytes = [0; wal::SEGMENT_HEADER_BYTES];
-    let length = read_full(&mut input, &mut bytes).during(format_args!("read {path}"))?;
-    if length < bytes.len() {
-        return Err(Error::damaged(format!("{path}: not a WAL segment: it has {length} bytes")));
-    }
-    let header = wal::SegmentHeader::parse(&bytes).map_err(|error| error.context(&path))?;
-    let metadata = input.file().metadata().during(format_args!("stat {path}"))?;
-    let file_bytes = name.as_ref().filter(|_| metadata.is_file()).map(|_| metadata.len());
-    let history = name.as_deref().and_then(|name| history_beside(file, name));
-    for &system_identifier in systems {
-        let (name, history) = (name.as_deref(), history.as_deref());
-        let expected = info::Expected { name, history, system_identifier, file_bytes };
-        info::check_segment(&header, &expected).map_err(|error| error.context(&path))?;
-    }
-    info::segment(&header, json)
-}
-
-fn read_segment(file: &Path) -> Result<(Vec<u8>, wal::SegmentHeader)> {
-    let mut input = Input::open(Some(file))?;
-    let path = input.name().to_owned();
-    let mut content = Vec::new();
-    input.read_to_end(&mut content).during(format_args!("read {path}"))?;
-    let header = content.first_chunk().ok_or_else(|| Error::damaged("it is too short"));
-    let header = header.and_then(wal::SegmentHeader::parse).map_err(|error| error.context(path))?;
-    Ok((content, header))
-}
-
-fn refuse_unfinished(file: &Path) -> Result<()> {
-    let (content, header) = read_segment(file)?;
-    match wal::is_full(&content, &header) {
-        true => Ok(()),
-        false => Err(Error::damaged(format!("{}: its records end before it does", file.display()))),
-    }
-}
-
-/// Whether `file` has more of the history that `other` is of.
-fn has_more(file: &Path, other: &Path) -> Result<bool> {
-    let ((content, header), (other_content, other_header)) = (read_segment(file)?, read_segment(other)?);
-    let (written, other_written) =
-        (wal::written(&content, &header), wal::written(&other_content, &other_header));
-    let common = written.min(other_written);
-    match header == other_header && content[..common] == other_content[..common] {
-        true => Ok(written > other_written),
-        false => Err(Error::failed(format!("{}: it is of another history", file.display()))),
-    }
 }
 
 fn print_record(

@@ -1,6 +1,6 @@
 //! `pgv-s3`: moves streams and names to and from a store.
 
-use pgv::cli::{self, Arguments, Common, StoreOptions};
+use pgv::cli::{self, Arguments, Common, ConfigOption, StoreOptions, Wanted};
 use pgv::error::{Error, IoContext, Kind, Result, Status};
 use pgv::io::{Input, Output, batch};
 use pgv::report::{self, Drawn};
@@ -22,6 +22,8 @@ struct Args {
     verb: Verb,
     #[command(flatten)]
     store: StoreOptions,
+    #[command(flatten)]
+    config: ConfigOption,
     #[command(flatten)]
     common: Common,
 }
@@ -200,6 +202,24 @@ impl PutArgs {
     }
 }
 
+impl Args {
+    /// The configuration that is wanted is the one of the URL.
+    fn wanted(&self) -> Wanted<'_> {
+        let url = match &self.verb {
+            Verb::Put(put) => &put.url,
+            Verb::Get { url, .. }
+            | Verb::Ls { url, .. }
+            | Verb::Stat { url, .. }
+            | Verb::Check { url, .. } => url,
+            Verb::Rm { urls, .. } => match urls.first() {
+                Some(url) if url != "-" => url,
+                _ => return Wanted::AnyService,
+            },
+        };
+        Wanted::Service { url, told: self.store.names_service() }
+    }
+}
+
 impl Arguments for Args {
     fn common(&self) -> &Common {
         &self.common
@@ -211,6 +231,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<Status> {
+    args.config.apply(args.wanted())?;
     let (options, progress) = (args.store, args.common.progress());
     match args.verb {
         Verb::Put(put_args) => return put(put_args, &options, progress),
@@ -314,9 +335,13 @@ fn put_batch(store: &Store, directory: &Url, args: PutArgs, progress: Drawn) -> 
     Ok(Status::Done)
 }
 
+/// Whoever waits for the check is there to put right what it finds.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// A line for each operation.
 fn check(url: &str, kept: Keeping, options: &StoreOptions) -> Result<Status> {
-    let (store, url) = open(&format!("{}/", url.trim_end_matches('/')), options)?;
+    let options = StoreOptions { timeout: options.timeout.or(Some(CHECK_TIMEOUT)), ..options.clone() };
+    let (store, url) = open(&format!("{}/", url.trim_end_matches('/')), &options)?;
     let mut status = Status::Done;
     store::check(&store, &url, &PutOptions { kept, ..PutOptions::default() }, &mut |outcome| {
         print(&match outcome.failure {

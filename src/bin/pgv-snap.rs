@@ -2,9 +2,11 @@
 
 use clap::{Parser, ValueEnum};
 use pgv::catalog::Label;
-use pgv::cli::{self, Arguments, Common};
+use pgv::catalog::configuration::readable;
+use pgv::cli::{self, Arguments, Common, ConfigOption, Wanted};
 use pgv::error::{IoContext, Result, Status};
 use pgv::snap;
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,9 +17,11 @@ use std::process::ExitCode;
 struct Args {
     #[command(flatten)]
     common: Common,
-    /// Connection string or URI; default: PG* variables, the local socket
+    #[command(flatten)]
+    config: ConfigOption,
+    /// Connection string, URI or database, as psql takes it; default: as psql
     #[arg(short, long, value_name = "CONNINFO", conflicts_with = "offline")]
-    dbname: Option<String>,
+    dbname: Option<OsString>,
     /// Back up a cluster that was shut down cleanly
     #[arg(long, requires = "pgdata")]
     offline: bool,
@@ -78,6 +82,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<Status> {
+    if args.dbname.is_none() && !args.offline {
+        args.config.apply(Wanted::Server)?;
+    }
     let options = snap::Options {
         progress: args.common.progress(),
         conninfo: args.dbname,
@@ -101,7 +108,7 @@ fn run(args: Args) -> Result<Status> {
         true => serde_json::json!({
             "bytes": estimate.bytes,
             "system_identifier": estimate.system_identifier.to_string(),
-            "data_directory": estimate.data_directory,
+            "data_directory": readable(estimate.data_directory.as_os_str()),
             "pg_version": estimate.pg_version,
             "refusal": estimate.refusal,
         })

@@ -1,12 +1,14 @@
 //! What a repository looks like: labels, commit records, the identity of a stream, object names.
 //! `pgv-format(5)` describes all of it for people.
 
+pub mod configuration;
 mod label;
 pub mod layout;
 mod record;
 mod stream;
 mod verdict;
 
+pub use configuration::{Configuration, Link, SavedFile};
 pub use label::{BackupType, Label};
 pub use record::{
     BackupFacts, Blocks, FACTS_FORMAT, Facts, Files, Findings, ObjectEntry, RECORD_FORMAT, Record, Tablespace,

@@ -55,6 +55,9 @@ pub struct BackupFacts {
     pub files: Files,
     pub blocks: Blocks,
     pub findings: Findings,
+    /// The configuration files that the stream has beside the data directory's own: members below pgv/config.
+    #[serde(default)]
+    pub configuration: Vec<String>,
     pub tool_version: String,
 }
 
@@ -87,11 +90,13 @@ pub struct Blocks {
 }
 
 /// Counts of what an operator must look at. `links`: symbolic links in the data directory that are
-/// not part of the backup.
+/// not part of the backup. `unread`: configuration files that the server reads and the backup could not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Findings {
     pub bad_pages: u64,
     pub links: u64,
+    #[serde(default)]
+    pub unread: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

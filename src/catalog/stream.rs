@@ -19,6 +19,7 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// As in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Mode::Full => "full",
@@ -50,6 +51,9 @@ pub struct StreamIdentity {
     /// writes anything.
     #[serde(default)]
     pub tablespaces: Vec<StreamTablespace>,
+    /// Of a merged full: the backups in it, oldest first. Its state is that of the last of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged_from: Vec<Label>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

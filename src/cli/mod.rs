@@ -2,15 +2,21 @@
 //! and an exit status.
 
 pub mod config;
+mod configured;
+mod debian;
+pub mod lines;
+pub mod owner;
 mod store;
 mod values;
 
+pub use configured::{ConfigOption, Wanted, chose_configuration};
 pub use store::StoreOptions;
 pub use values::{parse_duration, parse_rate, parse_size, parse_time};
 
 use crate::error::{Kind, Result, Status};
 use crate::report::Drawn;
 use crate::{io, report};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Options of every tool.
@@ -65,12 +71,22 @@ impl From<Kind> for ExitCode {
 
 /// Parses, runs, reports. `run` has flushed and made durable whatever it wrote when it returns.
 pub fn main<A: Arguments>(tool: &'static str, run: impl FnOnce(A) -> Result<Status>) -> ExitCode {
-    let args = A::parse();
+    main_with(tool, std::env::args_os(), run)
+}
+
+/// The same with other arguments than the process's; the first is the program's name.
+pub fn main_with<A: Arguments>(
+    tool: &'static str,
+    arguments: impl Iterator<Item = OsString>,
+    run: impl FnOnce(A) -> Result<Status>,
+) -> ExitCode {
+    let args = A::parse_from(arguments);
     report::start(tool, args.common().level());
     match run(args) {
         Ok(status) => status.into(),
         Err(error) => {
             io::end_if_interrupted();
+            let error = configured::explain_unread(error);
             report::error(&error);
             error.kind.into()
         }

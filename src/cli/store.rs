@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Of no meaning for `file://`. Credentials are not among them: they come by the AWS chain only
-/// (environment, profile, web identity, container, instance).
+/// (environment, profile, web identity, container, instance); a configuration's are environment by then.
 #[derive(clap::Args, Clone, Debug)]
 pub struct StoreOptions {
     /// Where the S3 service is, if not at AWS
@@ -25,14 +25,22 @@ pub struct StoreOptions {
     /// Trust these certificates (PEM) instead of the system's
     #[arg(long, global = true, env = "PGV_S3_CA_FILE", value_name = "FILE", help_heading = "S3")]
     pub ca_file: Option<PathBuf>,
-    /// Repeat a request that may yet succeed for so long, and as long let nothing move
+    /// Retry temporary errors for up to DURATION [default: 5min]
     #[arg(long, global = true, env = "PGV_S3_TIMEOUT", value_name = "DURATION", help_heading = "S3",
-        default_value = "5min", value_parser = parse_duration)]
-    pub timeout: Duration,
+        value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
     /// Give up a connection on which nothing moves for so long, and open another
     #[arg(long, global = true, env = "PGV_S3_STALL", value_name = "DURATION", help_heading = "S3",
         default_value = "20s", value_parser = parse_duration)]
     pub stall: Duration,
+}
+
+impl StoreOptions {
+    /// Whether anything here says which service is meant, and as whom.
+    pub fn names_service(&self) -> bool {
+        let given = |value: &Option<String>| value.as_ref().is_some_and(|text| !text.is_empty());
+        [&self.endpoint_url, &self.region, &self.profile].into_iter().any(given)
+    }
 }
 
 impl Default for StoreOptions {
@@ -43,7 +51,7 @@ impl Default for StoreOptions {
             profile: None,
             path_style: None,
             ca_file: None,
-            timeout: Duration::from_secs(300),
+            timeout: None,
             stall: Duration::from_secs(20),
         }
     }

@@ -61,18 +61,24 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(total))
 }
 
-/// RFC 3339, or as PostgreSQL prints it (`2026-11-23 01:40:00.123+00`); always with a zone.
+/// RFC 3339, or as PostgreSQL and people write it: `2026-11-23 01:40:00.123+00`, `2026-11-23 01:40+0530`,
+/// `2026-11-23 01:40:00 UTC`. Always with a zone: which one is meant cannot be guessed.
 pub fn parse_time(text: &str) -> Result<OffsetDateTime, String> {
-    let help = "a time needs a zone: 2026-11-23T01:40:00Z or 2026-11-23 01:40:00+00";
-    let mut normal = text.trim().replacen(' ', "T", 1);
-    if let Some(zone) = normal.rfind(['+', '-']).filter(|at| *at > "2026-11-23T".len()) {
-        match normal.len() - zone {
-            3 => normal.push_str(":00"),
-            5 => normal.insert(zone + 3, ':'),
-            _ => {}
-        }
-    }
-    OffsetDateTime::parse(&normal, &Rfc3339).map_err(|_| help.to_owned())
+    let help = || "a time has a date and a zone: 2026-11-23T01:40:00Z, '2026-11-23 01:40:00+00'".to_owned();
+    let text = text.trim();
+    let (date, rest) = text.split_once(['T', 't', ' ']).ok_or_else(help)?;
+    let (clock, zone) = match rest.find(['+', '-', 'Z', 'z', 'U']) {
+        Some(at) => (rest[..at].trim_end(), &rest[at..]),
+        None => return Err(help()),
+    };
+    let zone = match (zone, zone.len()) {
+        ("Z" | "z" | "UTC", _) => "Z".to_owned(),
+        (_, 3) => format!("{zone}:00"),
+        (_, 5) if zone.is_char_boundary(3) => format!("{}:{}", &zone[..3], &zone[3..]),
+        _ => zone.to_owned(),
+    };
+    let seconds = if clock.matches(':').count() == 1 { ":00" } else { "" };
+    OffsetDateTime::parse(&format!("{date}T{clock}{seconds}{zone}"), &Rfc3339).map_err(|_| help())
 }
 
 #[cfg(test)]
@@ -109,7 +115,23 @@ mod tests {
         for same in ["2026-11-23 01:40:00+00", "2026-11-23 03:40:00+0200", "2026-11-22 20:10:00-05:30"] {
             assert_eq!(parse_time(same).unwrap(), expected, "{same}");
         }
-        assert!(parse_time("2026-11-23 01:40:00").is_err());
-        assert!(parse_time("2026-11-23").is_err());
+        for same in
+            ["2026-11-23 01:40+00", "2026-11-23 07:10+0530", "2026-11-23 01:40 UTC", "2026-11-23T01:40Z"]
+        {
+            assert_eq!(parse_time(same).unwrap(), expected, "{same}");
+        }
+        for bad in [
+            "",
+            "2026-11-23",
+            "2026-11-23 01:40:00",
+            "2026-11-23 01:40:00 CET",
+            "01:40+00",
+            "2026-11-23 01+00",
+            "2026-11-23 01:40+1é0",
+            "2026-11-23 01:40:00+05300",
+            "2026-11-23 01:40:00Unknown",
+        ] {
+            assert!(parse_time(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -1,9 +1,8 @@
 //! Passphrases, key files, and the keys derived from them.
 
 use crate::crypt::format::{FIRST_LINE_BYTES, Header, TAG_BYTES};
+use crate::crypt::generated::{self, Form};
 use crate::error::{Error, IoContext, Result};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use std::io::Read;
@@ -14,19 +13,18 @@ use subtle::ConstantTimeEq;
 const MAX_PASSPHRASE_BYTES: usize = 512;
 /// Contexts are object names; S3 keys end at 1024 bytes.
 pub const MAX_CONTEXT_BYTES: usize = 1023;
-const GENERATED_PREFIX: &str = "pgvkey1_";
-const GENERATED_BYTES: usize = 32;
 /// OWASP's figure for PBKDF2-HMAC-SHA256: a passphrase people can remember needs it.
 const ITERATIONS_PASSPHRASE: u32 = 600_000;
 /// 256 random bits need no stretching; 125 ms less for every WAL segment.
 const ITERATIONS_GENERATED: u32 = 1_000;
 
-/// A valid passphrase: 1 to 512 bytes, none of NUL, CR, LF. openssl silently cuts at these.
+/// A valid passphrase: 1 to 512 bytes, none of NUL, CR, LF. openssl silently cuts at these. A generated key is one; a
+/// damaged generated key is none.
 #[derive(Clone)]
 pub struct Passphrase(Vec<u8>);
 
 impl Passphrase {
-    /// `name` says in errors where it came from; the passphrase itself never appears anywhere.
+    /// `name` says in errors where it came from; the passphrase itself never appears anywhere. Errors are of kind Usage.
     pub fn new(bytes: Vec<u8>, name: &str) -> Result<Self> {
         let problem = match &bytes[..] {
             [] => "is empty",
@@ -34,11 +32,18 @@ impl Passphrase {
             other if other.contains(&0) => "holds a NUL byte",
             other if other.contains(&b'\r') => "holds a carriage return",
             other if other.contains(&b'\n') => "holds more than one line",
-            _ => return Ok(Passphrase(bytes)),
+            other => return Self::of_form(generated::form(other), bytes, name),
         };
         Err(Error::usage(format!("{name} {problem}"))
-            .hint("a key file is one line: 1 to 512 bytes and at most one final newline")
-            .hint("pgv-crypt --generate-key makes one"))
+            .hint("a key file is one line: 1 to 512 bytes and at most one final newline"))
+    }
+
+    fn of_form(form: Form, bytes: Vec<u8>, name: &str) -> Result<Self> {
+        match form {
+            Form::Generated | Form::Passphrase => Ok(Passphrase(bytes)),
+            Form::Damaged(why) => Err(Error::usage(format!("{name} holds a damaged generated key: {why}"))
+                .hint("write the key from the recovery sheet again: one whole line, without blanks")),
+        }
     }
 
     /// Reads a key file: the passphrase and at most one final newline.
@@ -52,11 +57,11 @@ impl Passphrase {
         Self::new(bytes, name)
     }
 
-    /// A new key: `pgvkey1_` and 256 random bits.
+    /// A new key: `pgvkey1_`, 256 random bits, and a check part.
     pub fn generate() -> Result<Self> {
-        let mut random = [0u8; GENERATED_BYTES];
+        let mut random = [0u8; generated::RANDOM_BYTES];
         getrandom::fill(&mut random).map_err(|e| Error::failed(format!("read random bytes: {e}")))?;
-        Ok(Passphrase(format!("{GENERATED_PREFIX}{}", URL_SAFE_NO_PAD.encode(random)).into_bytes()))
+        Ok(Passphrase(generated::line(&random).into_bytes()))
     }
 
     pub fn as_bytes(&self) -> &[u8] {
@@ -71,9 +76,14 @@ impl Passphrase {
         }
     }
 
+    /// What tells a generated key from another: eight hexadecimal digits, which records and configurations keep. A
+    /// passphrase has no name, because it could be guessed from one.
+    pub fn name(&self) -> Option<String> {
+        self.is_generated().then(|| generated::name(&self.0))
+    }
+
     fn is_generated(&self) -> bool {
-        let text = std::str::from_utf8(&self.0).ok().and_then(|text| text.strip_prefix(GENERATED_PREFIX));
-        text.is_some_and(|text| URL_SAFE_NO_PAD.decode(text).is_ok_and(|key| key.len() == GENERATED_BYTES))
+        generated::form(&self.0) == Form::Generated
     }
 }
 
@@ -130,9 +140,18 @@ mod tests {
     #[test]
     fn generated_keys_need_no_stretching() {
         let key = Passphrase::generate().unwrap();
-        assert_eq!((key.as_bytes().len(), key.default_iterations()), (51, 1_000));
-        let other = Passphrase::new(b"pgvkey1_short".to_vec(), "key").unwrap();
-        assert_eq!(other.default_iterations(), 600_000);
+        assert_eq!((key.as_bytes().len(), key.default_iterations()), (60, 1_000));
+        let other = Passphrase::new(b"correct horse".to_vec(), "key").unwrap();
+        assert_eq!((other.default_iterations(), other.name()), (600_000, None));
+        assert_eq!(Passphrase::new(key.as_bytes().to_vec(), "key").unwrap().name(), key.name());
+    }
+
+    #[test]
+    fn a_damaged_key_is_named_and_never_shown() {
+        let error = Passphrase::new(b"pgvkey1_short".to_vec(), "/etc/pgv/key").map(|_| ()).unwrap_err();
+        assert_eq!(error.kind, crate::error::Kind::Usage);
+        assert!(error.message().starts_with("/etc/pgv/key holds a damaged generated key: "), "{error}");
+        assert!(!error.message().contains("short"), "{error}");
     }
 
     #[test]

@@ -9,12 +9,16 @@
 //! length of the stream.
 
 mod format;
+mod generated;
 mod key;
+mod keyring;
 mod open;
 mod pool;
 mod seal;
 
 pub use format::CHUNK_BYTES;
+pub use generated::is_generated_name;
 pub use key::{MAX_CONTEXT_BYTES, Passphrase};
+pub use keyring::{Key, Keyring};
 pub use open::open;
 pub use seal::{SealOptions, Workspace, record_bytes, seal, seal_alone};

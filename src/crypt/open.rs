@@ -1,6 +1,9 @@
 //! The reader. One thread reads and runs the CBC chain, `jobs` threads check digests and decompress, and
 //! the calling thread releases plaintext in order, stopping at the first record that is not the writer's.
 //!
+//! The end of the plaintext is withheld until the stream's own end was verified: what is complete only with
+//! its last bytes, as a tar archive that ends with `global/pg_control`, is never made from a damaged stream.
+//!
 //! The order of checks is the point: a header's tag is compared before any of its fields is looked at,
 //! and a body's digest before any use of the body.
 
@@ -12,11 +15,16 @@ use crate::io::read_full;
 use aes::cipher::inout::InOutBuf;
 use aes::cipher::{BlockDecryptMut, KeyIvInit};
 use sha2::{Digest, Sha256};
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use zstd_safe::DCtx;
+
+/// What is withheld at least, in bytes: the last record may be short. `global/pg_control`, its tar header and
+/// tar's end marker are 9728 bytes, and tar pads that to a multiple of 10240.
+const WITHHELD_BYTES: usize = 32 << 10;
 
 type Decryptor = cbc::Decryptor<aes::Aes256>;
 
@@ -26,6 +34,13 @@ struct Job {
     header: Header,
     body: Vec<u8>,
     done: SyncSender<Result<Vec<u8>>>,
+}
+
+/// A record whose header is authentic, in the stream's order.
+struct Ordered {
+    /// Of plaintext, as the header says; 0 of a record that has none.
+    plain_bytes: usize,
+    result: Receiver<Result<Vec<u8>>>,
 }
 
 /// Opens a sealed stream with the first of `passphrases` that fits; returns the bytes released. What is
@@ -44,27 +59,45 @@ pub fn open(
     let (keys, header, chain) = fit_key(&start, passphrases, context)?;
     let jobs = jobs.max(1);
     let (bodies, plains) = (&Pool::new(), &Pool::new());
-    let (ordered, in_order) = sync_channel::<Receiver<Result<Vec<u8>>>>(jobs + 1);
+    let (ordered, in_order) = sync_channel::<Ordered>(jobs + 1);
     let (job_sender, job_receiver) = sync_channel::<Job>(jobs);
     let job_receiver = &Mutex::new(job_receiver);
-    let mut released = 0;
+    let mut release = Release { writer, plains, withheld: VecDeque::new(), withheld_bytes: 0, released: 0 };
     let outcome = thread::scope(|scope| {
         let stream = RecordReader { reader, chain, keys, bodies, ordered, jobs: job_sender };
         let reading = scope.spawn(move || stream.run(header));
         for _ in 0..jobs {
             scope.spawn(move || work(job_receiver, bodies, plains));
         }
-        let written = release_in_order(in_order, writer, plains, &mut released);
+        let written = release.in_order(in_order);
         let read = reading.join().unwrap_or_else(|_| Err(Error::failed("the reading thread stopped")));
-        // Everything before the reader's error was verified and released first.
-        written.and(read)
+        // What was released before the reader's error was verified.
+        written.and(read).and_then(|()| release.rest())
     });
+    let released = release.released;
     outcome.map(|()| released).map_err(|error| match error.kind {
         Kind::Damaged => {
             error.hint(format!("{released} bytes were released before it; they are authentic, but not all"))
         }
         _ => error,
     })
+}
+
+/// Which of `passphrases` opens a sealed stream, as far as its first record's header proves it: reads no further. The
+/// kind of the error is Key if none does.
+pub(super) fn fitting_key(
+    mut reader: impl Read,
+    passphrases: &[Passphrase],
+    context: &[u8],
+) -> Result<usize> {
+    let start = read_start(&mut reader)?;
+    for (index, passphrase) in passphrases.iter().enumerate() {
+        match fit_key(&start, std::slice::from_ref(passphrase), context) {
+            Err(error) if error.kind == Kind::Key => {}
+            fitted => return fitted.map(|_| index),
+        }
+    }
+    Err(Error::new(Kind::Key, "wrong key or context"))
 }
 
 /// What precedes the key: parameters, salt, and the first header's ciphertext.
@@ -127,7 +160,7 @@ struct RecordReader<'a, R> {
     chain: Decryptor,
     keys: StreamKeys,
     bodies: &'a Pool,
-    ordered: SyncSender<Receiver<Result<Vec<u8>>>>,
+    ordered: SyncSender<Ordered>,
     jobs: SyncSender<Job>,
 }
 
@@ -152,17 +185,24 @@ impl<R: Read> RecordReader<'_, R> {
         }
     }
 
-    /// False when the releasing side gave up; its error is the one reported.
+    /// False when nothing more is to be read: the releasing side has the error, or has one of its own.
     fn read_body(&mut self, fields: Fields, header: Header) -> Result<bool> {
+        let (done, result) = sync_channel(1);
+        let plain_bytes = if fields.kind == RecordKind::Data { fields.plain_bytes } else { 0 };
+        // Before the body: what came before this record is not the end, whatever becomes of the rest.
+        if self.ordered.send(Ordered { plain_bytes, result }).is_err() {
+            return Ok(false);
+        }
         let mut body = self.bodies.take();
         body.resize(format::pad_bytes(fields.payload_bytes) + fields.payload_bytes, 0);
-        if read_full(&mut self.reader, &mut body).during("read the sealed stream")? < body.len() {
-            return Err(truncated());
+        let read = read_full(&mut self.reader, &mut body).during("read the sealed stream");
+        if let Some(error) = read.map_or_else(Some, |length| (length < body.len()).then(truncated)) {
+            let _unwanted = done.send(Err(error)).is_err();
+            return Ok(false);
         }
         decrypt(&mut self.chain, &mut body);
-        let (done, result) = sync_channel(1);
         let job = Job { fields, header, body, done };
-        Ok(self.ordered.send(result).is_ok() && self.jobs.send(job).is_ok())
+        Ok(self.jobs.send(job).is_ok())
     }
 
     fn read_header(&mut self) -> Result<Header> {
@@ -229,19 +269,46 @@ fn verify(context: &mut DCtx<'_>, job: &Job, mut plain: Vec<u8>) -> Result<Vec<u
     }
 }
 
-fn release_in_order(
-    in_order: Receiver<Receiver<Result<Vec<u8>>>>,
-    writer: &mut impl Write,
-    plains: &Pool,
-    released: &mut u64,
-) -> Result<()> {
-    for result in in_order {
-        let plain = result.recv().map_err(|_| Error::failed("a decompressing thread stopped"))??;
-        writer.write_all(&plain).during("write the output")?;
-        *released += plain.len() as u64;
-        plains.give(plain);
+/// Writes plaintext in order, all but what may be the end.
+struct Release<'a, W> {
+    writer: &'a mut W,
+    plains: &'a Pool,
+    withheld: VecDeque<Vec<u8>>,
+    withheld_bytes: usize,
+    released: u64,
+}
+
+impl<W: Write> Release<'_, W> {
+    /// Returns at the last record that was read, and withholds it.
+    fn in_order(&mut self, in_order: Receiver<Ordered>) -> Result<()> {
+        for Ordered { plain_bytes, result } in in_order {
+            // More comes: of what was withheld only what the end may reach into stays so.
+            if plain_bytes > 0 {
+                self.release_down_to(WITHHELD_BYTES.saturating_sub(plain_bytes))?;
+            }
+            let plain = result.recv().map_err(|_| Error::failed("a decompressing thread stopped"))??;
+            self.withheld_bytes += plain.len();
+            self.withheld.push_back(plain);
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// The end, when nothing can be wrong any more.
+    fn rest(&mut self) -> Result<()> {
+        self.release_down_to(0)
+    }
+
+    /// Releases the oldest records, as many as leave `least` bytes.
+    fn release_down_to(&mut self, least: usize) -> Result<()> {
+        while self.withheld.front().is_some_and(|plain| self.withheld_bytes - plain.len() >= least) {
+            let Some(plain) = self.withheld.pop_front() else { break };
+            self.writer.write_all(&plain).during("write the output")?;
+            self.withheld_bytes -= plain.len();
+            self.released += plain.len() as u64;
+            self.plains.give(plain);
+        }
+        Ok(())
+    }
 }
 
 /// `bytes` is a whole number of blocks.

@@ -412,6 +412,7 @@ mod tests {
             files: Files::default(),
             blocks: Blocks::default(),
             findings: Findings::default(),
+            configuration: Vec::new(),
             tool_version: String::new(),
         };
         let record = Record {

@@ -3,6 +3,7 @@
 //! by whoever has the key.
 
 use crate::catalog::{BackupFacts, Label};
+use crate::cli::lines::Lines;
 use crate::error::{Error, Result};
 use crate::info::Set;
 use crate::info::choose::{self, Choice};
@@ -12,10 +13,12 @@ use crate::info::walk::{Archived, Place, Walk, Way};
 use crate::pg::timeline::{self, Branch};
 use crate::pg::{Lsn, wal};
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::str::FromStr;
 use time::OffsetDateTime;
 use time::macros::format_description;
+
+/// As many segments are looked into for a transaction after a moment, at most.
+const NEWEST: usize = 1000;
 
 /// Where recovery ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -368,11 +371,20 @@ impl Recovery<'_> {
         }
     }
 
+    /// Of the archived segments on the way.
+    fn newest_first(&self) -> impl Iterator<Item = Place> {
+        let stretches = self.walk.stretches.iter().rev();
+        stretches
+            .flat_map(|&(timeline, first, last)| (first..=last).rev().map(move |number| (timeline, number)))
+    }
+
     /// "key value" lines. A key comes again for each backup of the chain, oldest first, each tablespace and timeline.
     pub fn lines(&self) -> String {
         let backup = self.backup;
-        let mut lines: Vec<(&str, String)> = Vec::new();
-        let mut line = |key, value: String| lines.push((key, one_line(&value)));
+        let mut lines = Lines::new();
+        let mut line = |key, value: String| {
+            lines.add(key, value);
+        };
         for link in &self.chain {
             line("backup", link.url.clone());
         }
@@ -413,17 +425,18 @@ impl Recovery<'_> {
         if let Some(newer) = self.passed_over {
             line("passed_over", format!("{} {}", newer.label, newer.timeline));
         }
+        if matches!(self.target, Target::Time(_)) {
+            for place in self.newest_first().take(NEWEST) {
+                line("wal_newest", self.name(place));
+            }
+        }
         line("recovery_target_timeline", self.setting());
         match self.target {
             Target::Time(time) => line("recovery_target_time", timestamp(time)),
             Target::Lsn(lsn) => line("recovery_target_lsn", lsn.to_string()),
             _ => {}
         }
-        lines.iter().fold(String::new(), |mut text, (key, value)| {
-            // Writing to a String does not fail.
-            let _infallible = writeln!(text, "{key} {value}").is_ok();
-            text
-        })
+        lines.as_str().to_owned()
     }
 }
 

@@ -215,12 +215,15 @@ pub fn took(backup: &BackupFacts) -> Option<time::Duration> {
 }
 
 fn findings(backup: &BackupFacts) -> String {
-    match (backup.findings.bad_pages, backup.findings.links) {
-        (0, 0) => "none".to_owned(),
-        (0, links) => format!("{links} links left out"),
-        (pages, 0) => format!("{pages} bad pages"),
-        (pages, links) => format!("{pages} bad pages, {links} links left out"),
-    }
+    let found = backup.findings;
+    let kinds = [
+        (found.bad_pages, "bad pages"),
+        (found.links, "links left out"),
+        (found.unread, "configuration files unread"),
+    ];
+    let named: Vec<_> =
+        kinds.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    if named.is_empty() { "none".to_owned() } else { named.join(", ") }
 }
 
 /// "verify 2026-11-23, drill BAD 2026-11-24".

@@ -75,6 +75,8 @@ pub struct Walk {
     pub segments: u64,
     pub first: Option<Place>,
     pub last: Option<Place>,
+    /// Timeline, first and last of each stretch, oldest first.
+    pub stretches: Vec<(u32, u64, u64)>,
     /// When the last one, or the part of one, was stored: later than everything in it happened.
     pub stored_at: Option<OffsetDateTime>,
     /// Where it ends: the first that is not there.
@@ -98,6 +100,7 @@ impl Way<'_> {
             segments: 0,
             first: None,
             last: None,
+            stretches: Vec::new(),
             stored_at: None,
             end: (self.timeline_of(first), first),
             is_partial: false,
@@ -122,6 +125,7 @@ impl Way<'_> {
         walk.segments += last - first + 1;
         walk.first = walk.first.or(Some((run.timeline, first)));
         walk.last = Some((run.timeline, last));
+        walk.stretches.push((run.timeline, first, last));
         walk.stored_at = run.stored_at.filter(|_| last == run.last);
         walk.end = (self.timeline_of(last + 1), last + 1);
     }

@@ -106,7 +106,7 @@ fn open(path: &Path) -> Result<(Manifest, String)> {
         let mut copy = temporary_file()?;
         std::io::copy(&mut file, &mut copy).during_path("copy", path)?;
         copy.rewind().during_path("read", path)?;
-        file = copy;
+        file = copy.into_file();
     }
     let mut source = BufReader::with_capacity(BUFFER, file);
     let sum = verify(&mut source, &name)?;

@@ -113,6 +113,11 @@ impl Control {
         u32_at(&self.bytes, 48)
     }
 
+    /// Where replay must have come before the data are consistent, of a standby's control file; the timeline of that.
+    pub fn min_recovery_point(&self) -> (Lsn, u32) {
+        (Lsn(u64_at(&self.bytes, 136)), u32_at(&self.bytes, 144))
+    }
+
     /// The settings that recovery needs at least as high as they were (CheckRequiredParameterValues in
     /// xlogrecovery.c), by name.
     pub fn needed_settings(&self) -> [(&'static str, u32); 5] {

@@ -49,7 +49,7 @@ impl SegmentHeader {
             block_bytes: u32_at(36),
         };
         let size = header.segment_bytes;
-        if !size.is_power_of_two() || !(1 << 20..=1 << 30).contains(&size) {
+        if !is_segment_size(u64::from(size)) {
             return Err(bad(&format!("{size} bytes is no size of a segment")));
         }
         if !header.address.0.is_multiple_of(u64::from(size)) {
@@ -160,6 +160,19 @@ pub fn segment_number(name: &str, segment_bytes: u64) -> Option<(u32, u64)> {
     (u64::from(low) < per_id).then_some((timeline, u64::from(high) * per_id + u64::from(low)))
 }
 
+/// The name of the segment after one, on its timeline; `None` if `name` is not the name of a segment of that size, or
+/// the last there can be.
+pub fn following(name: &str, segment_bytes: u64) -> Option<String> {
+    let (timeline, number) = segment_number(name, segment_bytes)?;
+    let next = number + 1;
+    (next <= u64::MAX / segment_bytes).then(|| name_of_number(timeline, next, segment_bytes))
+}
+
+/// Whether `bytes` is a wal_segment_size (`IsValidWalSegSize`): a power of two from 1 MiB to 1 GiB.
+pub fn is_segment_size(bytes: u64) -> bool {
+    bytes.is_power_of_two() && (1 << 20..=1 << 30).contains(&bytes)
+}
+
 /// The name of a segment by its number, which counts from the first byte of all WAL.
 pub fn name_of_number(timeline: u32, number: u64, segment_bytes: u64) -> String {
     let per_id = 0x1_0000_0000 / segment_bytes;
@@ -208,6 +221,15 @@ mod tests {
         assert_eq!(name_of_number(2, 0x1FF, MIB16), "0000000200000001000000FF");
         assert_eq!(segment_number("000000020000000100000100", MIB16), None);
         assert_eq!(segment_number("00000002.history", MIB16), None);
+    }
+
+    #[test]
+    fn the_segment_after_one() {
+        let after = |name: &str| following(name, MIB16);
+        assert_eq!(after("0000000200000001000000FE").as_deref(), Some("0000000200000001000000FF"));
+        assert_eq!(after("0000000200000001000000FF").as_deref(), Some("000000020000000200000000"));
+        assert_eq!(after("00000002FFFFFFFF000000FF"), None);
+        assert_eq!(after("00000002.history"), None);
     }
 
     /// The first bytes of the second segment of a new cluster, as PostgreSQL 15.18 wrote them.

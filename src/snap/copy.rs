@@ -3,7 +3,7 @@
 
 use crate::catalog::{Blocks, Files, Findings, Mode};
 use crate::error::{Error, IoContext, Result};
-use crate::io::{Output, read_full};
+use crate::io::{Output, Pace, read_full};
 use crate::manifest::{self, FileLine, Kind};
 use crate::pg::crc::Shift;
 use crate::pg::{Lsn, incremental, page};
@@ -16,7 +16,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, BufWriter};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Clocks of file systems tick; times younger than this prove nothing (git's racy rule).
 const RACY_SECONDS: i64 = 2;
@@ -100,7 +100,7 @@ impl Copier {
         match (since, &start.listed) {
             (Some(since), Some(listed)) => since.decide(file, source, start, &mut |bytes| {
                 blocks.read += if listed.relation { bytes.div_ceil(rules.page_size as u64) } else { 0 };
-                pace.wait(bytes, session.as_mut())
+                wait(pace, bytes, session.as_mut())
             }),
             _ => Ok(Decision::Whole),
         }
@@ -220,7 +220,7 @@ impl Copier {
             sums.result = crc32c::crc32c_append(sums.result, data);
             since.hash(data, &mut sums.hashes);
             at += length as u64;
-            self.pace.wait(length as u64, self.session.as_mut())?;
+            wait(&mut self.pace, length as u64, self.session.as_mut())?;
         }
         Ok(())
     }
@@ -233,8 +233,15 @@ impl Copier {
     }
 
     /// A member made up in memory.
-    pub fn small(&mut self, name: &str, data: &[u8], lists: Lists, attributes: Attributes) -> Result<()> {
-        self.archive.begin_file(name.as_bytes(), data.len() as u64, attributes)?;
+    pub fn small(
+        &mut self,
+        name: impl AsRef<[u8]>,
+        data: &[u8],
+        lists: Lists,
+        attributes: Attributes,
+    ) -> Result<()> {
+        let name = name.as_ref();
+        self.archive.begin_file(name, data.len() as u64, attributes)?;
         self.archive.data(data)?;
         let member = made_up(name, data, attributes);
         match lists {
@@ -248,7 +255,11 @@ impl Copier {
 
     /// A file that only the merged increment has.
     pub fn in_result(&mut self, name: &str, data: &[u8], attributes: Attributes) -> Result<()> {
-        self.ledger.enter(Entry { sent: None, result: Some(made_up(name, data, attributes)), line: None })
+        self.ledger.enter(Entry {
+            sent: None,
+            result: Some(made_up(name.as_bytes(), data, attributes)),
+            line: None,
+        })
     }
 
     /// Sends exactly `size` bytes: what grew since belongs to WAL, what shrank is made up of zeros
@@ -273,7 +284,7 @@ impl Copier {
             }
             at += len as u64;
             self.progress.add(len as u64);
-            self.pace.wait(len as u64, self.session.as_mut())?;
+            wait(&mut self.pace, len as u64, self.session.as_mut())?;
         }
         self.report_bad(source, bad);
         Ok(())
@@ -340,9 +351,9 @@ struct Sums {
     bad: u64,
 }
 
-fn made_up(name: &str, data: &[u8], attributes: Attributes) -> Member {
+fn made_up(name: &[u8], data: &[u8], attributes: Attributes) -> Member {
     Member {
-        path: name.as_bytes().to_vec(),
+        path: name.to_vec(),
         size: data.len() as u64,
         mtime: attributes.mtime,
         crc32c: crc32c::crc32c(data),
@@ -379,33 +390,18 @@ fn start(name: &[u8], metadata: &Metadata, listing: Listing, began: i64) -> Star
     }
 }
 
-/// `--rate`, and the session's pulse while waiting for it.
-pub struct Pace {
-    /// Bytes a second.
-    rate: Option<u64>,
-    begun: Instant,
-    sent: u64,
-}
-
-impl Pace {
-    pub fn new(rate: Option<u64>) -> Self {
-        Pace { rate, begun: Instant::now(), sent: 0 }
-    }
-
-    fn wait(&mut self, sent: u64, mut session: Option<&mut Session>) -> Result<()> {
-        self.sent += sent;
-        loop {
-            if let Some(session) = &mut session {
-                session.pulse()?;
-            }
-            let Some(rate) = self.rate else { return Ok(()) };
-            let due = Duration::from_secs_f64(self.sent as f64 / rate as f64);
-            let early = due.saturating_sub(self.begun.elapsed());
-            if early.is_zero() {
-                return Ok(());
-            }
-            std::thread::sleep(early.min(Duration::from_secs(1)));
+/// Waits until `bytes` more may have passed, with the session's pulse meanwhile.
+fn wait(pace: &mut Pace, bytes: u64, mut session: Option<&mut Session>) -> Result<()> {
+    pace.pass(bytes);
+    loop {
+        if let Some(session) = &mut session {
+            session.pulse()?;
         }
+        let early = pace.early();
+        if early.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(early.min(Duration::from_secs(1)));
     }
 }
 

@@ -2,9 +2,9 @@
 //! manifests. Reading, page checks and writing go on beside it.
 
 use crate::error::{Error, Result};
+use crate::io::TemporaryFile;
 use crate::manifest::{self, FileHasher, FileLine};
 use crate::pg::backup_manifest;
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -69,7 +69,7 @@ pub struct Hashing<W> {
     pub block: usize,
 }
 
-pub type Spooled = backup_manifest::Writer<BufWriter<File>>;
+pub type Spooled = backup_manifest::Writer<BufWriter<TemporaryFile>>;
 
 /// The thread's results: all manifests, still without their ends.
 pub struct Books<W> {

@@ -6,9 +6,9 @@
 mod archive;
 mod base;
 mod config;
-mod connect;
 mod copy;
 mod ledger;
+mod psql;
 mod run;
 mod session;
 mod since;

@@ -5,7 +5,7 @@ use crate::catalog::{
     UNSTACK_PATH,
 };
 use crate::error::{Error, IoContext, Result, Status};
-use crate::io::{Output, temporary_file};
+use crate::io::{Output, Pace, TemporaryFile, temporary_file};
 use crate::manifest;
 use crate::pg::backup_label::{self, BackupLabel};
 use crate::pg::control::{self, Control};
@@ -13,7 +13,7 @@ use crate::pg::crc::Shift;
 use crate::pg::{Lsn, backup_manifest};
 use crate::report::{self, Drawn, Progress};
 use crate::snap::archive::{Archive, Attributes};
-use crate::snap::copy::{Copier, Listing, Lists, Pace, PageRules, attributes};
+use crate::snap::copy::{Copier, Listing, Lists, PageRules, attributes};
 use crate::snap::ledger::{BUFFER, Books, Hashing, Ledger, Spooled};
 use crate::snap::session::{Session, Stopped};
 use crate::snap::since::Since;
@@ -23,7 +23,7 @@ use crate::snap::tree::{Entry, Name};
 use crate::snap::wal::{Segments, copy_wal};
 use crate::snap::{base, config, tablespaces};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::ffi::OsString;
 use std::io::{BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -42,7 +42,7 @@ const CLOCK_TICK: Duration = Duration::from_millis(1100);
 
 /// The command line.
 pub struct Options {
-    pub conninfo: Option<String>,
+    pub conninfo: Option<OsString>,
     pub offline: bool,
     /// The manifests of the chain to build on, oldest first; none for a full.
     pub since: Vec<PathBuf>,
@@ -79,8 +79,9 @@ pub fn run(options: &Options) -> Result<Status> {
     let mut copier = open_stream(options, &mut source, &identity, since, total)?;
 
     let made_up = Attributes { mode: 0o600, ..root_attributes(&source.root)? };
+    copier.findings.unread = config.configuration.unread.len() as u64;
     copy_identity(&source, &mut copier, &identity, &config, made_up)?;
-    let spaces = copy_tree(&source, &mut copier)?;
+    let spaces = copy_tree(&source, &mut copier, &config)?;
     let control = last_control(&source, copier.session.is_some())?;
     let stopped = stop(&mut copier, &identity)?;
     if tablespaces::changed(&source.root)? != found_at {
@@ -94,9 +95,9 @@ pub fn run(options: &Options) -> Result<Status> {
     let segments = Segments::between(&identity, stop_lsn, control.wal_segment_bytes());
     copy_wal(&source.root, &mut copier, &segments, options.include_wal, made_up)?;
     if let Some(map) = stopped.as_ref().map(|stopped| &stopped.tablespace_map).filter(|map| !map.is_empty()) {
-        copier.small("pgv/tablespace_map", map.as_bytes(), Lists::All, made_up)?;
+        copier.small("pgv/tablespace_map", map, Lists::All, made_up)?;
     }
-    config::copy(&mut copier, &config, made_up)?;
+    config.copy(&mut copier, made_up)?;
     copier.small("recovery.signal", b"", Lists::All, made_up)?;
     if let Some(stopped) = &stopped {
         copy_label(&mut copier, &identity, source.major, &stopped.label, made_up)?;
@@ -129,6 +130,7 @@ pub fn run(options: &Options) -> Result<Status> {
         files: finished.files,
         blocks: finished.blocks,
         findings: finished.findings,
+        configuration: config.names(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
     });
     if let Some(path) = &options.facts {
@@ -193,6 +195,7 @@ fn begin(options: &Options, source: &mut Source, label: &Label, since: Option<&S
         page_size: source.control.page_size(),
         segment_pages: source.control.segment_pages(),
         tablespaces: found.spaces,
+        merged_from: Vec::new(),
     };
     Ok(Begun { identity, archiving, tablespaces_changed, found_at: found.changed })
 }
@@ -296,7 +299,7 @@ fn copy_identity(
     source: &Source,
     copier: &mut Copier,
     identity: &StreamIdentity,
-    config: &[(PathBuf, String)],
+    config: &config::Found,
     made_up: Attributes,
 ) -> Result<()> {
     let root = Attributes { mode: 0o700, ..made_up };
@@ -313,9 +316,10 @@ fn copy_identity(
     json.push(b'\n');
     copier.small("pgv/stream.json", &json, Lists::All, made_up)?;
     if copier.is_files() {
-        let made = config.iter().map(|(_, name)| &name[..]).chain(["pgv/stream.json", "pgv/tablespace_map"]);
-        for (directory, names) in directories(made) {
-            copier.archive.dump_directory(directory.as_bytes(), &names, root)?;
+        let mut made = config.members();
+        made.extend([b"pgv/stream.json".to_vec(), b"pgv/tablespace_map".to_vec()]);
+        for (directory, names) in directories(&made) {
+            copier.archive.dump_directory(directory, &names, root)?;
         }
     }
     Ok(())
@@ -326,13 +330,17 @@ fn children(names: &[Name]) -> Vec<(Vec<u8>, bool)> {
     kept.map(|name| (name.bytes().to_vec(), name.is_directory())).collect()
 }
 
+/// Names in a directory, and whether each is a directory.
+type Names = BTreeSet<(Vec<u8>, bool)>;
+
 /// The directories of these files, and what each of them holds.
-fn directories<'a>(files: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, Vec<(Vec<u8>, bool)>> {
-    let mut all: BTreeMap<&str, BTreeSet<(Vec<u8>, bool)>> = BTreeMap::new();
+fn directories(files: &[Vec<u8>]) -> BTreeMap<&[u8], Vec<(Vec<u8>, bool)>> {
+    let mut all: BTreeMap<&[u8], Names> = BTreeMap::new();
     for file in files {
-        let (mut path, mut is_directory) = (file, false);
-        while let Some((directory, name)) = path.rsplit_once('/') {
-            all.entry(directory).or_default().insert((name.as_bytes().to_vec(), is_directory));
+        let (mut path, mut is_directory) = (&file[..], false);
+        while let Some(slash) = path.iter().rposition(|byte| *byte == b'/') {
+            let (directory, name) = (&path[..slash], &path[slash + 1..]);
+            all.entry(directory).or_default().insert((name.to_vec(), is_directory));
             (path, is_directory) = (directory, true);
         }
     }
@@ -340,10 +348,11 @@ fn directories<'a>(files: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, Ve
 }
 
 /// Returns the bytes of each tablespace.
-fn copy_tree(source: &Source, copier: &mut Copier) -> Result<BTreeMap<u32, u64>> {
+fn copy_tree(source: &Source, copier: &mut Copier, config: &config::Found) -> Result<BTreeMap<u32, u64>> {
     let mut spaces = BTreeMap::new();
     let tree = &source.tree;
     tree.walk(&mut |entry| match entry {
+        Entry::Link(path) if config.replaces_link(path) => Ok(()),
         Entry::Link(path) => {
             report::warn(format_args!("symbolic link left out: {}", tree.absolute(path).display()));
             copier.findings.links += 1;
@@ -493,7 +502,7 @@ fn copy_spool(
     made_up: Attributes,
 ) -> Result<Sum> {
     let spool = manifest.finish(range)?.into_inner();
-    let mut spool: File = spool.map_err(|e| Error::io("write backup_manifest", e.into_error()))?;
+    let mut spool: TemporaryFile = spool.map_err(|e| e.into_error()).during("write backup_manifest")?;
     let size = spool.stream_position().during("read backup_manifest")?;
     spool.rewind().during("read backup_manifest")?;
     archive.begin_file(name.as_bytes(), size, made_up)?;
@@ -519,8 +528,8 @@ fn write_facts(path: &Path, facts: &Facts) -> Result<()> {
 }
 
 fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
+    let name = std::fs::read("/proc/sys/kernel/hostname").unwrap_or_default();
+    String::from_utf8_lossy(&name).trim().to_owned()
 }
 
 fn now() -> Result<String> {

@@ -3,20 +3,30 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::pg::Lsn;
-use crate::snap::connect::{self, reason};
-use postgres::{Client, SimpleQueryMessage};
+use crate::snap::psql::Psql;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const PULSE: Duration = Duration::from_secs(30);
 /// 13, as server_version_num.
 const OLDEST: u32 = 130_000;
-/// Version 14 brought idle_session_timeout, 15 the present names of the backup functions.
-const FOURTEEN: u32 = 140_000;
+/// Version 15 brought the present names of the backup functions.
 const FIFTEEN: u32 = 150_000;
+/// The settings that would end the session, and the version that brought each.
+const TIMEOUTS: [(&str, u32); 5] = [
+    ("statement_timeout", 0),
+    ("lock_timeout", 0),
+    ("idle_in_transaction_session_timeout", 0),
+    ("idle_session_timeout", 140_000),
+    ("transaction_timeout", 170_000),
+];
+/// A checkpoint that spreads its writes takes up to checkpoint_timeout, which is a day at most.
+const START_LIMIT: Duration = Duration::from_secs(25 * 3600);
 
 pub struct Session {
-    client: Client,
+    psql: Psql,
     version: u32,
     in_recovery: bool,
     slot: Option<String>,
@@ -27,20 +37,23 @@ pub struct Session {
 pub struct Stopped {
     pub lsn: Lsn,
     pub label: String,
-    /// Empty without tablespaces.
-    pub tablespace_map: String,
+    /// Empty without tablespaces. Paths are bytes.
+    pub tablespace_map: Vec<u8>,
 }
 
 impl Session {
-    pub fn open(conninfo: Option<&str>) -> Result<Self> {
-        let client = connect::connect(conninfo)?;
+    pub fn open(conninfo: Option<&OsStr>) -> Result<Self> {
+        let psql = Psql::connect(conninfo)?;
         let mut session =
-            Session { client, version: 0, in_recovery: false, slot: None, last_pulse: Instant::now() };
-        session.version = session.value("SHOW server_version_num")?.parse().unwrap_or(0);
+            Session { psql, version: 0, in_recovery: false, slot: None, last_pulse: Instant::now() };
+        let version = session.value("SHOW server_version_num")?;
+        session.version = version.parse().map_err(|_| unexpected("version", &version))?;
         if session.version < OLDEST {
             return Err(Error::usage("the server is older than PostgreSQL 13"));
         }
-        session.disarm_timeouts()?;
+        for (timeout, _) in TIMEOUTS.iter().filter(|(_, since)| session.version >= *since) {
+            session.psql.run(&format!("SET {timeout} = 0"))?;
+        }
         session.in_recovery = session.is_in_recovery()?;
         Ok(session)
     }
@@ -62,11 +75,32 @@ impl Session {
         Ok(signed.cast_unsigned())
     }
 
-    /// A path from the server's settings, if the role may see it.
-    pub fn path_setting(&mut self, name: &str) -> Result<PathBuf> {
-        self.value(&format!("SHOW {name}"))
-            .map(PathBuf::from)
+    pub fn data_directory(&mut self) -> Result<PathBuf> {
+        let [path] = self.path_settings(["data_directory"])?;
+        path.ok_or_else(|| Error::failed("the server does not tell its data_directory"))
             .map_err(|e| e.hint("GRANT pg_read_all_settings to the backup role"))
+    }
+
+    /// Paths from the server's settings; `None` for one that is not set, or that this version does not know.
+    /// Without the right to read them none is told.
+    pub fn path_settings<const COUNT: usize>(
+        &mut self,
+        names: [&str; COUNT],
+    ) -> Result<[Option<PathBuf>; COUNT]> {
+        let quoted = names.map(|name| format!("'{name}'")).join(", ");
+        let sql = format!("SELECT name, setting FROM pg_settings WHERE name IN ({quoted})");
+        let rows = self.psql.rows::<2>(&sql)?;
+        Ok(names.map(|wanted| {
+            let row = rows.iter().find(|[name, _]| name == wanted.as_bytes());
+            row.filter(|[_, path]| !path.is_empty()).map(|[_, path]| path_of(path.clone()))
+        }))
+    }
+
+    /// The files from which settings in force were read.
+    pub fn setting_sources(&mut self) -> Result<Vec<PathBuf>> {
+        let rows =
+            self.psql.rows("SELECT DISTINCT sourcefile FROM pg_settings WHERE sourcefile IS NOT NULL")?;
+        Ok(rows.into_iter().map(|[path]| path_of(path)).collect())
     }
 
     pub fn data_checksums(&mut self) -> Result<bool> {
@@ -76,9 +110,9 @@ impl Session {
     /// Where the last checkpoint's recovery begins, and when it was begun; seconds.
     pub fn checkpoint(&mut self) -> Result<(Lsn, i64)> {
         let sql = "SELECT redo_lsn, extract(epoch FROM checkpoint_time)::bigint FROM pg_control_checkpoint()";
-        let row = self.rows(sql)?.into_iter().next().unwrap_or_default();
-        let [redo, time] = &row[..] else { return Err(unexpected("checkpoint", "")) };
-        Ok((redo.parse().map_err(Error::failed)?, time.parse().map_err(|_| unexpected("checkpoint", time))?))
+        let row = self.psql.rows(sql)?.into_iter().next();
+        let [redo, time] = row.ok_or_else(|| unexpected("checkpoint", ""))?.map(text_of);
+        Ok((redo.parse().map_err(Error::failed)?, time.parse().map_err(|_| unexpected("checkpoint", &time))?))
     }
 
     pub fn is_standby(&self) -> bool {
@@ -96,12 +130,14 @@ impl Session {
     }
 
     /// OIDs and names of all tablespaces.
-    pub fn tablespaces(&mut self) -> Result<Vec<(u32, String)>> {
-        let rows = self.rows("SELECT oid, spcname FROM pg_tablespace")?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|row| Some((row.first()?.parse().ok()?, row.get(1)?.clone())))
-            .collect())
+    pub fn tablespaces(&mut self) -> Result<Vec<(u32, OsString)>> {
+        let rows = self.psql.rows("SELECT oid, spcname FROM pg_tablespace")?;
+        let one = |[oid, name]: [Vec<u8>; 2]| {
+            let oid = text_of(oid);
+            let number = oid.parse().map_err(|_| unexpected("tablespace", &oid))?;
+            Ok((number, OsString::from_vec(name)))
+        };
+        rows.into_iter().map(one).collect()
     }
 
     /// Keeps the WAL that this backup needs, until the session ends.
@@ -123,34 +159,31 @@ impl Session {
 
     /// Returns the LSN where recovery will begin.
     pub fn start(&mut self, label: &str, fast: bool) -> Result<Lsn> {
+        let label = label.replace('\'', "''");
         let sql = match self.version {
-            ..FIFTEEN => "SELECT pg_start_backup($1, $2, false)::text",
-            _ => "SELECT pg_backup_start($1, $2)::text",
+            ..FIFTEEN => format!("SELECT pg_start_backup('{label}', {fast}, false)"),
+            _ => format!("SELECT pg_backup_start('{label}', {fast})"),
         };
-        let row = self.client.query_one(sql, &[&label, &fast]).map_err(|e| {
-            failed("start the backup", &e).hint("the role needs EXECUTE on the backup functions")
+        let rows = self.psql.rows_within(&sql, START_LIMIT).map_err(|e| {
+            e.context("start the backup").hint("the role needs EXECUTE on the backup functions")
         })?;
         self.last_pulse = Instant::now();
-        let text: String = row.try_get(0).map_err(|e| failed("start the backup", &e))?;
-        text.parse().map_err(Error::failed)
+        let [lsn] = rows.into_iter().next().ok_or_else(|| unexpected("start", ""))?.map(text_of);
+        lsn.parse().map_err(Error::failed)
     }
 
     /// Does not wait for the archive: a wait cannot be given up without losing the label.
     pub fn stop(&mut self) -> Result<Stopped> {
         self.check()?;
         let sql = match self.version {
-            ..FIFTEEN => "SELECT lsn::text, labelfile, spcmapfile FROM pg_stop_backup(false, false)",
-            _ => "SELECT lsn::text, labelfile, spcmapfile FROM pg_backup_stop(false)",
+            ..FIFTEEN => "SELECT lsn, labelfile, spcmapfile FROM pg_stop_backup(false, false)",
+            _ => "SELECT lsn, labelfile, spcmapfile FROM pg_backup_stop(false)",
         };
-        let row = self.client.query_one(sql, &[]).map_err(|e| failed("stop the backup", &e))?;
-        let text = |column: usize| -> Result<Option<String>> {
-            row.try_get(column).map_err(|e| failed("stop the backup", &e))
-        };
-        Ok(Stopped {
-            lsn: text(0)?.unwrap_or_default().parse().map_err(Error::failed)?,
-            label: text(1)?.ok_or_else(|| Error::failed("the server returned no backup label"))?,
-            tablespace_map: text(2)?.unwrap_or_default(),
-        })
+        let rows = self.psql.rows(sql).map_err(|e| e.context("stop the backup"))?;
+        let [lsn, label, tablespace_map] =
+            rows.into_iter().next().ok_or_else(|| Error::failed("the server returned no backup label"))?;
+        let label = String::from_utf8(label).map_err(|_| Error::failed("the backup label is not UTF-8"))?;
+        Ok(Stopped { lsn: text_of(lsn).parse().map_err(Error::failed)?, label, tablespace_map })
     }
 
     /// Asks, every 30 seconds, whether the backup still lives.
@@ -193,36 +226,19 @@ impl Session {
         Ok(self.value("SELECT pg_is_in_recovery()")? == "t")
     }
 
-    fn disarm_timeouts(&mut self) -> Result<()> {
-        let mut sql = "SET statement_timeout = 0; SET lock_timeout = 0; \
-                       SET idle_in_transaction_session_timeout = 0"
-            .to_owned();
-        if self.version >= FOURTEEN {
-            sql.push_str("; SET idle_session_timeout = 0");
-        }
-        self.client.batch_execute(&sql).map_err(|e| failed("set timeouts", &e))
-    }
-
     fn value(&mut self, sql: &str) -> Result<String> {
-        let rows = self.rows(sql)?;
-        let value = rows.into_iter().next().and_then(|row| row.into_iter().next());
-        value.ok_or_else(|| Error::failed(format!("no answer to {sql}")))
-    }
-
-    fn rows(&mut self, sql: &str) -> Result<Vec<Vec<String>>> {
-        let messages = self.client.simple_query(sql).map_err(|e| failed(sql, &e))?;
-        let rows = messages.into_iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => {
-                Some((0..row.len()).map(|i| row.get(i).unwrap_or_default().to_owned()).collect())
-            }
-            _ => None,
-        });
-        Ok(rows.collect())
+        let row = self.psql.rows(sql)?.into_iter().next();
+        row.map(|[value]| text_of(value)).ok_or_else(|| Error::failed(format!("no answer to {sql}")))
     }
 }
 
-fn failed(what: &str, error: &postgres::Error) -> Error {
-    Error::failed(format!("{what}: {}", reason(error)))
+/// Numbers and names of the server's own, which are ASCII.
+fn text_of(value: Vec<u8>) -> String {
+    String::from_utf8_lossy(&value).into_owned()
+}
+
+fn path_of(value: Vec<u8>) -> PathBuf {
+    PathBuf::from(OsString::from_vec(value))
 }
 
 fn unexpected(what: &str, text: &str) -> Error {

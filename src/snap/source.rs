@@ -53,7 +53,7 @@ pub fn open(options: &Options) -> Result<Source> {
     };
     let root = match (&options.data_directory, &mut session) {
         (Some(root), _) => root.clone(),
-        (None, Some(session)) => session.path_setting("data_directory")?,
+        (None, Some(session)) => session.data_directory()?,
         (None, None) => return Err(Error::usage("--offline needs PGDATA")),
     };
     let control = Control::read(&root)?;

@@ -1,11 +1,13 @@
 //! The tablespaces of a data directory: what lies in `pg_tblspc`, with the names that only a running
 //! server can tell.
 
+use crate::catalog::configuration::readable;
 use crate::catalog::{StreamTablespace, Tablespace};
 use crate::error::{IoContext, Result};
 use crate::pg::relation::is_oid;
 use crate::snap::session::Session;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -29,7 +31,7 @@ pub fn changed(root: &Path) -> Result<Changed> {
 
 pub fn find(root: &Path, session: Option<&mut Session>) -> Result<Found> {
     let changed = changed(root)?;
-    let names: BTreeMap<u32, String> = match session {
+    let names: BTreeMap<u32, OsString> = match session {
         Some(session) => session.tablespaces()?.into_iter().collect(),
         None => BTreeMap::new(),
     };
@@ -51,8 +53,8 @@ pub fn find(root: &Path, session: Option<&mut Session>) -> Result<Found> {
         }
         spaces.push(StreamTablespace {
             oid,
-            name: names.get(&oid).cloned().unwrap_or(text),
-            location: location.map(|path| path.to_string_lossy().into_owned()),
+            name: names.get(&oid).map_or(text, |name| readable(name)),
+            location: location.map(|path| readable(path.as_os_str())),
         });
     }
     spaces.sort_unstable_by_key(|space| space.oid);

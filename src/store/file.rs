@@ -4,6 +4,7 @@
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::io::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
 use crate::store::{COPY_BYTES, Entry, PutOptions, Range, Url};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -16,6 +17,13 @@ const DIRECTORY_MODE: u32 = 0o700;
 /// Directories removed above an object, at most: its set, its kind and its system in the layout of a
 /// repository, never the repository.
 const EMPTY_LEVELS: usize = 3;
+
+/// How often a directory is made again that goes before anything is in it.
+const CREATIONS: u32 = 4;
+/// How often a directory is read that changes meanwhile.
+const READINGS: u32 = 8;
+/// Clocks of file systems tick that often at least (CONFIG_HZ=100).
+const TICK: Duration = Duration::from_millis(10);
 
 /// No state: every call names its object by URL.
 #[derive(Clone)]
@@ -34,10 +42,16 @@ impl FileStore {
             return Err(Error::new(Kind::Exists, format!("put {url}: it exists, nothing was overwritten"))
                 .hint("--replace replaces it"));
         }
-        if let Some(parent) = path.parent() {
-            create_directories(parent)?;
+        // A directory that another process has just emptied goes, perhaps between the two.
+        let mut attempts = 1;
+        loop {
+            let created = create_directories_above(&path).and_then(|()| AtomicFile::create(&path, 0o600));
+            let is_gone = created.is_err() && path.parent().is_some_and(|parent| !parent.exists());
+            if !is_gone || attempts == CREATIONS {
+                return created;
+            }
+            attempts += 1;
         }
-        AtomicFile::create(&path, 0o600)
     }
 
     pub fn get(&self, url: &Url, range: Option<Range>) -> Result<Reader> {
@@ -65,7 +79,8 @@ impl FileStore {
         }
     }
 
-    /// Memory: the names of one directory for each level of the tree.
+    /// A directory that is not there when this begins lists nothing; one that goes meanwhile, or whose disk does, is an
+    /// error. Memory: the names of one directory for each level of the tree.
     pub fn list(
         &self,
         directory: &Url,
@@ -73,10 +88,12 @@ impl FileStore {
         after: &str,
         each: &mut dyn FnMut(Entry) -> Result<()>,
     ) -> Result<()> {
-        self.walk(directory, recursive, false, &directory.join(after), each)
+        let Some(top) = Identity::of(directory)? else { return Ok(()) };
+        Walk { top: directory, identity: top, recursive, after: directory.join(after) }.list(directory, each)
     }
 
-    /// Temporary files below `directory` that were last written to longer than `older` ago.
+    /// What was not written to for longer than `older` below `directory`: temporary files, and directories of pgv's
+    /// that are empty, whose URL ends with a slash.
     pub fn leftovers(
         &self,
         directory: &Url,
@@ -84,59 +101,35 @@ impl FileStore {
         each: &mut dyn FnMut(Url) -> Result<()>,
     ) -> Result<()> {
         let limit = OffsetDateTime::from(SystemTime::now()) - older;
-        self.walk(directory, true, true, directory, &mut |entry| match entry.modified {
-            Some(modified) if older.is_zero() || modified <= limit => each(entry.url),
-            _ => Ok(()),
-        })
-    }
-
-    /// Objects behind `after` in the order of names, or `temporary` files instead.
-    fn walk(
-        &self,
-        directory: &Url,
-        recursive: bool,
-        temporary: bool,
-        after: &Url,
-        each: &mut dyn FnMut(Entry) -> Result<()>,
-    ) -> Result<()> {
-        let path = directory.path();
-        let reading = match fs::read_dir(&path) {
-            Ok(reading) => reading,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(Error::io(format_args!("ls {directory}"), error)),
+        let is_old = |metadata: &fs::Metadata| {
+            let modified = metadata.modified().ok().map(OffsetDateTime::from);
+            older.is_zero() || modified.is_some_and(|modified| modified <= limit)
         };
-        let mut names = Vec::new();
-        for item in reading {
-            let item = item.during(format_args!("ls {directory}"))?;
-            let name = item.file_name().into_string().map_err(|name| {
-                Error::failed(format!("ls {directory}: {} is not UTF-8, no object of pgv is", name.display()))
-            })?;
-            // A directory compares as its name with a slash, so that the order is that of whole keys.
-            let kind = item.file_type().during(format_args!("ls {directory}"))?;
-            if kind.is_dir() {
-                names.push(format!("{name}/"));
-            } else if name.starts_with(TEMPORARY_PREFIX) == temporary {
-                names.push(name);
-            }
-        }
-        names.sort_unstable();
-        for name in names {
+        for name in names(directory)?.unwrap_or_default() {
             let url = directory.join(&name);
-            if recursive && url.is_directory() {
-                self.walk(&url, true, temporary, after, each)?;
+            if !url.is_directory() && !name.starts_with(TEMPORARY_PREFIX) {
                 continue;
             }
-            if url <= *after {
-                continue;
-            }
-            match fs::metadata(url.path()) {
-                Ok(metadata) => each(entry(url, &metadata))?,
-                // Removed since the directory was read.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(Error::io(format_args!("ls {url}"), error)),
+            let Some(metadata) = found(&url, fs::symlink_metadata(url.path()))? else { continue };
+            match url.is_directory() {
+                true if is_old(&metadata) && is_of_pgv(&url.path()) && is_empty(&url)? => each(url)?,
+                true => self.leftovers(&url, older, each)?,
+                false if is_old(&metadata) => each(url)?,
+                false => {}
             }
         }
         Ok(())
+    }
+
+    /// One that something else removed, or a directory that something has come into, is none.
+    pub fn remove_leftover(&self, leftover: &Url) -> Result<()> {
+        match leftover.is_directory() {
+            true => remove_emptied(Some(&leftover.path())),
+            false => match self.remove(leftover) {
+                Err(error) if error.kind == Kind::NotFound => Ok(()),
+                removed => removed,
+            },
+        }
     }
 
     /// Removes one object, durably, and the directories above it that it leaves empty, as in S3 a
@@ -144,16 +137,154 @@ impl FileStore {
     pub fn remove(&self, url: &Url) -> Result<()> {
         let path = object_path(url)?;
         fs::remove_file(&path).map_err(|error| missing_or_failed("rm", url, error))?;
-        let mut emptied = path.parent();
-        for _ in 0..EMPTY_LEVELS {
-            let Some(directory) = emptied.filter(|directory| is_of_pgv(directory)) else { break };
-            if fs::remove_dir(directory).is_err() {
-                break;
-            }
-            emptied = directory.parent();
-        }
-        emptied.map_or(Ok(()), sync_directory)
+        remove_emptied(path.parent())
     }
+}
+
+/// Removes `directory` and those above it as long as they are empty and pgv's, at most [`EMPTY_LEVELS`], durably.
+fn remove_emptied(directory: Option<&Path>) -> Result<()> {
+    let mut emptied = directory;
+    for _ in 0..EMPTY_LEVELS {
+        let Some(directory) = emptied.filter(|directory| is_of_pgv(directory)) else { break };
+        if fs::remove_dir(directory).is_err() {
+            break;
+        }
+        emptied = directory.parent();
+    }
+    emptied.map_or(Ok(()), sync_directory)
+}
+
+/// What tells a directory from another that has its name later, such as that below a disk that is gone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// None: it is not there.
+    fn of(directory: &Url) -> Result<Option<Self>> {
+        let metadata = found(directory, fs::metadata(directory.path()))?;
+        Ok(metadata.map(|metadata| Identity { device: metadata.dev(), inode: metadata.ino() }))
+    }
+}
+
+/// A listing under way.
+struct Walk<'a> {
+    top: &'a Url,
+    identity: Identity,
+    recursive: bool,
+    after: Url,
+}
+
+impl Walk<'_> {
+    fn list(&self, directory: &Url, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+        let Some(names) = names(directory)? else { return self.removed() };
+        for name in names.into_iter().filter(|name| !name.starts_with(TEMPORARY_PREFIX)) {
+            let url = directory.join(&name);
+            if self.recursive && url.is_directory() {
+                self.list(&url, each)?;
+                continue;
+            }
+            if url <= self.after {
+                continue;
+            }
+            match found(&url, fs::metadata(url.path()))? {
+                Some(metadata) => each(entry(url, &metadata))?,
+                None => self.removed()?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Something that was there is not: it was removed since, if all that was to be listed is still there itself.
+    fn removed(&self) -> Result<()> {
+        match Identity::of(self.top)? == Some(self.identity) {
+            true => Ok(()),
+            false => Err(Error::new(
+                Kind::Temporary,
+                format!("ls {}: the directory was removed or replaced while it was listed", self.top),
+            )),
+        }
+    }
+}
+
+/// The names in a directory, in the order of whole keys: a directory's ends with a slash. None: it is not there.
+///
+/// Reading a directory is no snapshot: a file that is renamed meanwhile, as every object is when it is complete, may be
+/// seen under neither name. So one that changed meanwhile is read again.
+fn names(directory: &Url) -> Result<Option<Vec<String>>> {
+    let changed = || {
+        let metadata = found(directory, fs::metadata(directory.path()))?;
+        Ok(metadata.map(|metadata| (metadata.dev(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec())))
+    };
+    let mut seen = BTreeSet::new();
+    for _ in 0..READINGS {
+        let before = changed()?;
+        // A change in the same tick of the file system's clock would not show.
+        std::thread::sleep(left_of_tick(before.map(|(_, _, seconds, nanoseconds)| (seconds, nanoseconds))));
+        let Some(names) = read_names(directory)? else { return Ok(None) };
+        match changed()? {
+            Some(after) if Some(after) == before => return Ok(Some(names.into_iter().collect())),
+            Some((device, inode, ..))
+                if before.is_none_or(|before| (before.0, before.1) == (device, inode)) =>
+            {
+                seen.extend(names);
+            }
+            _ => {
+                return Err(Error::new(
+                    Kind::Temporary,
+                    format!("ls {directory}: it was removed or replaced while it was listed"),
+                ));
+            }
+        }
+    }
+    // Always busy. What was there at some moment is looked at once more by all who use a name.
+    Ok(Some(seen.into_iter().collect()))
+}
+
+fn read_names(directory: &Url) -> Result<Option<BTreeSet<String>>> {
+    let Some(reading) = found(directory, fs::read_dir(directory.path()))? else { return Ok(None) };
+    let mut names = BTreeSet::new();
+    for item in reading {
+        let item = item.during(format_args!("ls {directory}"))?;
+        let name = item.file_name().into_string().map_err(|name| {
+            Error::failed(format!("ls {directory}: {} is not UTF-8, no object of pgv is", name.display()))
+        })?;
+        let Some(kind) = found(directory, item.file_type())? else { continue };
+        let is_directory = match kind.is_symlink() {
+            // To nowhere: perhaps to a disk that is not mounted, with all that is missing here.
+            true => fs::metadata(item.path()).during(format_args!("ls {directory}: follow {name}"))?.is_dir(),
+            false => kind.is_dir(),
+        };
+        // A directory compares as its name with a slash, so that the order is that of whole keys.
+        names.insert(if is_directory { format!("{name}/") } else { name });
+    }
+    Ok(Some(names))
+}
+
+/// None: it is not there, which is all that may be taken for that.
+fn found<T>(url: &Url, looked: io::Result<T>) -> Result<Option<T>> {
+    match looked {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(format_args!("ls {url}"), error)),
+    }
+}
+
+fn is_empty(directory: &Url) -> Result<bool> {
+    Ok(names(directory)?.is_some_and(|names| names.is_empty()))
+}
+
+/// How long it takes until a change of a directory that changed then has another time.
+fn left_of_tick(changed: Option<(i64, i64)>) -> Duration {
+    let Some((seconds, nanoseconds)) = changed else { return Duration::ZERO };
+    let (Ok(seconds), Ok(nanoseconds)) = (u64::try_from(seconds), u32::try_from(nanoseconds)) else {
+        return Duration::ZERO;
+    };
+    let over = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds) + TICK;
+    // A time in the future is another clock's.
+    over.duration_since(SystemTime::now()).unwrap_or_default().min(TICK)
 }
 
 /// An object being written.
@@ -224,6 +355,10 @@ fn is_of_pgv(directory: &Path) -> bool {
         .is_ok_and(|found| found.is_dir() && found.uid() == ours && found.mode() & 0o7777 == DIRECTORY_MODE)
 }
 
+fn create_directories_above(path: &Path) -> Result<()> {
+    path.parent().map_or(Ok(()), create_directories)
+}
+
 fn object_path(url: &Url) -> Result<PathBuf> {
     match url.is_directory() {
         true => Err(Error::usage(format!("{url} names a directory, not an object"))),
@@ -254,5 +389,57 @@ fn create_directories(path: &Path) -> Result<()> {
         Ok(()) => sync_directory(parent),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error).during_path("create", path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory with three objects, and its URL.
+    fn three(scratch: &tempfile::TempDir) -> (PathBuf, Url) {
+        let path = scratch.path().join("top");
+        for file in ["a/x", "b/x", "c"] {
+            let file = path.join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "x").unwrap();
+        }
+        let url = Url::parse(&format!("file://{}/", path.display())).unwrap();
+        (path, url)
+    }
+
+    /// Lists `url`, with `strike` after the first entry; how many came, and how it ended.
+    fn struck(url: &Url, strike: impl Fn()) -> (usize, std::result::Result<(), Kind>) {
+        let mut came = 0;
+        let ended = FileStore.list(url, true, "", &mut |_| {
+            came += 1;
+            if came == 1 {
+                strike();
+            }
+            Ok(())
+        });
+        (came, ended.map_err(|error| error.kind))
+    }
+
+    #[test]
+    fn a_directory_that_goes_while_it_is_listed_is_an_error() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (path, url) = three(&scratch);
+        let aside = scratch.path().join("aside");
+        assert_eq!(struck(&url, || fs::rename(&path, &aside).unwrap()), (1, Err(Kind::Temporary)));
+        // As below a disk that is gone: another one, and empty.
+        fs::rename(&aside, &path).unwrap();
+        let unmount = || {
+            fs::rename(&path, &aside).unwrap();
+            fs::create_dir(&path).unwrap();
+        };
+        assert_eq!(struck(&url, unmount), (1, Err(Kind::Temporary)));
+    }
+
+    #[test]
+    fn what_is_removed_while_it_is_listed_is_no_error() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (path, url) = three(&scratch);
+        assert_eq!(struck(&url, || fs::remove_dir_all(path.join("b")).unwrap()), (2, Ok(())));
     }
 }

@@ -3,7 +3,6 @@
 
 mod check;
 mod file;
-mod pace;
 mod s3;
 mod transfer;
 mod url;
@@ -258,7 +257,7 @@ impl Store {
 
     pub fn remove_leftover(&self, leftover: &Leftover) -> Result<()> {
         match self {
-            Store::File(store) => store.remove(&leftover.url),
+            Store::File(store) => store.remove_leftover(&leftover.url),
             Store::S3(store) => store.remove_leftover(leftover),
         }
     }
@@ -273,7 +272,7 @@ pub struct Refusal {
 
 /// Part of an object that never became one.
 pub struct Leftover {
-    /// Of the object that it was to become, or of the temporary file.
+    /// Of the object that it was to become, or of the temporary file, or of an empty directory.
     pub url: Url,
     upload: Option<String>,
 }

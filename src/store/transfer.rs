@@ -2,9 +2,8 @@
 //! when its source is known to be complete, and an output only when the object was.
 
 use crate::error::{Error, IoContext, Result, Status};
-use crate::io::{Input, Output, Producer};
+use crate::io::{Input, Output, Pace, Producer};
 use crate::report::{Drawn, Progress};
-use crate::store::pace::Pace;
 use crate::store::{COPY_BYTES, Download, GetOptions, PutOptions, Store, Stored, Upload, Url};
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
@@ -129,7 +128,7 @@ impl Meter {
     }
 
     fn pass(&mut self, bytes: usize) {
-        self.pace.wait(bytes);
+        self.pace.wait(bytes as u64);
         self.progress.add(bytes as u64);
     }
 }

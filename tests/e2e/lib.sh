@@ -20,7 +20,7 @@ begin() {
   scratch=$(mktemp --directory /tmp/pgv-e2e.XXXXXX)
   trap end EXIT
   mkdir "$scratch/bin"
-  cp "$PGV_BIN"/pgv-{snap,apply,crypt,s3,info} "$scratch/bin/"
+  find "$PGV_BIN" -maxdepth 1 -name "pgv-*" -executable -type f -exec cp --target-directory="$scratch/bin" {} +
   [ "$(id -u)" -ne 0 ] || chown postgres "$scratch"
   chmod 0755 "$scratch"
   export PATH="$scratch/bin:$PATH" PGHOST=$scratch PGPORT=5432 PGUSER=postgres PGDATABASE=postgres

@@ -57,6 +57,18 @@ check_pages() {
   [ "$status" -eq 7 ] || fail "a damaged page gives $status: $(cat "$scratch/err")"
 }
 
+# A role whose sessions end after half a second of anything, and a checkpoint that takes longer than that.
+create_hasty_role() {
+  local timeout timeouts=(statement_timeout lock_timeout idle_in_transaction_session_timeout)
+  [ "$major" -lt 14 ] || timeouts+=(idle_session_timeout)
+  [ "$major" -lt 17 ] || timeouts+=(transaction_timeout)
+  sql "create role hasty login superuser"
+  for timeout in "${timeouts[@]}"; do sql "alter role hasty set $timeout = '500ms'"; done
+  sql "alter system set checkpoint_timeout = '30s'"
+  sql "alter system set checkpoint_completion_target = 0.05"
+  sql "select pg_reload_conf()" >/dev/null
+}
+
 main() {
   begin
   local bin source=$scratch/source repository=$scratch/repository url
@@ -67,6 +79,7 @@ main() {
   sql "create table marks as select id, md5(id::text) t from generate_series(1, 50000) id;
        create index on marks using hash (t); create index on marks (t);
        create unlogged table unlogged_marks as select * from marks;"
+  create_hasty_role
   pgbench --client=2 --time=20 --no-vacuum >/dev/null 2>&1 &
   local load=$!
   sleep 1
@@ -74,7 +87,7 @@ main() {
   as_postgres mkdir "$repository" "$scratch/late"
   url=file://$repository/15-main/1/backup/20260101-000000F
   as_postgres "$scratch/bin/pgv-s3" put "$url/data.pgv" -- \
-    pgv-crypt -e -- pgv-snap --rate 10MiB/s --label 20260101-000000F --manifest "$scratch/m" --facts "$scratch/f" "$source" &
+    pgv-crypt -e -- pgv-snap --dbname user=hasty --checkpoint spread --rate 10MiB/s --label 20260101-000000F --manifest "$scratch/m" --facts "$scratch/f" "$source" &
   local backup=$!
   create_tablespace_meanwhile
   wait "$backup" || fail "the backup exits with $?"

@@ -11,6 +11,8 @@ page=$root/man/pgv-runbooks.7
 [ "$(id --user)" -eq 0 ] || fail "this test makes clusters in /etc/postgresql and runs as root only"
 
 name=pgvrun$$ upgraded=pgvupg$$ fresh=pgvnew$$
+# Where nobody but root writes, as in /etc/pgv.
+etc=/etc/$name
 bin=/usr/lib/postgresql/15/bin
 
 drop() {
@@ -20,6 +22,7 @@ drop() {
     rm --recursive --force "/etc/postgresql/15/$cluster"
     rm --force "/etc/cron.d/pgv-15-$cluster"
   done
+  rm --recursive --force "$etc" "$etc.away"
 }
 
 stop_copies() {
@@ -34,7 +37,7 @@ at=$name
 
 names_of_here() {
   sed --expression="s|17-main|15-$upgraded|g; s|17.main|15/$upgraded|; s|pg_ctlcluster 15/|pg_ctlcluster 15 |" --expression="s|15-main|15-$name|g" --expression="s|15 main|15 $at|g" \
-    --expression="s|/var/lib/postgresql/15/main|$scratch/data/$at|g" --expression="s|/etc/pgv|$scratch/etc|g" \
+    --expression="s|/var/lib/postgresql/15/main|$scratch/data/$at|g" --expression="s|/etc/pgv|$etc|g" \
     --expression="s|/srv/pg|$scratch/srv|g" --expression="s|5433|$free|g" \
     --expression="s|s3://my-bucket/|s3://$PGV_TEST_BUCKET/|g" --expression="s|https://s3.example.com|$endpoint|g" \
     --expression="s|region-1|us-east-1|g" --expression="s|AWS_ACCESS_KEY_ID=\.\.\.|AWS_ACCESS_KEY_ID=$user_id|" \
@@ -127,7 +130,7 @@ first_backup() {
   type_block first 7 env "PGV_STATE_DIR=$scratch/state"
   grep --quiet 'restart the server' "$scratch/err" || fail "no word of the restart: $(cat "$scratch/err")"
   # The test's own patience.
-  printf 'PGV_S3_TIMEOUT=5s\n' >>"$scratch/etc/15-$name.conf"
+  printf 'PGV_S3_TIMEOUT=5s\n' >>"$etc/15-$name.conf"
   type_block first-restart
   ! grep ^BAD "$scratch/out" || fail "pgv-check is not content"
   type_block drill
@@ -174,16 +177,16 @@ after_an_upgrade() {
 
 # Configuration, key and state of the host are away while COMMAND… runs.
 as_a_new_host() { # COMMAND…
-  mv "$scratch/etc" "$scratch/etc.away"
+  mv "$etc" "$etc.away"
   mv "$scratch/state" "$scratch/state.away"
   "$@"
   rm --recursive "${scratch:?}/etc" "${scratch:?}/state"
-  mv "$scratch/etc.away" "$scratch/etc"
+  mv "$etc.away" "$etc"
   mv "$scratch/state.away" "$scratch/state"
 }
 
 from_the_bucket() {
-  at=$fresh input=$scratch/etc.away/key type_block new-key
+  at=$fresh input=$etc.away/key type_block new-key
   at=$fresh type_block new-setup 0 env "AWS_ACCESS_KEY_ID=$user_id" "AWS_SECRET_ACCESS_KEY=$user_secret" "PGV_STATE_DIR=$scratch/state"
   grep --quiet "^15-$name " "$scratch/out" || fail "--restore-only lists: $(cat "$scratch/out" "$scratch/err")"
   at=$fresh type_block new-restore
@@ -193,7 +196,7 @@ from_the_bucket() {
 
 from_a_copy() {
   type_block copy
-  input=$scratch/etc.away/key type_block new-key
+  input=$etc.away/key type_block new-key
   type_block copy-restore 0 env "PGV_STATE_DIR=$scratch/state"
   [ "$(orders "$free")" = "$rows" ] || fail "from the copy came $(orders "$free") rows"
   stop_cluster "$bin" "$scratch/srv/restored"
@@ -203,7 +206,7 @@ stock_tools() {
   local label
   label=$(as_postgres pgv-info "15-$name" --format label --type full | tail --lines=1)
   aws s3 cp --only-show-errors "$(as_postgres pgv-info "15-$name" --format url --label "$label")/data.pgv" "$scratch/here/data.pgv"
-  cp "$scratch/etc/key" "$scratch/here/KEY"
+  cp "$etc/key" "$scratch/here/KEY"
   chown --recursive postgres "$scratch/here"
   type_block stock 0 runuser --user postgres --
   grep --quiet '^ t ' "$scratch/out" || grep --quiet '^ f ' "$scratch/out" || fail "no answer: $(cat "$scratch/out")"
@@ -237,25 +240,26 @@ another_key() {
   local before
   readme_block new-key | names_of_here >"$scratch/typed"
   bash -e "$scratch/typed" || fail "README's new key exits with $?"
-  [ "$(stat --format='%a %U' "$scratch/etc/key2")" = '600 postgres' ] || fail "who may read the key: $(ls -l "$scratch/etc/key2")"
-  before=$(sha256sum "$scratch/etc/key2")
+  [ "$(stat --format='%a %U' "$etc/key2")" = '600 postgres' ] || fail "who may read the key: $(ls -l "$etc/key2")"
+  before=$(sha256sum "$etc/key2")
   ! bash -e "$scratch/typed" 2>"$scratch/err" || fail "README's new key is made over one that is there"
-  [ "$(sha256sum "$scratch/etc/key2")" = "$before" ] || fail "README's new key replaced one"
+  [ "$(sha256sum "$etc/key2")" = "$before" ] || fail "README's new key replaced one"
 }
 
 lost_key() {
   local before
-  cp "$scratch/etc/key" "$scratch/srv/found"
+  cp "$etc/key" "$scratch/srv/found"
   chown postgres "$scratch/srv/found"
   type_block lost-try
   (umask 077 && pgv-crypt --generate-key) >"$scratch/srv/found"
   type_block lost-try 4
-  rm "$scratch/etc/key"
-  before=$(grep ^PGV_KEY_NAME= "$scratch/etc/15-$name.conf")
+  rm "$etc/key"
+  before=$(grep ^PGV_KEY_NAME= "$etc/15-$name.conf")
   type_block lost-new
-  grep --quiet ^PGV_KEY_NAME= "$scratch/etc/15-$name.conf" || fail "the new key has no name"
-  ! grep --quiet --line-regexp "$before" "$scratch/etc/15-$name.conf" || fail "the new key has the lost one's name"
-  grep --quiet --fixed-strings "$(cat "$scratch/etc/key")" "$scratch/out" || fail "no new sheet: $(cat "$scratch/out")"
+  grep --quiet ^PGV_KEY_NAME= "$etc/15-$name.conf" || fail "the new key has no name"
+  ! grep --quiet --line-regexp "$before" "$etc/15-$name.conf" || fail "the new key has the lost one's name"
+  pgv-setup "15-$name" --sheet "$scratch/sheet" 2>"$scratch/err" || fail "no new sheet: $(cat "$scratch/err")"
+  grep --quiet --fixed-strings "$(cat "$etc/key")" "$scratch/sheet" || fail "the new sheet lacks the key: $(cat "$scratch/sheet")"
   type_block lost-remove
   ! grep ^BAD "$scratch/out" || fail "with the new key pgv-verify is not content"
 }
@@ -268,7 +272,7 @@ main() {
   start_service
   mkdir "$scratch/here"
   as_postgres mkdir "$scratch/data"
-  export PGV_CONFIG_DIR=$scratch/etc
+  export PGV_CONFIG_DIR=$etc
   create_debian_cluster "$name"
   create_debian_cluster "$fresh"
   port=$(pg_lsclusters --no-header | awk -v name="$name" '$2 == name { print $3 }')

@@ -13,11 +13,14 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 name=pgvset$$
 cluster=15-$name
 bin=/usr/lib/postgresql/15/bin
+# Where nobody but root writes, as in /etc/pgv.
+etc=/etc/$name
 
 drop() {
   pg_dropcluster --stop 15 "$name" 2>/dev/null || true
   rm --recursive --force "/etc/postgresql/15/$name"
   rm --force "/etc/cron.d/pgv-$cluster"
+  rm --recursive --force "$etc" "$etc.gone"
 }
 
 sql_at() { # PORT SQL
@@ -28,13 +31,14 @@ sql_at() { # PORT SQL
 setup() { # STATUS [OPTION…]
   local wanted=$1 status=0
   shift
-  pgv-setup "$cluster" "$@" >"$scratch/sheet" 2>"$scratch/err" </dev/null || status=$?
-  [ "$status" -eq "$wanted" ] || fail "pgv-setup $* exits with $status: $(cat "$scratch/err" "$scratch/sheet")"
+  pgv-setup "$cluster" "$@" >"$scratch/out" 2>"$scratch/err" </dev/null || status=$?
+  [ "$status" -eq "$wanted" ] || fail "pgv-setup $* exits with $status: $(cat "$scratch/err" "$scratch/out")"
+  ! grep --quiet --extended-regexp 'pgvkey1_[A-Za-z0-9_-]{20}' "$scratch/out" "$scratch/err" || fail "pgv-setup $* prints the key: $(cat "$scratch/out" "$scratch/err")"
 }
 
 state_of_things() {
   local file
-  for file in "$scratch/etc/key" "$scratch/etc/$cluster.conf" "/etc/cron.d/pgv-$cluster" "/etc/postgresql/15/$name/conf.d/pgv.conf" "/etc/postgresql/15/$name/pg_hba.conf"; do
+  for file in "$etc/key" "$etc/$cluster.conf" "/etc/cron.d/pgv-$cluster" "/etc/postgresql/15/$name/conf.d/pgv.conf" "/etc/postgresql/15/$name/pg_hba.conf"; do
     stat --format='%n %a %U' "$file"
     sha256sum "$file"
   done
@@ -43,20 +47,21 @@ state_of_things() {
 set_up() {
   local before delay
   setup 0 --dry-run --repo "file://$scratch/repository"
-  [ ! -e "$scratch/etc" ] || fail "--dry-run wrote something"
+  [ ! -e "$etc" ] || fail "--dry-run wrote something"
   [ "$(sql_at "$port" "select count(*) from pg_roles where rolname = 'pgv'")" = 0 ] || fail "--dry-run made a role"
   setup 2
   for delay in 0.1 0.2 0.4 0.7 1.1 1.6; do
     timeout --signal=KILL "$delay" pgv-setup "$cluster" --repo "file://$scratch/repository" >/dev/null 2>&1 || true
   done
   refusals
-  setup 7 --repo "file://$scratch/repository"
+  setup 7 --repo "file://$scratch/repository" --sheet "$scratch/sheet"
+  [ "$(stat --format=%a "$scratch/sheet")" = 600 ] || fail "who may read the sheet: $(ls -l "$scratch/sheet")"
   grep --quiet 'left to do: restart the server' "$scratch/err" || fail "no word of the restart: $(cat "$scratch/err")"
-  [ "$(stat --format='%a %U' "$scratch/etc/key" "$scratch/etc/$cluster.conf" | sort --unique)" = '600 postgres' ] || fail "who may read: $(ls -l "$scratch/etc")"
-  grep --quiet --fixed-strings "$(cat "$scratch/etc/key")" "$scratch/sheet" || fail "the sheet lacks the key"
+  [ "$(stat --format='%a %U' "$etc/key" "$etc/$cluster.conf" | sort --unique)" = '600 postgres' ] || fail "who may read: $(ls -l "$etc")"
+  grep --quiet --fixed-strings "$(cat "$etc/key")" "$scratch/sheet" || fail "the sheet lacks the key"
   [ "$(sql_at "$port" "select rolsuper from pg_roles where rolname = 'pgv'")" = f ] || fail "the role is a superuser"
   [ "$(grep --count '^local   all,replication pgv' "/etc/postgresql/15/$name/pg_hba.conf")" -eq 1 ] || fail "pg_hba.conf: $(cat "/etc/postgresql/15/$name/pg_hba.conf")"
-  grep --quiet '^PGUSER=pgv$' "$scratch/etc/$cluster.conf" || fail "the configuration has no role"
+  grep --quiet '^PGUSER=pgv$' "$etc/$cluster.conf" || fail "the configuration has no role"
   [ "$(as_postgres pgv-info "$cluster" --format label | wc --lines)" -ge 1 ] || fail "no backup was taken"
   before=$(state_of_things)
   pg_ctlcluster 15 "$name" restart
@@ -115,24 +120,25 @@ again() {
   grep --quiet "backup $(tail --lines=1 <<<"$labels") is there" "$scratch/err" || fail "no word of the backup: $(cat "$scratch/err")"
   [ "$(as_postgres pgv-info "$cluster" --format label)" = "$labels" ] || fail "another backup was taken"
   newest=$(as_postgres pgv-info "$cluster" --format json | tail --lines=1)
-  [[ $newest == *"\"key_name\":\"$(fingerprint "$scratch/etc/key")\""* ]] || fail "the record does not name the key: $newest"
+  [[ $newest == *"\"key_name\":\"$(fingerprint "$etc/key")\""* ]] || fail "the record does not name the key: $newest"
   # A rotation as pgv.conf(5) describes it.
   as_postgres sh -c 'umask 077; pgv-crypt --generate-key >"$1/key-2"' sh "$scratch/data"
-  mv "$scratch/data/key-2" "$scratch/etc/"
-  sed --in-place "s|^PGV_KEY_FILE=.*|# The new key first.\nPGV_KEY_FILE=$scratch/etc/key-2:$scratch/etc/key|" "$scratch/etc/$cluster.conf"
-  chown postgres "$scratch/etc/$cluster.conf"
-  before=$(sed "s|^PGV_KEY_NAME=.*|PGV_KEY_NAME=$(fingerprint "$scratch/etc/key-2")|" "$scratch/etc/$cluster.conf")
+  mv "$scratch/data/key-2" "$etc/"
+  sed --in-place "s|^PGV_KEY_FILE=.*|# The new key first.\nPGV_KEY_FILE=$etc/key-2:$etc/key|" "$etc/$cluster.conf"
+  chown postgres "$etc/$cluster.conf"
+  before=$(sed "s|^PGV_KEY_NAME=.*|PGV_KEY_NAME=$(fingerprint "$etc/key-2")|" "$etc/$cluster.conf")
   setup 0
-  [ "$(cat "$scratch/etc/$cluster.conf")" = "$before" ] || fail "the rotation was undone: $(diff <(echo "$before") "$scratch/etc/$cluster.conf")"
+  [ "$(cat "$etc/$cluster.conf")" = "$before" ] || fail "the rotation was undone: $(diff <(echo "$before") "$etc/$cluster.conf")"
   as_postgres pgv-backup "$cluster" --type full 2>"$scratch/err" || fail "the backup with the new key exits with $?: $(cat "$scratch/err")"
-  setup 0 --sheet
-  [ "$(sed --quiet 's/^key  *//p' "$scratch/sheet")" = "$(cat "$scratch/etc/key-2" "$scratch/etc/key")" ] || fail "the sheet's keys: $(cat "$scratch/sheet")"
-  grep --quiet "^ *$(fingerprint "$scratch/etc/key-2"), in $scratch/etc/key-2 " "$scratch/sheet" || fail "the sheet does not say whose key it is: $(cat "$scratch/sheet")"
+  rm "$scratch/sheet"
+  setup 0 --sheet "$scratch/sheet"
+  [ "$(sed --quiet 's/^key  *//p' "$scratch/sheet")" = "$(cat "$etc/key-2" "$etc/key")" ] || fail "the sheet's keys: $(cat "$scratch/sheet")"
+  grep --quiet "^ *named $(fingerprint "$etc/key-2"), in $etc/key-2 " "$scratch/sheet" || fail "the sheet does not say whose key it is: $(cat "$scratch/sheet")"
   # A key that is configured and gone is not made anew.
-  mv "$scratch/etc/key-2" "$scratch/etc/away"
+  mv "$etc/key-2" "$etc/away"
   setup 2 --no-backup
-  [ ! -e "$scratch/etc/key-2" ] || fail "a key was made in the place of one that is gone"
-  mv "$scratch/etc/away" "$scratch/etc/key-2"
+  [ ! -e "$etc/key-2" ] || fail "a key was made in the place of one that is gone"
+  mv "$etc/away" "$etc/key-2"
   other_sheet
 }
 
@@ -140,28 +146,36 @@ again() {
 other_sheet() {
   local line
   mkdir "$scratch/other"
+  chmod 0755 "$scratch/other"
   cat >"$scratch/other/shop.conf" <<CONF
 PGV_REPO="s3://bucket/with blank"
 PGV_CLUSTER=trade
 PGV_SYSTEM_ID=7
-PGV_KEY_FILE=$scratch/etc/key
+PGV_KEY_FILE=$etc/key
 PGV_S3_ENDPOINT_URL=https://127.0.0.1:9
 PGV_S3_CA_FILE=/etc/ssl/own.pem
 PGV_S3_PATH_STYLE=yes
+PGV_S3_TIMEOUT=2s
+AWS_ACCESS_KEY_ID=AKIDOFTHESHEET
+AWS_SECRET_ACCESS_KEY=nothingtoprint
 CONF
-  PGV_CONFIG_DIR=$scratch/other pgv-setup shop --sheet >"$scratch/sheet.other" 2>"$scratch/err" || fail "the sheet of another: $(cat "$scratch/err")"
+  chown postgres "$scratch/other/shop.conf"
+  PGV_CONFIG_DIR=$scratch/other pgv-setup shop --sheet "$scratch/sheet.other" 2>"$scratch/err" || fail "the sheet of another: $(cat "$scratch/err")"
   chmod 0600 "$scratch/other/shop.conf"
   [ "$(PGV_CONFIG_DIR=$scratch/other PGV_STATE_DIR='' pgv-env shop printenv PGV_CLUSTER)" = trade ] || fail "the configuration's PGV_CLUSTER is not taken"
   for line in 'backups     s3://bucket/with blank/trade/' \
-    "  pgv-setup trade --restore-only --repo s3://bucket/with\\ blank --key-file $scratch/etc/key --endpoint-url https://127.0.0.1:9 --ca-file /etc/ssl/own.pem --path-style" \
+    "  pgv-setup trade --restore-only --repo s3://bucket/with\\ blank --key-file $etc/key --endpoint-url https://127.0.0.1:9 --ca-file /etc/ssl/own.pem --path-style" \
+    'access key  AKIDOFTHESHEET' \
+    '  aws s3 cp --endpoint-url https://127.0.0.1:9 --ca-bundle /etc/ssl/own.pem s3://bucket/with\ blank/trade/7/backup/LABEL/data.pgv data.pgv' \
     '  sudo -u postgres pgv-restore trade DIRECTORY --system-id 7 --start'; do
     grep --quiet --line-regexp --fixed-strings -- "$line" "$scratch/sheet.other" || fail "the sheet lacks \"$line\": $(cat "$scratch/sheet.other")"
   done
+  ! grep --quiet nothingtoprint "$scratch/sheet.other" "$scratch/err" || fail "the secret is on the sheet"
 }
 
 # A machine that has the sheet only: what is on it is typed as it stands.
 from_the_sheet() {
-  local url last try line keys
+  local last try line keys
   last=$(sql_at "$port" "insert into marks values (1); select pg_walfile_name(pg_current_wal_insert_lsn())")
   sql_at "$port" "select pg_switch_wal()" >/dev/null
   for try in $(seq 300); do
@@ -170,10 +184,13 @@ from_the_sheet() {
   done
   [ "$try" -lt 300 ] || fail "$last is not archived"
   pg_ctlcluster 15 "$name" stop
-  setup 0 --sheet
+  rm "$scratch/sheet"
+  setup 0 --sheet "$scratch/sheet"
   mapfile -t keys < <(sed --quiet 's/^key  *//p' "$scratch/sheet")
-  mv "$scratch/etc" "$scratch/etc.gone"
+  mv "$etc" "$etc.gone"
   mv "$scratch/state" "$scratch/state.gone"
+  # Of a cluster that pg_lsclusters lists and whose data are lost.
+  mv "$scratch/data/source" "$scratch/data/lost"
   while read -r line; do
     line=${line//DIRECTORY/$scratch/data/restored}
     bash -c "$line" >"$scratch/out" 2>"$scratch/err" <<<"${keys[0]:-}" || fail "$line exits with $?: $(cat "$scratch/out" "$scratch/err")"
@@ -182,12 +199,22 @@ from_the_sheet() {
   done < <(sed '1,/^On a new machine/d; /^$/,$d' "$scratch/sheet")
   [ "$(sql_at "$port" 'select count(*) from marks')" = 1 ] || fail "the restored cluster lacks a row"
   as_postgres "$bin/pg_ctl" --pgdata="$scratch/data/restored" --silent stop
-  # And no pgv.
-  url=$(as_postgres pgv-info choose "$cluster" --latest | head --lines=1)
-  as_postgres mkdir --mode=0700 "$scratch/data/stock"
-  as_postgres bash -c 'set -o pipefail; tail -n +2 "$1/data.pgv" | openssl enc -d -aes-256-cbc -pbkdf2 -md sha256 -iter 1000 -pass "file:$2" | zstd -d | tar x -C "$3"' \
-    bash "${url#file://}" "$scratch/etc/key-2" "$scratch/data/stock" || fail "the sheet's stock commands exit with $?"
-  [ -s "$scratch/data/stock/global/pg_control" ] || fail "the sheet's stock commands restore nothing"
+  mv "$scratch/data/lost" "$scratch/data/source"
+  without_pgv
+}
+
+# And no pgv: on a machine whose PATH has none, in an empty directory.
+without_pgv() {
+  local line free=$((port + 50))
+  mkdir "$scratch/bare"
+  sed '1!d; s/^key  *//' <(grep '^key  ' "$scratch/sheet") >"$scratch/bare/KEY"
+  while read -r line; do
+    line=${line//DIRECTORY/$scratch/data/stock}
+    (cd "$scratch/bare" && PATH=$scratch/sudo-only:/usr/sbin:/usr/bin:/sbin:/bin bash -c "${line//5433/$free}") >"$scratch/out" 2>"$scratch/err" </dev/null ||
+      fail "$line exits with $?: $(cat "$scratch/out" "$scratch/err" "$scratch/data/stock/start.log")"
+  done < <(sed '1,/^Without pgv, as root/d; /^$/,$d' "$scratch/sheet")
+  [ "$(sql_at "$free" 'select count(*) from marks')" = 0 ] || fail "the sheet's stock commands restore something else"
+  as_postgres "$bin/pg_ctl" --pgdata="$scratch/data/stock" --silent stop
 }
 
 # A cluster that is not Debian's, on S3, with secrets from the environment and systemd's timers: by --pgdata, its archive
@@ -245,6 +272,9 @@ main() {
   # What the sheet says is typed on a machine that may have no sudo.
   printf '#!/bin/sh\nshift 2\nexec runuser --user postgres -- "$@"\n' >"$scratch/bin/sudo"
   chmod 0755 "$scratch/bin/sudo"
+  mkdir "$scratch/sudo-only"
+  chmod 0755 "$scratch/sudo-only"
+  cp "$scratch/bin/sudo" "$scratch/sudo-only/"
   # Whether cron is installed here is of no matter.
   ln --symbolic /bin/true "$scratch/bin/cron"
   unset PGHOST PGPORT PGUSER PGDATABASE PGV_KEY_FILE
@@ -253,7 +283,7 @@ main() {
   port=$(pg_lsclusters --no-header | awk -v name="$name" '$2 == name { print $3 }')
   pg_ctlcluster 15 "$name" start
   sql_at "$port" "create table marks (id int)"
-  export PGV_CONFIG_DIR=$scratch/etc PGV_STATE_DIR=$scratch/state
+  export PGV_CONFIG_DIR=$etc PGV_STATE_DIR=$scratch/state
   set_up
   from_the_sheet
   elsewhere

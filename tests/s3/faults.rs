@@ -27,6 +27,9 @@ const LONGEST: Duration = Duration::from_secs(45);
 const INTERNAL: &str = "<Error><Code>InternalError</Code><Message>an internal error</Message></Error>";
 const SLOW_DOWN: &str = "<Error><Code>SlowDown</Code><Message>slow down</Message></Error>";
 
+const ELSEWHERE: &str = "<Error><Code>TemporaryRedirect</Code><Message>another endpoint</Message></Error>";
+const PAGE: &str = "<html><body>Under maintenance<br></body></html>";
+
 fn faults() -> Vec<(&'static str, Fault)> {
     vec![
         ("drop", Fault::Drop),
@@ -39,7 +42,11 @@ fn faults() -> Vec<(&'static str, Fault)> {
         ("503", Fault::Answer("503 Slow Down", SLOW_DOWN)),
         ("429", Fault::Answer("429 Too Many Requests", SLOW_DOWN)),
         ("200 with an error", Fault::Answer("200 OK", INTERNAL)),
+        ("307", Fault::Answer("307 Temporary Redirect", ELSEWHERE)),
+        ("page", Fault::Answer("200 OK", PAGE)),
         ("cut", Fault::Cut(100)),
+        ("cut with no length", Fault::Unstated(100)),
+        ("drip", Fault::Drip(100)),
         ("flip what is sent", Fault::FlipSent),
         ("flip what is got", Fault::FlipGot),
     ]
@@ -47,12 +54,9 @@ fn faults() -> Vec<(&'static str, Fault)> {
 
 /// Whether it means anything for this request.
 fn applies(fault: &str, request: &Request) -> bool {
-    let begins_upload = request.label.ends_with(" uploads");
     match fault {
-        // What has a body may take as long as a very slow line needs for it.
-        "stall" => request.bytes < 1_000_000,
         "unread" | "flip what is sent" => request.bytes > 1000,
-        "cut" | "freeze" => request.answered > 100 && !begins_upload,
+        "cut" | "cut with no length" | "freeze" | "drip" => request.answered > 100,
         "flip what is got" => request.header("range").is_some(),
         "200 with an error" => request.label == "POST x uploadId",
         _ => true,
@@ -355,9 +359,13 @@ impl Case<'_> {
             ("flip what is got", _) => ended == 5,
             (_, false) => ended == 0,
             // What is asked for then ends where the object does, and is another request.
-            ("cut" | "freeze", true) if self.operation.name == "get" => matches!(ended, 0 | TEMPORARY),
+            ("cut" | "cut with no length" | "freeze" | "drip", true) if self.operation.name == "get" => {
+                matches!(ended, 0 | TEMPORARY)
+            }
             // The object is made, and can be seen to be ours.
-            ("lose" | "cut" | "freeze", true) if self.makes_the_object() => matches!(ended, 0 | TEMPORARY),
+            ("lose" | "cut" | "cut with no length" | "freeze" | "drip", true) if self.makes_the_object() => {
+                matches!(ended, 0 | TEMPORARY)
+            }
             (_, true) => ended == TEMPORARY,
         }
     }
@@ -421,7 +429,8 @@ fn whatever_goes_wrong_once_is_survived() {
 }
 
 /// Of each way to go wrong one; the others take minutes.
-const FEW: [&str; 5] = ["reset", "503", "freeze", "flip what is sent", "flip what is got"];
+const FEW: [&str; 7] =
+    ["reset", "503", "page", "cut with no length", "freeze", "flip what is sent", "flip what is got"];
 
 #[test]
 fn whatever_goes_wrong_for_ever_ends_and_says_so() {

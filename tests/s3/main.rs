@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a failing step of a test may stop it
 
+mod answers;
 mod faults;
 mod harness;
 mod proxy;

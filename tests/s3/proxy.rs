@@ -27,6 +27,12 @@ pub enum Fault {
     Cut(usize),
     /// Only so many bytes of the answer's body, then nothing.
     Freeze(usize),
+    /// Only so many bytes of the answer's body, whose length is stated nowhere, so that its end is where the connection's is.
+    Unstated(usize),
+    /// So many bytes of the answer's body, then one after the other, slowly.
+    Drip(usize),
+    /// The answer says something else in this header.
+    Retold(&'static str, &'static str),
     /// A byte in the middle of the request's body is another one.
     FlipSent,
     /// A byte in the middle of the answer's body is another one.
@@ -181,6 +187,13 @@ impl Shared {
         let (answer_head, mut answer) = self.ask(&head, &body)?;
         self.seen.lock().unwrap()[index].answered = answer.len();
         let answer_head = self.checksummed(&head, answer_head);
+        let answer_head = match fault {
+            Fault::Unstated(_) => {
+                with_header(&with_header(&answer_head, "content-length", None), "transfer-encoding", None)
+            }
+            Fault::Retold(name, value) => with_header(&answer_head, name, Some(value)),
+            _ => answer_head,
+        };
         let most = match fault {
             Fault::Lose => return client.shutdown(Shutdown::Both),
             Fault::Then(ref then) => {
@@ -191,13 +204,16 @@ impl Shared {
                 flip(&mut answer);
                 answer.len()
             }
-            Fault::Cut(bytes) | Fault::Freeze(bytes) => bytes.min(answer.len()),
+            Fault::Cut(bytes) | Fault::Freeze(bytes) | Fault::Unstated(bytes) | Fault::Drip(bytes) => {
+                bytes.min(answer.len())
+            }
             _ => answer.len(),
         };
         client.write_all(answer_head.as_bytes())?;
         client.write_all(&answer[..most])?;
         match fault {
             Fault::Freeze(_) => self.stand_still(),
+            Fault::Drip(_) => self.drip(&mut client, &answer[most..]),
             _ => client.shutdown(Shutdown::Both),
         }
     }
@@ -251,12 +267,34 @@ impl Shared {
         }
     }
 
+    fn drip(&self, client: &mut TcpStream, rest: &[u8]) -> io::Result<()> {
+        for byte in rest {
+            if self.over.load(Ordering::Relaxed) {
+                break;
+            }
+            client.write_all(&[*byte])?;
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        client.shutdown(Shutdown::Both)
+    }
+
     fn stand_still(&self) -> io::Result<()> {
         while !self.over.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(())
     }
+}
+
+/// The head of an answer with another value of a header, or without it.
+fn with_header(head: &str, name: &str, value: Option<&str>) -> String {
+    let others = head.trim_end().lines().filter(|line| {
+        let found = line.split_once(':').map_or("", |(found, _)| found);
+        !found.eq_ignore_ascii_case(name)
+    });
+    let new = value.map(|value| format!("{name}: {value}"));
+    let lines: String = others.map(str::to_owned).chain(new).map(|line| format!("{line}\r\n")).collect();
+    format!("{lines}\r\n")
 }
 
 /// Up to the empty line, which is not part of it.

@@ -3,7 +3,7 @@
 mod reader;
 mod writer;
 
-pub use reader::{Entry, Reader};
+pub use reader::{Entry, Reader, WalRange};
 pub use writer::Writer;
 
 /// The path below the data directory.

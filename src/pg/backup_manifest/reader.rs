@@ -4,6 +4,7 @@
 //! a manifest is then never larger in memory than its longest line.
 
 use crate::error::{Error, IoContext, Result};
+use crate::pg::Lsn;
 use crate::pg::backup_manifest::PATH;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -12,6 +13,7 @@ use std::io::{BufRead, Read};
 /// The longest line, in bytes: a path of 4096 bytes in hexadecimal, and what stands beside it.
 const LINE_LIMIT: u64 = 16 << 10;
 const FILES: &[u8] = b"\"Files\": [\n";
+const RANGE: &[u8] = b"{ \"Timeline\":";
 const LIST_END: &[u8] = b"],\n";
 
 /// One file of the list.
@@ -20,6 +22,17 @@ pub struct Entry {
     pub path: Vec<u8>,
     pub size: u64,
     pub crc32c: u32,
+}
+
+/// WAL of one timeline that the backup needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct WalRange {
+    pub timeline: u32,
+    #[serde(rename = "Start-LSN")]
+    pub start: Lsn,
+    #[serde(rename = "End-LSN")]
+    pub end: Lsn,
 }
 
 #[derive(Deserialize)]
@@ -85,11 +98,18 @@ impl<R: BufRead> Reader<R> {
         }
     }
 
-    /// Reads the rest, checks the checksum, and insists on the end.
-    pub fn finish(mut self) -> Result<()> {
+    /// Reads the rest, checks the checksum, and insists on the end. Returns the WAL that the backup needs.
+    pub fn finish(mut self) -> Result<Vec<WalRange>> {
+        let mut ranges = Vec::new();
         loop {
             let before = self.sha256.clone();
             let line = self.line()?;
+            if line.starts_with(RANGE) {
+                let json = line.strip_suffix(b",\n").unwrap_or(&line);
+                let range =
+                    serde_json::from_slice(json).map_err(|e| damaged(&format!("a WAL range: {e}")))?;
+                ranges.push(range);
+            }
             let Some(rest) = line.strip_prefix(b"\"Manifest-Checksum\": \"") else { continue };
             let stated = rest.strip_suffix(b"\"}\n").and_then(|hex| std::str::from_utf8(hex).ok());
             if stated.and_then(unhex).as_deref() != Some(before.finalize().as_slice()) {
@@ -97,7 +117,7 @@ impl<R: BufRead> Reader<R> {
             }
             let mut rest = [0; 1];
             return match self.source.read(&mut rest).during("read backup_manifest")? {
-                0 => Ok(()),
+                0 => Ok(ranges),
                 _ => Err(damaged("it goes on after its end")),
             };
         }
@@ -133,7 +153,6 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pg::Lsn;
     use crate::pg::backup_manifest::Writer;
 
     fn sample(major: u32) -> Vec<u8> {
@@ -149,7 +168,7 @@ mod tests {
         while let Some(entry) = reader.next_file()? {
             entries.push(entry);
         }
-        reader.finish()?;
+        assert_eq!(reader.finish()?, [WalRange { timeline: 1, start: Lsn(0x28), end: Lsn(0x100) }]);
         Ok(entries)
     }
 

@@ -17,7 +17,8 @@ use std::pin::Pin;
 use std::sync::OnceLock;
 use std::task::{Context, Poll};
 
-const SLICE: usize = 256 << 10;
+/// Small enough that the slowest line which counts as alive takes one in each stall.
+const SLICE: usize = 64 << 10;
 
 pub fn sliced(bytes: Bytes) -> ByteStream {
     ByteStream::new(SdkBody::retryable(move || SdkBody::from_body_1_x(Slices { left: bytes.clone() })))

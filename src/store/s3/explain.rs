@@ -2,7 +2,6 @@
 //! absence is "not found"; a missing bucket or a missing right is not; what may pass is temporary.
 
 use crate::error::{Error, Kind, io_reason};
-use crate::store::s3::connect::is_distrust;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
 use std::fmt::Display;
@@ -19,13 +18,18 @@ pub struct Failure {
     request: Option<String>,
     /// Where the bucket is, if the answer says so.
     region: Option<String>,
+    /// It was a page of a server of https that was asked in http.
+    wants_https: bool,
 }
 
 enum Cause {
     Answer,
-    /// The network, or a service that gave no proper answer.
+    /// The network, or a service that gave no answer.
     Network,
+    /// An answer that is not all of one.
+    Broken,
     Distrust,
+    OtherScheme(Speaks),
     Credentials,
     Other,
 }
@@ -37,8 +41,12 @@ where
     fn from(error: SdkError<E>) -> Self {
         let cause = match &error {
             SdkError::ServiceError(_) => Cause::Answer,
-            SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Cause::Network,
+            SdkError::TimeoutError(_) => Cause::Network,
+            SdkError::ResponseError(_) => Cause::Broken,
             SdkError::DispatchFailure(failure) if is_distrust(failure) => Cause::Distrust,
+            SdkError::DispatchFailure(failure) if other_scheme(failure).is_some() => {
+                other_scheme(failure).map_or(Cause::Network, Cause::OtherScheme)
+            }
             SdkError::DispatchFailure(failure)
                 if failure.is_io()
                     || failure.is_timeout()
@@ -54,11 +62,14 @@ where
         let answer = error.raw_response();
         let status = answer.map_or(0, |raw| raw.status().as_u16());
         let region = answer.and_then(|raw| raw.headers().get("x-amz-bucket-region")).map(str::to_owned);
+        let page = answer.and_then(|raw| raw.body().bytes()).unwrap_or_default();
+        let wants_https = String::from_utf8_lossy(page).contains("to HTTPS")
+            || String::from_utf8_lossy(page).contains("to an HTTPS");
         let request = error.request_id().map(str::to_owned);
         let metadata = error.as_service_error().map(ProvideErrorMetadata::meta);
         let code = metadata.and_then(|found| found.code()).map(str::to_owned);
         let text = metadata.and_then(|found| found.message()).map_or_else(|| root(&error), str::to_owned);
-        Failure { code, status, cause, text, request, region }
+        Failure { code, status, cause, text, request, region, wants_https }
     }
 }
 
@@ -69,6 +80,27 @@ pub fn root(error: &(dyn std::error::Error + 'static)) -> String {
         first = cause;
     }
     first.downcast_ref::<std::io::Error>().map_or_else(|| first.to_string(), io_reason)
+}
+
+/// The server's certificate was refused. The layers in between hide the type of the error.
+pub fn is_distrust(error: &(impl std::fmt::Debug + ?Sized)) -> bool {
+    format!("{error:?}").contains("InvalidCertificate(")
+}
+
+/// What a server speaks that was spoken to otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    Http,
+    Https,
+}
+
+/// The first bytes that came are no TLS, or no HTTP. The layers in between hide the types of these errors, too.
+pub fn other_scheme(error: &(impl std::fmt::Debug + ?Sized)) -> Option<Speaks> {
+    let text = format!("{error:?}");
+    match text.contains("InvalidContentType") {
+        true => Some(Speaks::Http),
+        false => text.contains("Parse(Version)").then_some(Speaks::Https),
+    }
 }
 
 /// What the answer to a request for many objects says of one of them.
@@ -83,13 +115,33 @@ pub fn explain_one(what: impl Display, code: &str, text: &str) -> Error {
     }
 }
 
+/// Answers that say nothing of the request itself, but of the service at this moment. A temporary redirect is one as
+/// well: S3 answers so while the name of a new bucket spreads, and some gates while they change.
+pub fn asks_again(status: u16) -> bool {
+    matches!(status, 302 | 303 | 307 | 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// The places that the SDK says it looked in, one a line, each with what it found.
+fn places(text: &str) -> String {
+    let places: Vec<&str> = text.lines().skip(1).map(str::trim).filter(|line| !line.is_empty()).collect();
+    match places.is_empty() {
+        true => text.to_owned(),
+        false => places.join("; "),
+    }
+}
+
 /// Also as the end of an answer that began with 200: some services begin before they know.
-fn may_pass(code: &str) -> bool {
+pub fn may_pass(code: &str) -> bool {
     matches!(
         code,
         "InternalError"
             | "SlowDown"
             | "ServiceUnavailable"
+            | "Throttling"
+            | "ThrottlingException"
+            | "TooManyRequests"
+            | "RequestLimitExceeded"
+            | "BandwidthLimitExceeded"
             | "RequestTimeout"
             | "ConditionalRequestConflict"
             | "OperationAborted"
@@ -160,7 +212,7 @@ impl Failure {
                 Error::new(Kind::Exists, format!("{what}: it exists, nothing was overwritten"))
             }
             (code, _) if may_pass(code) => self.temporary(what),
-            (_, 429 | 500 | 502 | 503 | 504) => self.temporary(what),
+            (_, status) if asks_again(status) => self.temporary(what),
             (code, 401 | 403) => {
                 let code = if code.is_empty() || code == "AccessDenied" {
                     String::new()
@@ -169,9 +221,25 @@ impl Failure {
                 };
                 failed(&format!("access denied{code}"))
                     .hint("the credentials lack the right for this, or are not for this bucket")
+                    .hint("without the right to list, a service says the same of an object that is not there")
             }
+            ("", 400) if self.wants_https => failed("the server speaks https, and was asked in http")
+                .hint("begin PGV_S3_ENDPOINT_URL with https://"),
             ("", status) => failed(&format!("the service answered {status}")),
             (code, status) => failed(&format!("the service answered {status} {code}: {}", self.text)),
+        }
+    }
+
+    /// The answer, read to its end, is none that the service gives to this request; it may have carried it out.
+    pub fn garbled(text: &str) -> Self {
+        Failure {
+            code: None,
+            status: 200,
+            cause: Cause::Broken,
+            text: text.to_owned(),
+            request: None,
+            region: None,
+            wants_https: false,
         }
     }
 
@@ -197,13 +265,25 @@ impl Failure {
         match self.cause {
             Cause::Network => Error::new(Kind::Temporary, format!("{what}: no answer: {text}"))
                 .hint("check PGV_S3_ENDPOINT_URL and the network, or try again later"),
+            Cause::Broken => Error::new(Kind::Temporary, format!("{what}: no whole answer: {text}"))
+                .hint("check PGV_S3_ENDPOINT_URL and what is between here and there, or try again later"),
+            Cause::OtherScheme(Speaks::Http) => {
+                Error::usage(format!("{what}: the server does not speak https: {text}"))
+                    .hint("if it is to speak http, begin PGV_S3_ENDPOINT_URL with http://")
+            }
+            Cause::OtherScheme(Speaks::Https) => {
+                Error::usage(format!("{what}: the server does not speak http: {text}"))
+                    .hint("if it speaks https, begin PGV_S3_ENDPOINT_URL with https://")
+            }
             Cause::Distrust => {
                 Error::failed(format!("{what}: the server's certificate is not trusted: {text}"))
                     .hint("--ca-file (PGV_S3_CA_FILE) names the authority of a service of your own")
             }
-            Cause::Credentials => Error::usage(format!("{what}: no credentials for S3")).hint(
-                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, or give the machine a role",
-            ),
+            Cause::Credentials => Error::usage(format!("{what}: no credentials for S3"))
+                .hint(format!("none were found in {}", places(text)))
+                .hint(
+                    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, or give the machine a role",
+                ),
             Cause::Answer | Cause::Other => Error::failed(format!("{what}: {text}")),
         }
     }

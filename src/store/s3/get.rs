@@ -5,22 +5,21 @@
 //! used again: the allocator would keep what several threads take and give back.
 
 use crate::error::{Error, Kind, Result};
+use crate::store::s3::answer::Expected;
 use crate::store::s3::explain::{Failure, root};
+use crate::store::s3::retries::Backoff;
 use crate::store::s3::{S3Store, checksum, object, stopped};
 use crate::store::{Range, Url};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::types::ChecksumMode;
 use std::collections::VecDeque;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::task::JoinHandle;
 
 const PIECE: u64 = 8 << 20;
 /// What a connection must bring before it breaks, or it counts as none.
 const PROGRESS: usize = 64 << 10;
-/// Waits before a connection is taken up again double from the first to the longest.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Reads to its end or fails: a short object is an error, never an end.
 pub struct Download {
@@ -52,7 +51,7 @@ impl Download {
         let wanted = range.and_then(|range| range.end).unwrap_or(u64::MAX);
         let first_end = wanted.min(from.saturating_add(PIECE));
         let mut object = Remote { store: store.clone(), url: url.clone(), etag: None };
-        let first = match store.block_on(object.ask(from, first_end)) {
+        let first = match store.block_on(object.ask_first(from, first_end)) {
             Ok(first) => first,
             // A range that begins beyond the end: of an empty object every range does.
             Err(failure) if failure.status == 416 && from == 0 => return Self::empty(store, object),
@@ -171,16 +170,37 @@ struct Remote {
 
 impl Remote {
     /// The bytes from `from` to before `end`.
-    async fn ask(&self, from: u64, end: u64) -> std::result::Result<GetObjectOutput, Failure> {
+    async fn ask(
+        &self,
+        from: u64,
+        end: u64,
+        begun: Instant,
+    ) -> std::result::Result<GetObjectOutput, Failure> {
         let (bucket, key) = self.url.bucket_and_key();
         let range = format!("bytes={from}-{}", end.saturating_sub(1));
         let request = self.store.client().get_object().bucket(bucket).key(key).range(range);
         let request = request.set_if_match(self.etag.clone()).customize();
         request
-            .config_override(self.store.inner.connection.attempts_for(0))
+            .config_override(self.store.inner.connection.attempts_since(begun, Expected::Object))
             .send()
             .await
             .map_err(Failure::from)
+    }
+
+    /// As [`Remote::ask`]. What has neither a range nor a name of the content is no answer of S3.
+    async fn ask_first(&self, from: u64, end: u64) -> std::result::Result<GetObjectOutput, Failure> {
+        let patience = self.store.inner.connection.patience().timeout;
+        let (begun, mut backoff) = (Instant::now(), Backoff::new(patience));
+        loop {
+            let answer = self.ask(from, end, begun).await?;
+            if answer.content_range().is_some() || answer.e_tag().is_some() {
+                return Ok(answer);
+            }
+            if begun.elapsed() >= patience {
+                return Err(Failure::garbled("the answer is not one of S3"));
+            }
+            backoff.pause().await;
+        }
     }
 
     /// A whole piece, however often its connection breaks.
@@ -195,16 +215,19 @@ impl Remote {
         piece.clear();
         piece.reserve_exact(length);
         let patience = self.store.inner.connection.patience();
-        let (mut answer, mut wait, mut moved) = (first, FIRST_WAIT, Instant::now());
+        let (mut answer, mut backoff, mut moved) = (first, Backoff::new(patience.timeout), Instant::now());
         loop {
             let at = from + piece.len() as u64;
             let reading = match answer.take() {
                 Some(first) => first,
-                None => self.ask(at, end).await.map_err(|failure| self.changed(&failure))?,
+                None => self.ask(at, end, moved).await.map_err(|failure| self.changed(&failure))?,
             };
-            self.same(&reading, at)?;
             let before = piece.len();
-            let broken = read_body(reading, &mut piece, length).await;
+            let broken = match self.same(&reading, at)? {
+                true => read_body(reading, &mut piece, length).await,
+                // A gate's page, as the service has answered such requests before.
+                false => Some("the answer is not one to a request for a range of bytes".to_owned()),
+            };
             if piece.len() == length {
                 return Ok(piece);
             }
@@ -212,7 +235,8 @@ impl Remote {
                 return Err(self.no_range());
             }
             if piece.len() - before >= PROGRESS {
-                (wait, moved) = (FIRST_WAIT, Instant::now());
+                backoff.reset();
+                moved = Instant::now();
             } else if moved.elapsed() >= patience.timeout {
                 let text = broken.unwrap_or_else(|| "the answers are too short".to_owned());
                 return Err(Error::new(
@@ -220,18 +244,20 @@ impl Remote {
                     format!("{}: the connection broke, again and again: {text}", self.what()),
                 ));
             }
-            tokio::time::sleep(at_random_below(wait)).await;
-            wait = (wait * 2).min(LONGEST_WAIT).min(patience.timeout / 4);
+            backoff.pause().await;
         }
     }
 
-    fn same(&self, answer: &GetObjectOutput, from: u64) -> Result<()> {
-        if self.etag.is_some() && answer.e_tag() != self.etag.as_deref() {
-            return Err(self.other_content());
-        }
+    /// Whether it is an answer to the request; an error if the object is another one.
+    fn same(&self, answer: &GetObjectOutput, from: u64) -> Result<bool> {
         match self.position(answer) {
-            Some((start, _)) if start == from => Ok(()),
-            _ => Err(self.no_range()),
+            Some((start, _)) if start == from => {}
+            Some(_) => return Err(self.no_range()),
+            None => return Ok(false),
+        }
+        match self.etag.is_some() && answer.e_tag() != self.etag.as_deref() {
+            true => Err(self.other_content()),
+            false => Ok(true),
         }
     }
 
@@ -257,7 +283,8 @@ impl Remote {
         let request =
             self.store.client().head_object().bucket(bucket).key(key).set_if_match(self.etag.clone());
         let request = request.checksum_mode(ChecksumMode::Enabled).customize();
-        let request = request.config_override(self.store.inner.connection.attempts_for(0));
+        let attempts = self.store.inner.connection.attempts_expecting(Expected::Described);
+        let request = request.config_override(attempts);
         let head = request.send().await.map_err(|error| self.changed(&Failure::from(error)))?;
         if head.e_tag().is_some() && self.etag.is_some() && head.e_tag() != self.etag.as_deref() {
             return Err(self.other_content());
@@ -276,14 +303,6 @@ impl Remote {
     fn other_content(&self) -> Error {
         Error::failed(format!("{}: it was replaced while it was read", self.what()))
     }
-}
-
-/// Pieces that broke together are not all to come again together.
-fn at_random_below(longest: Duration) -> Duration {
-    let mut random = [0u8; 1];
-    // Without random bytes it is the whole of it.
-    let share = if getrandom::fill(&mut random).is_ok() { f64::from(random[0]) / 255.0 } else { 1.0 };
-    longest.mul_f64(0.5 + share / 2.0)
 }
 
 /// Appends what comes, up to one byte too many; says what broke.

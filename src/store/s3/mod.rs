@@ -2,14 +2,18 @@
 //! synchronous; the runtime is inside, and so are two threads that keep parts moving while the caller
 //! reads its input.
 
+mod answer;
 mod body;
 mod checksum;
 mod connect;
 mod explain;
 mod get;
+mod listing;
 mod part;
 mod parts;
 mod put;
+mod retries;
+mod watch;
 
 pub use get::Download;
 pub use put::Upload;
@@ -17,16 +21,16 @@ pub use put::Upload;
 use crate::cli::StoreOptions;
 use crate::error::{Error, Kind, Result};
 use crate::store::{Entry, Leftover, PutOptions, Range, Url};
+use answer::Expected;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
-use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::primitives::DateTime;
-use aws_sdk_s3::types::{ChecksumMode, Delete, EncodingType, ObjectIdentifier};
+use aws_sdk_s3::types::{ChecksumMode, Delete, ObjectIdentifier};
 use connect::Connection;
 use explain::{Failure, explain_one};
-use percent_encoding::percent_decode_str;
+use retries::Backoff;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 use time::OffsetDateTime;
 use tokio::runtime::{Builder, Runtime};
 
@@ -35,6 +39,8 @@ const AT_ONCE: usize = 16;
 /// Keys that one request may name:
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>
 const BATCH: usize = 1000;
+/// How often the same question is asked when the answers contradict each other.
+const CONTRADICTIONS: u32 = 5;
 
 #[derive(Clone)]
 pub struct S3Store {
@@ -77,46 +83,6 @@ impl S3Store {
         })
     }
 
-    /// As [`Store::list_after`](crate::store::Store::list_after); a bucket that is not there is an error.
-    /// Memory: one page of a thousand keys.
-    pub fn list(
-        &self,
-        directory: &Url,
-        recursive: bool,
-        after: &str,
-        each: &mut dyn FnMut(Entry) -> Result<()>,
-    ) -> Result<()> {
-        let (bucket, key) = directory.bucket_and_key();
-        let slash = if key.is_empty() || key.ends_with('/') { "" } else { "/" };
-        let prefix = format!("{key}{slash}");
-        let first = Url::of_key(bucket, &format!("{prefix}{after}"));
-        let mut token = None;
-        loop {
-            let request = self
-                .client()
-                .list_objects_v2()
-                .bucket(bucket)
-                .prefix(&prefix)
-                .set_delimiter((!recursive).then(|| "/".to_owned()))
-                .set_start_after((!after.is_empty()).then(|| format!("{prefix}{after}")))
-                // Not every key can be written in XML as it is.
-                .encoding_type(EncodingType::Url)
-                .set_continuation_token(token)
-                .customize()
-                .config_override(self.inner.connection.attempts_for(0));
-            let page = self.block_on(request.send());
-            let page = page.map_err(|error| Failure::from(error).explain(format_args!("ls {directory}")))?;
-            // Not every service knows where to start.
-            let mut behind = entries_of(&page, bucket)?.into_iter().filter(|entry| entry.url > first);
-            behind.try_for_each(&mut *each)?;
-            // A page that says "more" without where would be asked for for ever.
-            token = page.next_continuation_token().map(str::to_owned);
-            if !page.is_truncated().unwrap_or(false) || token.is_none() {
-                return Ok(());
-            }
-        }
-    }
-
     /// One object, which must be there.
     pub fn remove(&self, url: &Url) -> Result<()> {
         let what = format!("rm {url}");
@@ -127,11 +93,11 @@ impl S3Store {
     }
 
     /// As [`Store::remove_all`](crate::store::Store::remove_all): in batches, or one by one where the service knows no
-    /// batches. All of them are tried, whatever happens to some.
+    /// batches. All of them are tried, whatever happens to some; those whose failure may pass again and again.
     pub fn remove_all(&self, urls: &[Url], known: bool) -> Result<Vec<(Url, Error)>> {
         let (there, mut failed) = if known { (urls.to_vec(), Vec::new()) } else { self.look_for(urls) };
         for batch in there.chunks(BATCH) {
-            match self.delete_batch(batch) {
+            match self.delete_stubbornly(batch) {
                 Ok(stay) => failed.extend(stay),
                 Err(failure) if failure.knows_no_batches() => {
                     failed.extend(
@@ -176,8 +142,27 @@ impl S3Store {
         failed
     }
 
-    /// What one request did not remove.
-    fn delete_batch(&self, urls: &[Url]) -> std::result::Result<Vec<(Url, Error)>, Failure> {
+    /// What does not go, for as long as the store's patience lasts.
+    fn delete_stubbornly(&self, urls: &[Url]) -> std::result::Result<Vec<(Url, Error)>, Failure> {
+        let patience = self.inner.connection.patience().timeout;
+        let (begun, mut backoff) = (Instant::now(), Backoff::new(patience));
+        let (mut stay, mut left) = (Vec::new(), urls.to_vec());
+        loop {
+            let failed = self.delete_batch(&left, begun)?;
+            let (passing, lasting): (Vec<_>, Vec<_>) =
+                failed.into_iter().partition(|(_, error)| error.kind == Kind::Temporary);
+            stay.extend(lasting);
+            if passing.is_empty() || begun.elapsed() >= patience {
+                stay.extend(passing);
+                return Ok(stay);
+            }
+            left = passing.into_iter().map(|(url, _)| url).collect();
+            self.block_on(backoff.pause());
+        }
+    }
+
+    /// What one request, one of those that began `begun`, did not remove.
+    fn delete_batch(&self, urls: &[Url], begun: Instant) -> std::result::Result<Vec<(Url, Error)>, Failure> {
         let Some((bucket, _)) = urls.first().map(Url::bucket_and_key) else { return Ok(Vec::new()) };
         let mut failed = Vec::new();
         let mut objects = Vec::new();
@@ -190,8 +175,9 @@ impl S3Store {
         let Ok(batch) = Delete::builder().set_objects(Some(objects)).quiet(true).build() else {
             return Ok(failed);
         };
+        let expected = Expected::Document("DeleteResult");
         let request = self.client().delete_objects().bucket(bucket).delete(batch).customize();
-        let request = request.config_override(self.inner.connection.attempts_for(0));
+        let request = request.config_override(self.inner.connection.attempts_since(begun, expected));
         let answer = self.block_on(request.send()).map_err(Failure::from)?;
         for refused in answer.errors() {
             let url = Url::of_key(bucket, refused.key().unwrap_or_default());
@@ -207,47 +193,8 @@ impl S3Store {
     async fn delete(&self, url: &Url) -> Result<()> {
         let (bucket, key) = object(url)?;
         let request = self.client().delete_object().bucket(bucket).key(key).customize();
-        let request = request.config_override(self.inner.connection.attempts_for(0));
+        let request = request.config_override(self.inner.connection.attempts());
         request.send().await.map(drop).map_err(|error| Failure::from(error).explain(format_args!("rm {url}")))
-    }
-
-    pub fn leftovers(
-        &self,
-        directory: &Url,
-        older: Duration,
-        each: &mut dyn FnMut(Leftover) -> Result<()>,
-    ) -> Result<()> {
-        let (bucket, prefix) = directory.bucket_and_key();
-        let limit = OffsetDateTime::now_utc() - older;
-        let (mut key_marker, mut id_marker) = (None, None);
-        loop {
-            let request = self
-                .client()
-                .list_multipart_uploads()
-                .bucket(bucket)
-                .prefix(prefix)
-                .set_key_marker(key_marker)
-                .set_upload_id_marker(id_marker)
-                .customize()
-                .config_override(self.inner.connection.attempts_for(0));
-            let page = self.block_on(request.send());
-            let page =
-                page.map_err(|error| Failure::from(error).explain(format_args!("rm --uploads {directory}")))?;
-            for upload in page.uploads() {
-                let (Some(key), Some(id)) = (upload.key(), upload.upload_id()) else { continue };
-                let begun = upload.initiated().and_then(time_of);
-                // All of them, whatever the service's clock says.
-                if older.is_zero() || begun.is_some_and(|begun| begun <= limit) {
-                    each(Leftover { url: Url::of_key(bucket, key), upload: Some(id.to_owned()) })?;
-                }
-            }
-            // A page that says "more" without where would be asked for for ever.
-            if !page.is_truncated().unwrap_or(false) || page.next_key_marker().is_none() {
-                return Ok(());
-            }
-            key_marker = page.next_key_marker().map(str::to_owned);
-            id_marker = page.next_upload_id_marker().map(str::to_owned);
-        }
     }
 
     pub fn remove_leftover(&self, leftover: &Leftover) -> Result<()> {
@@ -264,28 +211,39 @@ impl S3Store {
         self.inner.runtime.block_on(future)
     }
 
-    /// Nothing if the object is not there. An answer to HEAD has no text, so a listing of that one key says
-    /// what a failure is; with `prove` also whether the bucket is there, of which 404 says nothing.
+    /// Nothing if the object is not there. An answer to HEAD has no text, so a request for its first byte, which needs
+    /// the same right, says what a failure is; with `prove` also whether the bucket is there, of which 404 says nothing.
     async fn head(&self, url: &Url, what: &str, prove: bool) -> Result<Option<HeadObjectOutput>> {
         let (bucket, key) = object(url)?;
-        let attempts = || self.inner.connection.attempts_for(0);
-        let head = self.client().head_object().bucket(bucket).key(key).checksum_mode(ChecksumMode::Enabled);
-        let failure = match head.customize().config_override(attempts()).send().await {
-            Ok(head) => return Ok(Some(head)),
-            Err(error) => Failure::from(error),
-        };
-        if failure.status == 404 && !prove {
-            return Ok(None);
+        let begun = Instant::now();
+        let attempts = |expected| self.inner.connection.attempts_since(begun, expected);
+        let mut backoff = Backoff::new(self.inner.connection.patience().timeout);
+        for _ in 0..CONTRADICTIONS {
+            let head =
+                self.client().head_object().bucket(bucket).key(key).checksum_mode(ChecksumMode::Enabled);
+            let failure = match head.customize().config_override(attempts(Expected::Described)).send().await {
+                Ok(head) => return Ok(Some(head)),
+                Err(error) => Failure::from(error),
+            };
+            if failure.status == 404 && !prove {
+                return Ok(None);
+            }
+            if !matches!(failure.status, 301 | 400 | 403 | 404) {
+                return Err(failure.explain(what));
+            }
+            let byte = self.client().get_object().bucket(bucket).key(key).range("bytes=0-0").customize();
+            match byte.config_override(attempts(Expected::Object)).send().await.map_err(Failure::from) {
+                Err(refusal) if failure.status == 404 && refusal.is("NoSuchKey") => return Ok(None),
+                // Of an empty object every range is beyond the end.
+                Err(refusal) if refusal.status != 416 => return Err(refusal.explain(what)),
+                // It is there, and may be read: what was said of it before is over, or was never true.
+                _ => backoff.pause().await,
+            }
         }
-        if !matches!(failure.status, 301 | 400 | 403 | 404) {
-            return Err(failure.explain(what));
-        }
-        let listing = self.client().list_objects_v2().bucket(bucket).prefix(key).max_keys(1).customize();
-        match listing.config_override(attempts()).send().await {
-            Ok(_) if failure.status == 404 => Ok(None),
-            Ok(_) => Err(failure.explain(what)),
-            Err(error) => Err(Failure::from(error).explain(what)),
-        }
+        Err(Error::new(
+            Kind::Temporary,
+            format!("{what}: the service gives the object, and refuses again and again to say what it is"),
+        ))
     }
 }
 
@@ -293,43 +251,10 @@ async fn abort(connection: &Connection, url: &Url, id: &str) -> std::result::Res
     let (bucket, key) = url.bucket_and_key();
     let request =
         connection.client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).customize();
-    match request.config_override(connection.attempts_for(0)).send().await.map_err(Failure::from) {
+    match request.config_override(connection.attempts()).send().await.map_err(Failure::from) {
         Err(failure) if !failure.is("NoSuchUpload") => Err(failure),
         _ => Ok(()),
     }
-}
-
-/// A page of a listing, in the order of URLs.
-fn entries_of(page: &ListObjectsV2Output, bucket: &str) -> Result<Vec<Entry>> {
-    let encoded = page.encoding_type() == Some(&EncodingType::Url);
-    let url_of = |key: &str| match encoded {
-        true => decoded(key).map(|key| Url::of_key(bucket, &key)),
-        false => Ok(Url::of_key(bucket, key)),
-    };
-    let mut entries = Vec::with_capacity(page.contents().len() + page.common_prefixes().len());
-    // What consoles make to show an empty directory is no object of ours.
-    for object in page.contents().iter().filter(|object| !object.key().is_none_or(|key| key.ends_with('/'))) {
-        entries.push(Entry {
-            url: url_of(object.key().unwrap_or_default())?,
-            bytes: unsigned(object.size()),
-            modified: object.last_modified().and_then(time_of),
-            etag: object.e_tag().map(unquoted),
-        });
-    }
-    for below in page.common_prefixes().iter().filter_map(|below| below.prefix()) {
-        entries.push(Entry { url: url_of(below)?, bytes: 0, modified: None, etag: None });
-    }
-    entries.sort_unstable_by(|a, b| a.url.cmp(&b.url));
-    Ok(entries)
-}
-
-/// As a form encodes it: a plus is a space.
-fn decoded(key: &str) -> Result<String> {
-    let spaced = key.replace('+', " ");
-    let decoded = percent_decode_str(&spaced).decode_utf8();
-    decoded
-        .map(Into::into)
-        .map_err(|_| Error::failed(format!("the key {key} is not UTF-8, no object of pgv is")))
 }
 
 fn is_there(what: &str) -> Error {

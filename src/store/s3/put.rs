@@ -13,6 +13,7 @@
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::io::{Unfinished, on_interrupt, read_full};
 use crate::report;
+use crate::store::s3::answer::Expected;
 use crate::store::s3::body::{Signing, sliced};
 use crate::store::s3::explain::Failure;
 use crate::store::s3::part::{Buffers, Part};
@@ -209,7 +210,10 @@ impl Upload {
                     self.what()
                 ),
             )),
-            (Ok(()), Ok(None)) => Err(Error::failed(format!("{}: stored, but not to be seen", self.what()))),
+            (Ok(()), Ok(None)) => Err(Error::new(
+                Kind::Temporary,
+                format!("{}: the service says that it is stored, and that it is not there", self.what()),
+            )),
             (Ok(()), Err(error)) => Err(error),
             // The answer that said so was lost, and the request sent again.
             (Err(_), Ok(Some(head))) if self.is_ours(&head) => self.compare(&head),
@@ -232,6 +236,13 @@ impl Upload {
         } else {
             return Ok(Stored { crc64nvme: crc.map(str::to_owned), etag: head.e_tag().map(unquoted) });
         };
+        // What it replaced is gone already: nothing at all would be worse than what can still be looked at.
+        if self.options.replace {
+            return Err(Error::damaged(format!(
+                "{wrong}; it has the name, and what had it before was replaced"
+            ))
+            .hint(format!("store it again, or remove it: pgv-s3 rm {}", self.url)));
+        }
         match self.remove_ours(head) {
             Ok(()) => Err(Error::damaged(format!("{wrong}; it was removed"))),
             Err(failure) => Err(Error::damaged(format!("{wrong}, and still has the name"))
@@ -244,7 +255,7 @@ impl Upload {
         let (bucket, key) = self.url.bucket_and_key();
         let remove = |condition: Option<String>| {
             let request = self.store.client().delete_object().bucket(bucket).key(key).set_if_match(condition);
-            let request = request.customize().config_override(self.attempts(0));
+            let request = request.customize().config_override(self.store.inner.connection.attempts());
             self.store.block_on(request.send()).map(drop).map_err(Failure::from)
         };
         match remove(head.e_tag().map(str::to_owned)) {
@@ -327,7 +338,7 @@ impl Upload {
             .content_length(length as i64)
             .body(sliced(body.clone()))
             .customize()
-            .config_override(self.attempts(length))
+            .config_override(self.attempts())
             .interceptor(Signing::of(body));
         self.store.block_on(request.send()).map(drop).map_err(Failure::from)
     }
@@ -378,7 +389,7 @@ impl Upload {
             id,
             number,
             crc,
-            attempts: self.attempts(body.len()),
+            attempts: self.attempts(),
             body,
         };
         let (what, integrity) = (self.what(), self.integrity);
@@ -455,7 +466,7 @@ impl Upload {
             .set_checksum_algorithm(checksums.then_some(ChecksumAlgorithm::Crc64Nvme))
             .set_checksum_type(checksums.then_some(ChecksumType::FullObject))
             .customize()
-            .config_override(self.store.inner.connection.attempts_watched(&self.lost));
+            .config_override(self.store.inner.connection.attempts_of_begin(&self.lost));
         let answer = self.store.block_on(request.send()).map_err(Failure::from)?;
         Ok(answer.upload_id().map(str::to_owned))
     }
@@ -500,8 +511,8 @@ impl Upload {
         self.store.client()
     }
 
-    fn attempts(&self, bytes: usize) -> aws_sdk_s3::config::Builder {
-        self.store.inner.connection.attempts_for(bytes)
+    fn attempts(&self) -> aws_sdk_s3::config::Builder {
+        self.store.inner.connection.attempts_expecting(Expected::Stored)
     }
 
     fn condition(&self) -> Option<String> {

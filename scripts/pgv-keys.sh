@@ -1,0 +1,90 @@
+# Sourced, after pgv-common.sh, by the scripts that seal or open backups: is the key the one that is needed? Nothing is
+# stored, moved or deleted before that is known.
+#
+#   require_key                     there is no backup yet: only PGV_KEY_NAME is compared
+#   require_key URL                 before a restore: a key opens the backup at URL (…/backup/LABEL)
+#   require_sealing_key [URL [TYPE]]
+#                                   before a backup: the same, but a newest backup that is damaged does not forbid another,
+#                                   nor does a lost key a full (TYPE full) that was asked for
+#   check_key URL                   the same as require_key, for who goes on: prints the refusal, returns the status
+# shellcheck shell=bash
+
+# Refuses unless a key is called PGV_KEY_NAME; a name that a person chose says nothing, and is not compared.
+require_key_name() {
+  local text status=0 key_names=()
+  text=$(pgv-crypt --key-name ${PGV_KEY_NAME:+--expect-name="$PGV_KEY_NAME"}) || status=$?
+  case $status in
+    0) ;;
+    4) die 4 "the key is not $PGV_KEY_NAME, which PGV_KEY_NAME${config_file:+ in $config_file} names" 'nothing was written or moved' \
+      'after a change of keys on purpose: pgv-setup CLUSTER --no-backup writes the new name' ;;
+    # That the key is not there is a matter of configuration, and no answer to what the caller asked.
+    *) die "${status/#3/2}" 'no usable key: see above' 'nothing was written or moved' ;;
+  esac
+  each_line add_key_name <<<"$text"
+  [ -z "${PGV_KEY_NAME:-}" ] || [[ " ${key_names[*]:1} " != *" $PGV_KEY_NAME "* || ${key_names[0]} = "$PGV_KEY_NAME" ]] ||
+    warn "PGV_KEY_NAME is $PGV_KEY_NAME, but the first key, which seals, is ${key_names[0]:-a passphrase}: pgv-setup CLUSTER --no-backup corrects it"
+}
+
+# A passphrase has no name; its place in the list is kept.
+add_key_name() { # KEY VALUE
+  case $1 in
+    key_file) key_names+=('') ;;
+    key_name) key_names[-1]=$2 ;;
+  esac
+}
+
+# Whether a key opens a backup: its stream's beginning is read, and its record only for the name of the key that is needed.
+# Returns 0; 3 there is no such stream; 4 the key is wrong; 5 the stream is damaged at its beginning; else why it was not
+# read, which says nothing about the key.
+check_key() { # URL-OF-A-BACKUP
+  local record said statuses
+  record=$(pgv-s3 --quiet get "$1/record.json") || return
+  # 128 bytes of text, 16 of salt, and the first record's header of 96.
+  said=$(
+    set +e
+    pgv-s3 --quiet get --range 0-239 "$1/data.pgv" |
+      pgv-crypt --quiet --check-key ${PGV_KEY_NAME:+--expect-name="$PGV_KEY_NAME"} --expect-record /dev/fd/3 3<<<"$record" 2>&1 >/dev/null
+    echo "${PIPESTATUS[*]}"
+  )
+  read -r -a statuses <<<"${said##*$'\n'}"
+  [ "${statuses[0]}" -eq 0 ] || return "${statuses[0]}"
+  [ "${statuses[1]}" -ne 0 ] || return 0
+  echo "${said%$'\n'*}" >&2
+  return "${statuses[1]}"
+}
+
+# Before a restore, and wherever else the backup itself is needed.
+require_key() { # [URL-OF-A-BACKUP]
+  local status=0
+  if [ -z "${1:-}" ]; then
+    require_key_name
+    return
+  fi
+  check_key "$1" || status=$?
+  case $status in
+    0) ;;
+    4) die 4 "no key of ${PGV_KEY_FILE:-PGV_KEY_FILE} opens $1/data.pgv" 'nothing was written or moved' ;;
+    *) die "$status" "whether the key opens $1/data.pgv is not known: see above" 'nothing was written or moved' ;;
+  esac
+}
+
+# Before a backup: what it seals must open with what is known, and the newest backup, where there is one, too. After a key
+# was lost, pgv-setup --key-lost has written the new one's name, and only a full that was asked for begins anew with it.
+require_sealing_key() { # [URL-OF-THE-NEWEST-BACKUP [full]]
+  local status=0
+  require_key_name
+  [ -n "${1:-}" ] || return 0
+  check_key "$1" || status=$?
+  case $status in
+    0) ;;
+    3 | 5) warn "the newest backup $1 is damaged, and does not show whether the key is right" ;;
+    4)
+      { [ "${2:-}" = full ] && [[ ${PGV_KEY_NAME:-} =~ ^[0-9a-f]{8}$ ]]; } ||
+        die 4 "no key of ${PGV_KEY_FILE:-PGV_KEY_FILE} opens the newest backup $1" 'nothing was stored' \
+          'after a change of keys keep the old one behind the new: PGV_KEY_FILE=NEW:OLD' \
+          'if it is lost: pgv-setup CLUSTER --key-lost --no-backup, then pgv-backup CLUSTER --type full'
+      warn "no key opens the newest backup $1: this full begins anew with the key $PGV_KEY_NAME"
+      ;;
+    *) die "$status" "whether the key opens the newest backup $1 is not known: see above" 'nothing was stored' ;;
+  esac
+}

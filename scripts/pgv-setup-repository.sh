@@ -1,0 +1,105 @@
+# Sourced by pgv-setup: the repository and its backups, tried with the new configuration before anything is changed.
+# shellcheck shell=bash disable=SC2016,SC2034,SC2154  # pgv-setup and its steps share what they set; $PGV_REPO is of another shell
+
+# Sets `limit` to what stands before a command that asks the service: a dead one is given up after seconds, unless something
+# else is configured.
+bound_service() {
+  limit=()
+  [ -n "${PGV_S3_TIMEOUT:-}$(configured PGV_S3_TIMEOUT)" ] || limit=(env PGV_S3_TIMEOUT=20s)
+}
+
+# A command with the environment of the new configuration.
+with_trial() { # COMMAND…
+  bound_service
+  as_owner "${limit[@]}" "${pgv_env[@]}" --config "$trial" "$cluster" "$@"
+}
+
+# Every operation that backups need. With --dry-run and --restore-only nothing is stored, not even a probe.
+try_repository() {
+  local tried status=0
+  if [ "$dry_run$restore_only" != nono ]; then
+    say "trying to list $repository/; nothing is stored there$([ "$dry_run" = no ] || echo ', and whether it can be is not tried')"
+    with_trial sh -c 'exec pgv-s3 --quiet ls "$PGV_REPO/"' >/dev/null || refuse_repository $?
+    return
+  fi
+  say "trying the repository $repository/"
+  tried=$(with_trial sh -c 'exec pgv-s3 check "$PGV_REPO/$PGV_CLUSTER/"') || status=$?
+  [ -z "$tried" ] || echo "$tried" >&2
+  if [ "$status" -eq 7 ] && ! grep '^BAD' <<<"$tried" | grep --quiet --invert-match '^BAD  rm: '; then
+    [ -n "$(configured PGV_EXPIRE)" ] || settings+=(PGV_EXPIRE=no)
+    todo+=('run pgv-expire elsewhere, with credentials that may remove')
+    return
+  fi
+  [ "$status" -eq 0 ] || refuse_repository "$status"
+}
+
+refuse_repository() { # STATUS
+  die "${1/#7/1}" "the repository $repository/ cannot be used: see above" 'the configuration was not changed' "then: $again"
+}
+
+# Sets `newest` to the URL of the newest backup of this cluster, or to nothing, and `others` to system identifiers of
+# other clusters under this name. What cannot be listed is not empty.
+list_backups() {
+  local urls status=0 own=''
+  urls=$(with_trial sh -c 'exec pgv-info "$PGV_CLUSTER" --repo "$PGV_REPO" --format url') || status=$?
+  [[ $status =~ ^[037]$ ]] || die "$status" "the backups below $repository/ cannot be listed: see above" "then: $again"
+  if [ "$restore_only" = no ]; then
+    own=$(configured PGV_SYSTEM_ID)
+    [ -n "$own" ] || own=$(data_system_identifier "$pgdata")
+  fi
+  newest=$(awk -F/ -v own="$own" 'NF > 3 && (own == "" || $(NF - 2) == own) { url = $0 } END { print url }' <<<"$urls")
+  others=$(awk -F/ -v own="$own" 'NF > 3 && own != "" && $(NF - 2) != own { print $(NF - 2) }' <<<"$urls" | sort --unique | paste --serial --delimiters=' ')
+  # A name that has backups of another cluster would mix strangers.
+  [ -z "$others" ] || [ -n "$(configured PGV_SYSTEM_ID)" ] ||
+    die 2 "the repository has backups of another cluster under the name $cluster (system identifier $others; this one is $own)" \
+      "give this one another name: add PGV_CLUSTER=name to $file" "or, if it was restored or upgraded and shall go on there, add PGV_SYSTEM_ID=$own"
+}
+
+# RESTORE-1.txt lies in every repository. Where it does not, the path may be wrong.
+look_for_mark() {
+  local status=0
+  [ -z "$newest" ] || return 0
+  with_trial sh -c 'exec pgv-s3 --quiet stat "$PGV_REPO/RESTORE-1.txt"' >/dev/null 2>&1 || status=$?
+  case $status in
+    0)
+      [ "$restore_only" = no ] || die 3 "$repository/ is a repository, but has no backup of $cluster" \
+        "it has: $(with_trial sh -c 'exec pgv-s3 --quiet ls "$PGV_REPO/"' | sed --quiet 's:.*/\([^/]*\)/$:\1:p' | paste --serial --delimiters=' ')"
+      say "$repository/ is a repository, without a backup of $cluster"
+      ;;
+    3)
+      [ "$restore_only" = no ] || die 3 "no repository at $repository/: it has no RESTORE-1.txt, and no backup of $cluster" \
+        'is the path right, and its file system mounted?'
+      say "$repository/ is not a repository yet, and becomes one; if it should be one, check the path"
+      ;;
+    *) refuse_repository "$status" ;;
+  esac
+}
+
+# The keys against the newest backup: what it sealed is opened, not only its name compared.
+try_keys() {
+  [ -n "$newest" ] || return 0
+  if [ "$lost_key" = yes ]; then
+    warn "--key-lost: whether a key opens $newest is not tried"
+    return
+  fi
+  [ -z "$new_key" ] ||
+    die 4 "$repository/ has backups of $cluster, and there is no key $new_key" 'no key was made: another one opens none of them' \
+      "write the key from the recovery sheet into $new_key, then: $again" 'if it is lost for good: --key-lost'
+  if [ "$dry_run" = yes ] && ! as_owner test -r "${keys[0]}"; then
+    warn "whether ${keys[0]} opens the newest backup is not tried: $owner cannot read it yet"
+    return
+  fi
+  with_trial bash -c 'here=$1; source "$2/pgv-common.sh"; source "$2/pgv-keys.sh"; require_key "$3"' \
+    pgv-setup "$here" "$library" "$newest" || die $? 'the configuration was not changed' "then: $again"
+  say "the key opens the newest backup, ${newest##*/}"
+}
+
+take_first_backup() {
+  local status=0
+  if [ -n "$newest" ]; then
+    say "backup ${newest##*/} is there, and no other is taken now"
+    return
+  fi
+  run 'taking the first backup' as_owner pgv-backup "$cluster" --config "$file" || status=$?
+  [[ $status =~ ^[07]$ ]] || die 1 'the first backup failed: see above' "the same command goes on: $again"
+}

@@ -1,0 +1,30 @@
+# Sourced by pgv-setup: what runs every night.
+# shellcheck shell=bash disable=SC2034,SC2154  # pgv-setup and its steps share what they set
+
+set_up_schedule() {
+  local minute=$((RANDOM % 60)) cron=/etc/cron.d/pgv-${cluster//./_}
+  case $schedule in
+    cron)
+      if [ -e "$cron" ]; then
+        say "the schedule $cron is there"
+      else
+        run "writing $cron: every night at 1:$(printf %02d "$minute")" write_cron "$cron" "$minute"
+        command -v cron >/dev/null || todo+=('apt-get install cron')
+      fi
+      ;;
+    systemd)
+      run "enabling the timers of pgv-backup@$cluster, pgv-verify@$cluster and pgv-age@$cluster" \
+        systemctl enable --now pgv-{backup,verify,age}@"$cluster.timer"
+      ;;
+    none) todo+=("start pgv-backup $cluster every night, and look at its status") ;;
+  esac
+}
+
+write_cron() { # FILE MINUTE
+  write_file "$1" 0644 "# Written by pgv-setup. Whatever goes wrong is mailed to MAILTO; nothing else is.
+MAILTO=root
+PATH=$(dirname "$(command -v pgv-backup)"):/usr/local/bin:/usr/bin:/bin
+$2 1 * * *  $owner  pgv-backup $cluster --quiet --wait 6h
+$2 9 * * *  $owner  pgv-info $cluster --max-age 26h >/dev/null
+$2 4 * * 0  $owner  pgv-verify $cluster --quiet" root
+}

@@ -1,0 +1,175 @@
+# Sourced, after pgv-common.sh, by the scripts that restore: where a recovery ends, from which backup and by which WAL it
+# gets there, and what is refused before a byte is written. Their options of the same names set these variables.
+# shellcheck shell=bash disable=SC2034,SC2154  # what is set here is for the scripts
+
+label='' system_id='' time='' lsn='' xid='' name='' immediate=no action=promote timeline=''
+way_options=(label= system-id= time= lsn= xid= name= immediate action= timeline=)
+
+# Sets `target`, a word for people, and `goal`, the option of pgv-info recovery.
+check_target() {
+  local kind given=()
+  for kind in time lsn xid name; do
+    [ -z "${!kind}" ] || given+=("--$kind=${!kind}")
+  done
+  [ "$immediate" = no ] || given+=(--immediate)
+  [ "${#given[@]}" -le 1 ] || die 2 "one target, not ${given[*]}"
+  goal=("${given[@]}")
+  target=${given[0]:-} target=${target#--} target=${target/=/ }
+  [[ $action =~ ^(promote|pause|shutdown)$ ]] || die 2 "--action $action: it is promote, pause or shutdown"
+  [[ $timeline =~ ^([0-9]*|latest|current)$ ]] || die 2 "--timeline $timeline: it is a number, latest or current"
+  [ "$action" = promote ] || [ -n "$target" ] || die 2 "--action $action: at which target?"
+  [ -z "$xid" ] || [[ $xid =~ ^[0-9]+$ ]] || die 2 "--xid $xid is not a number"
+}
+
+# The first stage that failed is the cause; those before it died of its death (SIGPIPE, 141).
+pipe_status() { # STATUS…
+  local status result=0
+  for status in "$@"; do
+    if [ "$status" -ne 0 ] && { [ "$result" -eq 0 ] || [ "$result" -eq 141 ]; }; then
+      result=$status
+    fi
+  done
+  echo "$result"
+}
+
+# Opens a WAL file of the archive; the status is that of the first stage that failed.
+open_wal() { # NAME FILE
+  local object=wal/${1:0:8}/$1.pgv statuses
+  set +e
+  pgv-s3 --quiet get "$PGV_REPO/$PGV_CLUSTER/$system_id/$object" |
+    pgv-crypt --quiet --decrypt --context "$system_id/$object" >"$2"
+  statuses=("${PIPESTATUS[@]}")
+  set -e
+  return "$(pipe_status "${statuses[@]}")"
+}
+
+# Which system identifier, if only one is there; among several pgv-info chooses, or refuses.
+find_system_id() {
+  local ids
+  : "${system_id:=${PGV_SYSTEM_ID:-}}"
+  [ -z "$system_id" ] || return 0
+  ids=$(pgv-s3 --quiet ls "$PGV_REPO/$PGV_CLUSTER/") || [ $? -eq 3 ] || die $? "$PGV_REPO/$PGV_CLUSTER/ cannot be listed" 'nothing was written'
+  ids=$(sed --quiet 's#.*/\([0-9]\{1,20\}\)/$#\1#p' <<<"$ids")
+  [ "$(wc --words <<<"$ids")" -le 1 ] ||
+    ids=$(pgv-info "$PGV_CLUSTER" --format tsv | cut --fields=2 | sort --unique) || [ $? -eq 7 ]
+  [ "$(wc --words <<<"$ids")" -ne 1 ] || system_id=$ids
+}
+
+# Opens the histories that may lead to the timeline that is asked for: pgv-info has no key. The backup's own needs none.
+open_histories() { # DIR
+  local along=$timeline listed history
+  [ -n "$along" ] || along=$([ -n "$target" ] && echo current || echo latest)
+  [ "$along" != current ] && [ -n "$system_id" ] || return 0
+  listed=$(pgv-s3 --quiet ls --recursive "$PGV_REPO/$PGV_CLUSTER/$system_id/wal/") || [ $? -eq 3 ] ||
+    die $? 'the archive cannot be listed' 'nothing was written'
+  listed=$(sed --quiet 's#.*/\([0-9A-F]\{8\}\)\.history\.pgv$#\1#p' <<<"$listed")
+  for history in $listed; do
+    # The latest is one that has no next.
+    case $along in
+      latest) [[ $listed != *"$(printf '%08X' $((16#$history + 1)))"* ]] || continue ;;
+      *) [ $((16#$history)) -eq "$((10#$along))" ] || continue ;;
+    esac
+    open_wal "$history.history" "$1/$history.history" ||
+      die $? "the history of timeline $((16#$history)) cannot be read" 'nothing was written'
+  done
+}
+
+take_way() { # KEY VALUE
+  case $1 in
+    backup) urls+=("$2") ;;
+    timeline) branches+=("$2") ;;
+    tablespace) tablespaces+=("$2") ;;
+    wal_newest) newest+=("$2") ;;
+    *) way[$1]=$2 ;;
+  esac
+}
+
+# Sets `way` and what else is known of the backup and of the way from there to the target, and writes it to the file
+# `way_file` for pgv-info prepare. A target that cannot be reached is refused here.
+find_way() {
+  local text
+  find_system_id
+  mkdir "$tmp/histories"
+  open_histories "$tmp/histories"
+  text=$(pgv-info recovery "$PGV_CLUSTER" --histories "$tmp/histories" "${goal[@]}" ${label:+--label "$label"} \
+    ${timeline:+--timeline "$timeline"} ${system_id:+--system-id "$system_id"}) ||
+    die $? "$PGV_CLUSTER cannot be restored${target:+ to $target}" 'nothing was written' \
+      "pgv-info $PGV_CLUSTER shows its backups, and pgv-info wal $PGV_CLUSTER what is archived"
+  way_file=$tmp/way
+  echo "$text" >"$way_file"
+  read_way
+  if [ -z "$label" ] && [ -n "$xid$name" ]; then
+    say "restoring from the newest backup, ${way[label]}; use --label to choose an older one"
+  fi
+  [ -z "${way[passed_over]:-}" ] ||
+    say "backup ${way[passed_over]% *} is newer, and timeline ${way[passed_over]#* } was left before its end: --timeline current goes along that"
+  label=${way[label]} system_id=${way[system_identifier]}
+  [ -z "${way[wal_missing]:-}" ] || [ "$immediate" = yes ] ||
+    warn "the archive has a hole at ${way[wal_missing]}: no recovery goes beyond it"
+  [ -z "$time" ] || find_end_of_time
+}
+
+read_way() {
+  declare -gA way=()
+  urls=() branches=() tablespaces=() newest=()
+  each_line take_way <"$way_file"
+  label=${way[label]} system_id=${way[system_identifier]}
+  version=${way[pg_version]} major=${way[pg_version]%%.*}
+  partial=${way[wal_partial]:-}
+  [ "$immediate" = no ] || partial=
+}
+
+# PostgreSQL fails at the end of the archive unless it met a transaction that ended after the target. Where there is none,
+# recovery is told to end with the archive's last record.
+find_end_of_time() {
+  local segment older='' lines last='' files
+  local -A found
+  for segment in ${partial:+"$partial.partial"} "${newest[@]}"; do
+    files=("$tmp/segment")
+    open_wal "$segment" "$tmp/segment" || die $? "WAL segment $segment cannot be read" 'nothing was written'
+    # Its only record may have begun in the segment before.
+    [ -z "$older" ] || files+=("$tmp/newer")
+    lines=$(pgv-peek records --until "$time" "${files[@]}") || die $? "WAL segment $segment cannot be read" 'nothing was written'
+    found=()
+    read_lines found <<<"$lines"
+    [ "${found[transactions_after]}" -eq 0 ] || return 0
+    older=''
+    if [ -z "$last" ] && [ -z "${found[last_record]:-}" ]; then
+      mv "$tmp/segment" "$tmp/newer"
+      older=yes
+      continue
+    fi
+    : "${last:=${found[last_record]}}"
+    [ "${found[transactions_long_before]}" -eq 0 ] || break
+  done
+  [ -n "$last" ] || return 0
+  echo "recovery_target_end $last" >>"$way_file"
+  way[recovery_target_end]=$last
+  say "no transaction in the archive ended after $time: recovery goes to the end of the archive, $last"
+}
+
+# What recovery finds, for the plan.
+wal_says() {
+  local says branch
+  if [ "${way[archive]}" = no ]; then
+    echo 'none archived: to the end of the backup'
+    return
+  fi
+  if [ "$immediate" = yes ]; then
+    echo 'as far as the backup needs it'
+    return
+  fi
+  if [ -n "${way[wal_first]:-}" ]; then
+    says="archived from ${way[wal_first]} to ${way[wal_last]}, ${way[wal_segments]} segments"
+  else
+    says='nothing archived after the backup'
+  fi
+  [ -z "$partial" ] || says+=", and what there is of $partial"
+  [ -z "${way[wal_stored_at]:-}" ] || says+=", stored at ${way[wal_stored_at]}"
+  [ -z "${way[wal_missing]:-}" ] || says+="; ${way[wal_missing]} is missing, and ${way[wal_beyond]} is there"
+  for branch in "${branches[@]}"; do
+    says+="; timeline ${branch% *}"
+    [[ $branch != *' '* ]] || says+=" until ${branch#* }"
+  done
+  echo "$says"
+}

@@ -1,0 +1,174 @@
+//! Makes room for a restore and deletes nothing: what a directory holds gets another name on the same
+//! file system.
+
+use crate::apply::look::{self, ASIDE_PREFIX, State};
+use crate::apply::user::{Rights, require_only_root};
+use crate::cli::lines::Lines;
+use crate::error::{Error, IoContext, Kind, Result, Status};
+use crate::io::sync_directory;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The extension of what is still being filled.
+const PART: &str = "part";
+
+/// Moves what lies in `directory` to DIRECTORY.before-`name`; where the directory itself can have no other
+/// name, as a mount point cannot, into a directory below it that no server and no backup looks at. Prints
+/// `aside PATH`, or nothing if nothing of value lies there. Refuses where a server may run. A failure is
+/// undone; an interruption is taken up again.
+pub fn set_aside(directory: &Path, name: &str) -> Result<Status> {
+    let root = look::resolve(directory)?;
+    let rights = Rights::of(&root)?;
+    let (state, begun) = rights.as_owner_or_root(&root, || {
+        let state = look::state(&root)?;
+        let begun = if matches!(state, State::Absent | State::NoDirectory) { None } else { begun(&root)? };
+        Ok((state, begun))
+    })?;
+    match state {
+        State::Empty if begun.is_some() => {}
+        State::Absent | State::Empty | State::Unfinished | State::Held(_) => return Ok(Status::Done),
+        State::Running(pid) => return Err(look::may_run(&root, pid)),
+        State::NoDirectory => {
+            return Err(Error::new(Kind::Exists, format!("{} is not a directory", root.display()))
+                .hint("nothing was moved"));
+        }
+        State::Backup(_) | State::Cluster(_) | State::Something => {}
+    }
+    let moved = match begun {
+        Some(part) => fill(&root, &rights, part)?,
+        None => match rename(&root, &rights, name)? {
+            Some(moved) => moved,
+            None => fill(&root, &rights, root.join(format!("{ASIDE_PREFIX}{name}.{PART}")))?,
+        },
+    };
+    let mut lines = Lines::new();
+    lines.add_path("aside", &moved).print()?;
+    Ok(Status::Done)
+}
+
+/// `None` if the directory must keep its name: a mount point, or a parent that nobody here may write.
+fn rename(root: &Path, rights: &Rights, name: &str) -> Result<Option<PathBuf>> {
+    let Some(parent) = root.parent() else { return Ok(None) };
+    let mut to = OsString::from(root.as_os_str());
+    to.push(format!(".before-{name}"));
+    let to = PathBuf::from(to);
+    let replace = || replace(root, &to, rights);
+    let renamed = match rights.as_owner(replace) {
+        Ok(Some(io::ErrorKind::PermissionDenied))
+            if rights.are_root() && require_only_root(parent).is_ok() =>
+        {
+            replace()
+        }
+        renamed => renamed,
+    }?;
+    match renamed {
+        None => {
+            // A parent that may not be read cannot be opened, and so not be synced by itself.
+            let open = rights.as_owner_or_root(root, || File::open(root).during_path("open", root))?;
+            rustix::fs::syncfs(&open).map_err(io::Error::from).during_path("sync", parent)?;
+            Ok(Some(to))
+        }
+        Some(_) => Ok(None),
+    }
+}
+
+/// Renames, and makes an empty directory of that name, owner and mode, which a link may point to. Returns
+/// why it may not, if it may not.
+fn replace(root: &Path, to: &Path, rights: &Rights) -> Result<Option<io::ErrorKind>> {
+    use rustix::io::Errno;
+    let metadata = fs::metadata(root).during_path("stat", root)?;
+    match renameat_with(CWD, root, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => {
+            return Err(
+                Error::new(Kind::Exists, format!("{} exists", to.display())).hint("nothing was moved")
+            );
+        }
+        Err(error @ (Errno::BUSY | Errno::XDEV | Errno::ACCESS | Errno::PERM)) => {
+            return Ok(Some(io::Error::from(error).kind()));
+        }
+        Err(error) => return Err(io::Error::from(error)).during_path("rename", root),
+    }
+    let made = DirBuilder::new()
+        .mode(0o700)
+        .create(root)
+        .and_then(|()| File::open(root))
+        .during_path("create", root);
+    let made = made.and_then(|file| {
+        if rustix::process::geteuid().is_root() {
+            rights.give(&file, root)?;
+        }
+        file.set_permissions(Permissions::from_mode(metadata.mode() & 0o777))
+            .during_path("set the mode of", root)
+    });
+    if let Err(error) = made {
+        // An empty directory is replaced by the rename.
+        return match fs::rename(to, root) {
+            Ok(()) => Err(error.hint("nothing was moved")),
+            Err(_) => Err(error.hint(format!("what was there is {}", to.display()))),
+        };
+    }
+    Ok(None)
+}
+
+/// What an interrupted run was filling.
+fn begun(root: &Path) -> Result<Option<PathBuf>> {
+    for entry in fs::read_dir(root).during_path("read", root)? {
+        let path = entry.during_path("read", root)?.path();
+        let ours =
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(ASIDE_PREFIX.as_bytes()));
+        if ours && path.extension() == Some(OsStr::new(PART)) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+/// Moves all names into `part`, without which no server starts first, and gives that its own name.
+fn fill(root: &Path, rights: &Rights, part: PathBuf) -> Result<PathBuf> {
+    let to = part.with_extension("");
+    rights.as_owner(|| {
+        match DirBuilder::new().mode(0o700).create(&part) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.during_path("create", &part)?,
+        }
+        let mut names = Vec::new();
+        for entry in fs::read_dir(root).during_path("read", root)? {
+            names.push(entry.during_path("read", root)?.file_name());
+        }
+        names.retain(|name| !look::stays(name));
+        names.sort_by_key(|name| name != "global");
+        for (at, name) in names.iter().enumerate() {
+            let from = root.join(name);
+            if let Err(error) = fs::rename(&from, part.join(name)).during_path("move", &from) {
+                return Err(put_back(root, &part, &names[..at], error));
+            }
+        }
+        if let Err(error) = fs::rename(&part, &to).during_path("rename", &part) {
+            return Err(put_back(root, &part, &names, error));
+        }
+        sync_directory(&to)?;
+        sync_directory(root)
+    })?;
+    Ok(to)
+}
+
+fn put_back(root: &Path, part: &Path, moved: &[OsString], error: Error) -> Error {
+    for name in moved.iter().rev() {
+        if fs::rename(part.join(name), root.join(name)).is_err() {
+            return error
+                .hint(format!("a part of it is in {}; the same command goes on there", part.display()));
+        }
+    }
+    // It is empty now, and if not, it is what an earlier run moved.
+    match fs::remove_dir(part) {
+        Ok(()) => error.hint("nothing was moved"),
+        Err(_) => {
+            error.hint(format!("a part of it is in {}; the same command goes on there", part.display()))
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What is said of a stream from outside, by whoever asks for it and by the backup's record, against what
+//! the stream itself says. A record is not authenticated: it serves to choose, and nothing more.
+
+use crate::catalog::{Label, Mode, Record, StreamIdentity};
+use crate::error::{Error, Result};
+use crate::pg::Lsn;
+use std::fmt::Display;
+use time::OffsetDateTime;
+
+#[derive(Default)]
+pub struct Claims {
+    /// The only label that is taken.
+    pub expect: Option<Label>,
+    /// The only cluster.
+    pub system_id: Option<u64>,
+    /// The moment that recovery is to end at: the backup must have begun before it.
+    pub before: Option<OffsetDateTime>,
+    pub record: Option<Record>,
+}
+
+/// What only the end of a stream tells.
+pub struct End {
+    pub stop_lsn: Lsn,
+    /// Whether the segment that the record calls its last was there.
+    pub wal_last_seen: bool,
+}
+
+impl Claims {
+    /// Before anything is written. Refuses as damaged.
+    pub fn check(&self, stream: &StreamIdentity) -> Result<()> {
+        if let Some(expected) = self.expect.as_ref().filter(|expected| **expected != stream.label) {
+            return Err(Error::damaged(format!("the stream is backup {}, not {expected}", stream.label))
+                .hint("nothing was written; somebody may have exchanged the objects"));
+        }
+        if let Some(expected) = self.system_id.filter(|expected| *expected != stream.system_identifier) {
+            return Err(Error::damaged(format!(
+                "the stream is a backup of the cluster {}, not of {expected}",
+                stream.system_identifier
+            ))
+            .hint("nothing was written; somebody may have exchanged the objects"));
+        }
+        if let Some(record) = &self.record {
+            check_record(record, stream)?;
+        }
+        self.before.map_or(Ok(()), |before| check_time(stream, before))
+    }
+
+    /// Before a server can start. Refuses as damaged.
+    pub fn check_end(&self, end: &End) -> Result<()> {
+        let Some(Record { backup, .. }) = &self.record else { return Ok(()) };
+        same("stop_lsn", &backup.stop_lsn, &end.stop_lsn)
+            .and_then(|()| same("wal_included", &backup.wal_included, &end.wal_last_seen))
+            .map_err(|error| error.hint("the record is not that of this stream"))
+    }
+
+    /// A segment's name, as the record says it.
+    pub fn wal_last(&self) -> Option<&str> {
+        self.record.as_ref().map(|record| record.backup.wal_last.as_str())
+    }
+}
+
+fn check_record(record: &Record, stream: &StreamIdentity) -> Result<()> {
+    let backup = &record.backup;
+    let mode = backup.mode.unwrap_or(Mode::Full);
+    let parent = |parent: &Option<Label>| parent.as_ref().map_or("none".to_owned(), Label::to_string);
+    let checked = same("label", &backup.label, &stream.label)
+        .and_then(|()| same("system_identifier", &backup.system_identifier, &stream.system_identifier))
+        .and_then(|()| same("type", backup.backup_type.name(), stream.label.backup_type().name()))
+        .and_then(|()| same("mode", mode.name(), stream.mode.name()))
+        .and_then(|()| same("parent", &parent(&backup.parent), &parent(&stream.parent)))
+        .and_then(|()| same("pg_version", &backup.pg_version, &stream.pg_version))
+        .and_then(|()| same("timeline", &backup.timeline, &stream.timeline))
+        .and_then(|()| same("start_lsn", &backup.start_lsn, &stream.start_lsn))
+        .and_then(|()| check_tablespaces(record, stream));
+    checked.map_err(|error| error.hint("nothing was written; the record is not that of this stream"))
+}
+
+/// Those that came while the backup ran are not in the stream's beginning.
+fn check_tablespaces(record: &Record, stream: &StreamIdentity) -> Result<()> {
+    for space in &record.backup.tablespaces {
+        match stream.tablespaces.iter().find(|there| there.oid == space.oid) {
+            Some(there) => same("tablespaces", &space.name, &there.name)?,
+            None if record.backup.tablespaces_changed => {}
+            None => return Err(differs("tablespaces", space.oid, "none of that OID")),
+        }
+    }
+    Ok(())
+}
+
+/// The label tells when a backup began: recovery cannot end before that. A merged full is as old as the
+/// last backup in it.
+fn check_time(stream: &StreamIdentity, before: OffsetDateTime) -> Result<()> {
+    let label = stream.merged_from.last().unwrap_or(&stream.label);
+    match label.time() {
+        Some(began) if began < before => Ok(()),
+        _ => Err(Error::damaged(format!(
+            "backup {label} began at or after {before}, to which recovery is to go"
+        ))
+        .hint("nothing was written; the record that says otherwise is not that of this stream")
+        .hint("name an older backup with --label")),
+    }
+}
+
+fn same<T: PartialEq + Display + ?Sized>(field: &str, recorded: &T, found: &T) -> Result<()> {
+    match recorded == found {
+        true => Ok(()),
+        false => Err(differs(field, recorded, found)),
+    }
+}
+
+fn differs(field: &str, recorded: impl Display, found: impl Display) -> Error {
+    let recorded = recorded.to_string();
+    Error::damaged(format!(
+        "record.json: {field} is {}, and the stream says {found}",
+        recorded.escape_default()
+    ))
+}

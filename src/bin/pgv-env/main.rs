@@ -1,0 +1,9 @@
+//! `pgv-env`: a command with a cluster's configuration as its environment; for scripts, that environment as lines.
+
+mod run;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pgv::cli::main("pgv-env", run::run)
+}

@@ -1,0 +1,222 @@
+//! `pgv/configuration`: which configuration the server had, where each file lay, and under which name the
+//! stream has it. Lines of a key and its values; a value never holds a space or the end of a line, save
+//! the last one, which may hold spaces.
+
+use crate::error::{Error, Result};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+pub const CONFIGURATION_PATH: &str = "pgv/configuration";
+pub const CONFIGURATION_FORMAT: &str = "pgv-configuration/1";
+/// Below it lie the files that were saved.
+pub const CONFIGURATION_DIRECTORY: &str = "pgv/config";
+
+/// Paths are absolute, as the server names them. `None`: the server has no such file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configuration {
+    pub data_directory: PathBuf,
+    pub config_file: Option<PathBuf>,
+    pub hba_file: Option<PathBuf>,
+    pub ident_file: Option<PathBuf>,
+    /// From version 19 on.
+    pub hosts_file: Option<PathBuf>,
+    /// Saved in the stream, because the data directory's own files do not hold them.
+    pub saved: Vec<SavedFile>,
+    /// Symbolic links in the data directory that stand for what was saved.
+    pub links: Vec<Link>,
+    /// What the server reads and the backup could not.
+    pub unread: Vec<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SavedFile {
+    /// Below [`CONFIGURATION_DIRECTORY`].
+    pub member: PathBuf,
+    /// Where it lay.
+    pub path: PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Link {
+    /// Below the data directory.
+    pub path: PathBuf,
+    /// What it holds, which need not be absolute.
+    pub target: PathBuf,
+}
+
+impl Configuration {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut text = format!("format {CONFIGURATION_FORMAT}\n");
+        let mut line = |key: &str, values: &[&Path]| {
+            text.push_str(key);
+            for (index, value) in values.iter().enumerate() {
+                let last = index + 1 == values.len();
+                text.push(' ');
+                text.push_str(&escape(value.as_os_str().as_bytes(), last));
+            }
+            text.push('\n');
+        };
+        line("data_directory", &[&self.data_directory]);
+        let mains = [
+            ("config_file", &self.config_file),
+            ("hba_file", &self.hba_file),
+            ("ident_file", &self.ident_file),
+            ("hosts_file", &self.hosts_file),
+        ];
+        for (key, path) in mains {
+            if let Some(path) = path {
+                line(key, &[path]);
+            }
+        }
+        for SavedFile { member, path } in &self.saved {
+            line("file", &[member, path]);
+        }
+        for Link { path, target } in &self.links {
+            line("link", &[path, target]);
+        }
+        for path in &self.unread {
+            line("unread", &[path]);
+        }
+        text.into_bytes()
+    }
+
+    /// Unknown keys are passed over; another format, and a line that is none, are refused as damaged.
+    pub fn parse(text: &[u8]) -> Result<Self> {
+        let damaged = || Error::damaged(format!("{CONFIGURATION_PATH}: not a line of this format"));
+        let text = std::str::from_utf8(text).map_err(|_| damaged())?;
+        let mut lines = text.lines();
+        if lines.next() != Some(&format!("format {CONFIGURATION_FORMAT}")) {
+            return Err(Error::damaged(format!("{CONFIGURATION_PATH} has an unknown format"))
+                .hint("a newer pgv may have written it"));
+        }
+        let mut configuration = Configuration::default();
+        for line in lines {
+            let (key, rest) = line.split_once(' ').ok_or_else(damaged)?;
+            let path = |text: &str| unescape(text).map(PathBuf::from).ok_or_else(damaged);
+            let two = || -> Result<(PathBuf, PathBuf)> {
+                let (first, second) = rest.split_once(' ').ok_or_else(damaged)?;
+                Ok((path(first)?, path(second)?))
+            };
+            match key {
+                "data_directory" => configuration.data_directory = path(rest)?,
+                "config_file" => configuration.config_file = Some(path(rest)?),
+                "hba_file" => configuration.hba_file = Some(path(rest)?),
+                "ident_file" => configuration.ident_file = Some(path(rest)?),
+                "hosts_file" => configuration.hosts_file = Some(path(rest)?),
+                "file" => {
+                    let (member, path) = two()?;
+                    configuration.saved.push(SavedFile { member, path });
+                }
+                "link" => {
+                    let (path, target) = two()?;
+                    configuration.links.push(Link { path, target });
+                }
+                "unread" => configuration.unread.push(path(rest)?),
+                _ => {}
+            }
+        }
+        Ok(configuration)
+    }
+}
+
+/// C's escapes, so that no byte of a value ends it: `\\`, `\n`, `\t`, and `\xHH` for other control characters,
+/// what is not UTF-8 and, unless `spaces`, a space.
+pub fn escape(value: &[u8], spaces: bool) -> String {
+    let mut text = String::new();
+    for chunk in value.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\\' => text.push_str(r"\\"),
+                '\n' => text.push_str(r"\n"),
+                '\t' => text.push_str(r"\t"),
+                ' ' if !spaces => text.push_str(r"\x20"),
+                other if other.is_control() => hex(&mut text, other.encode_utf8(&mut [0; 4]).as_bytes()),
+                other => text.push(other),
+            }
+        }
+        hex(&mut text, chunk.invalid());
+    }
+    text
+}
+
+fn hex(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        text.push_str(&format!(r"\x{byte:02x}"));
+    }
+}
+
+/// The inverse of [`escape`]; `None` if a backslash begins no escape.
+pub fn unescape(text: &str) -> Option<OsString> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first != b'\\' {
+            bytes.push(*first);
+            continue;
+        }
+        let (byte, length) = match rest {
+            [b'\\', ..] => (b'\\', 1),
+            [b'n', ..] => (b'\n', 1),
+            [b't', ..] => (b'\t', 1),
+            [b'x', high, low, ..] => {
+                let digit = |digit: u8| char::from(digit).to_digit(16);
+                (u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()?, 3)
+            }
+            _ => return None,
+        };
+        bytes.push(byte);
+        rest = &rest[length..];
+    }
+    Some(OsString::from_vec(bytes))
+}
+
+/// A path for people and for JSON: what is not UTF-8 is escaped.
+pub fn readable(path: &OsStr) -> String {
+    match path.to_str() {
+        Some(text) => text.to_owned(),
+        None => escape(path.as_bytes(), true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let odd = OsString::from_vec(b"/etc/a b\nfile x\t\\n\xe9\r".to_vec());
+        let configuration = Configuration {
+            data_directory: PathBuf::from("/data"),
+            config_file: Some(PathBuf::from(&odd)),
+            hba_file: Some(PathBuf::from("/data/pg_hba.conf")),
+            ident_file: None,
+            hosts_file: Some(PathBuf::from("/h")),
+            saved: vec![
+                SavedFile { member: PathBuf::from("a b.conf"), path: PathBuf::from("/etc/a b.conf") },
+                SavedFile { member: PathBuf::from(&odd), path: PathBuf::from(&odd) },
+            ],
+            links: vec![Link { path: PathBuf::from("pg hba.conf"), target: PathBuf::from("../x y") }],
+            unread: vec![PathBuf::from(&odd)],
+        };
+        let text = configuration.encode();
+        assert_eq!(Configuration::parse(&text).unwrap(), configuration);
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(text.lines().count(), 9, "no value ends its line:\n{text}");
+        assert!(text.contains("file a\\x20b.conf /etc/a b.conf\n"), "{text}");
+    }
+
+    #[test]
+    fn strangers_are_passed_over_and_damage_is_refused() {
+        let text = "format pgv-configuration/1\ndata_directory /d\nnew thing\n";
+        assert_eq!(Configuration::parse(text.as_bytes()).unwrap().data_directory, Path::new("/d"));
+        for damaged in ["", "format pgv-configuration/2\n", "data_directory /d\n"] {
+            assert!(Configuration::parse(damaged.as_bytes()).is_err(), "{damaged}");
+        }
+        for line in ["file only", "data_directory", "unread /a\\q", "unread \\x4", "unread \\xzz"] {
+            let text = format!("format pgv-configuration/1\n{line}\n");
+            assert!(Configuration::parse(text.as_bytes()).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,583 @@
+//! The configuration files of a copy: which they are, where each of them goes, and how they name each other there.
+//!
+//! A backup brings what its server read: files of the data directory as they are, all others below `pgv/config`, with
+//! `pgv/configuration` saying where each of them lay. A file keeps its place relative to the main file's directory; what
+//! lay elsewhere goes below `included/`. Lines that name files are rewritten, and the settings of places are the copy's.
+
+use crate::catalog::{Configuration, SavedFile};
+use crate::cli::lines::Lines;
+use crate::error::{Error, IoContext, Result};
+use crate::pg::guc::{self, Setting};
+use crate::recover::decide::Settings;
+use crate::recover::{AUTO_CONF, Home, Request, replace, text};
+use crate::report;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// Written into a main file that was changed: from then on it is the copy's own.
+const MARK: &str = "# Written by pgv-restore: the files of this copy, not of the original.";
+/// Of initdb, where the server reads another file.
+const UNUSED: &str = "postgresql.conf.unused";
+/// CONF_FILE_MAX_DEPTH.
+const DEEPEST: usize = 10;
+/// Debian's, beside the configuration proper.
+const OF_DEBIAN: [&str; 3] = ["environment", "start.conf", "pg_ctl.conf"];
+
+pub struct Files {
+    /// The original's data directory, if the backup says it.
+    pub original: Option<PathBuf>,
+    /// The effective settings, as the copy would have them.
+    pub settings: Settings,
+    /// postgresql.auto.conf without what an earlier restore wrote.
+    pub auto_conf: Vec<u8>,
+    /// Where the files of the configuration are.
+    home: PathBuf,
+    main: PathBuf,
+    /// By their new places.
+    to_write: BTreeMap<PathBuf, Vec<u8>>,
+    /// Rewritten to be the copy's: a block of places goes to the end of the main file.
+    is_new: bool,
+    hba: PathBuf,
+    ident: PathBuf,
+    hosts: Option<PathBuf>,
+    /// postgresql.conf in the data directory, which the original's server did not read.
+    stale: bool,
+    /// Of the data directory, which go to `home`.
+    moved: Vec<PathBuf>,
+    /// There, and not used.
+    saved_unused: bool,
+    source: &'static str,
+}
+
+impl Files {
+    pub fn find(root: &Path, home: &Home) -> Result<Self> {
+        let saved = Saved::load(root)?;
+        let auto_conf = text::without_blocks(&read_if_there(&root.join(AUTO_CONF))?.unwrap_or_default());
+        let (place, is_used) = match home {
+            Home::Existing(place) | Home::Isolated(place) => (place.clone(), true),
+            Home::New(place) => (place.clone(), place.join("postgresql.conf").exists()),
+            Home::Data => {
+                let own = read_if_there(&root.join("postgresql.conf"))?.unwrap_or_default();
+                (root.to_owned(), has_mark(&own))
+            }
+        };
+        let mut files = Files {
+            original: saved.as_ref().map(|saved| saved.configuration.data_directory.clone()),
+            settings: Settings::new(),
+            auto_conf,
+            main: place.join("postgresql.conf"),
+            hba: place.join("pg_hba.conf"),
+            ident: place.join("pg_ident.conf"),
+            hosts: None,
+            home: place,
+            to_write: BTreeMap::new(),
+            is_new: false,
+            stale: false,
+            moved: Vec::new(),
+            saved_unused: false,
+            source: "data_directory",
+        };
+        let main_is_saved = saved.as_ref().is_some_and(|saved| saved.main().is_some());
+        match (is_used, saved) {
+            (true, _) => {
+                files.saved_unused = main_is_saved && matches!(home, Home::Existing(_));
+                files.source = if matches!(home, Home::Existing(_)) { "existing" } else { "restored" };
+                Walk { root, saved: None, files: &mut files }.enter(None)?;
+            }
+            (false, saved) => {
+                files.source = match (main_is_saved, root.join("postgresql.conf").exists()) {
+                    (true, _) => "saved",
+                    (false, true) => "data_directory",
+                    (false, false) => "none",
+                };
+                if files.source == "none" {
+                    files.make_minimal();
+                } else {
+                    let saved = saved.unwrap_or_else(|| Saved::of_nothing(root));
+                    files.take(root, &saved)?;
+                }
+            }
+        }
+        for line in files.auto_conf.split(|byte| *byte == b'\n') {
+            if let Some(setting) = guc::parse_line(&String::from_utf8_lossy(line)) {
+                files.settings.insert(setting.name, setting.value);
+            }
+        }
+        Ok(files)
+    }
+
+    /// The files that the backup brought.
+    fn take(&mut self, root: &Path, saved: &Saved) -> Result<()> {
+        let map = Map { root, home: &self.home, saved };
+        let original = &saved.configuration;
+        let (mut hba, mut ident, mut hosts) = (None, None, None);
+        for (named, place) in [
+            (&original.hba_file, &mut hba),
+            (&original.ident_file, &mut ident),
+            (&original.hosts_file, &mut hosts),
+        ] {
+            *place = named.as_ref().map(|path| map.place(path));
+        }
+        // A main file of the data directory has its own beside it.
+        let beside = |name: &str| map.place(&saved.main_path().with_file_name(name));
+        self.hba = hba.unwrap_or_else(|| beside("pg_hba.conf"));
+        self.ident = ident.unwrap_or_else(|| beside("pg_ident.conf"));
+        self.hosts = hosts;
+        self.stale = saved.main().is_some() && self.home == root && root.join("postgresql.conf").exists();
+        let is_moved = saved.main().is_none() && self.home != root;
+        if is_moved {
+            for name in ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"] {
+                if let Some(content) = read_if_there(&root.join(name))? {
+                    self.to_write.insert(self.home.join(name), content);
+                    self.moved.push(root.join(name));
+                }
+            }
+        }
+        for SavedFile { member, path } in &original.saved {
+            let of_debian = OF_DEBIAN.iter().any(|name| Path::new(name) == member);
+            if !of_debian || self.home != root {
+                self.to_write.insert(map.place(path), saved.read(member)?);
+            }
+        }
+        Walk { root, saved: Some(saved), files: self }.enter(Some(&saved.main_path()))?;
+        if self.home != root {
+            self.is_new = true;
+        }
+        Ok(())
+    }
+
+    fn make_minimal(&mut self) {
+        report::warn(format_args!(
+            "the backup brought no postgresql.conf: {} has none of the original's settings",
+            self.main.display()
+        ));
+        self.to_write.insert(self.main.clone(), Vec::new());
+        self.to_write.insert(self.hba.clone(), b"local all all peer\n".to_vec());
+        self.to_write.insert(self.ident.clone(), Vec::new());
+        self.is_new = true;
+    }
+
+    /// The block of places, behind all that the main file says.
+    fn places(&self, request: &Request) -> String {
+        let root = &request.directory;
+        let is_apart = self.home != *root;
+        let mut text = format!("\n{MARK}\n");
+        let mut add = |name: &str, path: &Path| text += &guc::line(name, &path.to_string_lossy());
+        if is_apart {
+            add("data_directory", root);
+        }
+        for (name, path, built_in) in [
+            ("hba_file", Some(&self.hba), "pg_hba.conf"),
+            ("ident_file", Some(&self.ident), "pg_ident.conf"),
+            ("hosts_file", self.hosts.as_ref(), "pg_hosts.conf"),
+        ] {
+            if let Some(path) = path.filter(|path| is_apart || **path != self.home.join(built_in)) {
+                add(name, path);
+            }
+        }
+        if let Some(path) = &request.pid_file {
+            add("external_pid_file", path);
+        }
+        // pg_lsclusters looks for it here.
+        if let (Some(port), true) = (request.port, is_apart) {
+            text += &format!("port = {port}\n");
+        }
+        text
+    }
+
+    /// The main file last: it says that the others are there.
+    pub fn write(&self, request: &Request) -> Result<()> {
+        for (path, content) in self.to_write.iter().filter(|(path, _)| **path != self.main) {
+            if let Some(directory) = path.parent() {
+                make_directories(directory)?;
+            }
+            replace(path, content)?;
+        }
+        let root = &request.directory;
+        if self.stale {
+            std::fs::copy(self.home.join("postgresql.conf"), self.home.join(UNUSED))
+                .during_path("copy", &self.home.join("postgresql.conf"))?;
+        }
+        if self.is_new || self.to_write.contains_key(&self.main) {
+            let mut content = match self.to_write.get(&self.main) {
+                Some(content) => content.clone(),
+                None => read_if_there(&self.main)?.unwrap_or_default(),
+            };
+            content.extend(self.places(request).into_bytes());
+            make_directories(&self.home)?;
+            replace(&self.main, &content)?;
+        }
+        if self.home != *root && matches!(request.home, Home::New(_)) {
+            for (name, content) in
+                [("start.conf", "manual\n"), ("pg_ctl.conf", "pg_ctl_options = ''\n"), ("environment", "")]
+            {
+                let path = self.home.join(name);
+                // Its options would win over every file.
+                if name == "pg_ctl.conf" || !path.exists() {
+                    replace(&path, content.as_bytes())?;
+                }
+            }
+            let options = self.to_write.get(&self.home.join("pg_ctl.conf"));
+            if options.is_some_and(|text| names_options(&String::from_utf8_lossy(text))) {
+                report::warn(
+                    "pg_ctl.conf of the original gives its server options, which this copy does not get",
+                );
+            }
+        }
+        self.moved.iter().try_for_each(|path| super::remove(path))
+    }
+
+    pub fn lines(&self) -> Lines {
+        let mut lines = Lines::new();
+        lines.add("configuration_source", self.source).add_path("configuration_used", &self.main);
+        if self.saved_unused {
+            lines.add("configuration_saved", "pgv/config");
+        }
+        lines
+    }
+}
+
+/// Options for the server in Debian's pg_ctl.conf.
+fn names_options(text: &str) -> bool {
+    let set = text.lines().filter_map(guc::parse_line).rfind(|setting| setting.name == "pg_ctl_options");
+    set.is_some_and(|setting| !setting.value.trim().is_empty())
+}
+
+fn has_mark(content: &[u8]) -> bool {
+    content.split(|byte| *byte == b'\n').any(|line| line == MARK.as_bytes())
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        content => content.during_path("read", path).map(Some),
+    }
+}
+
+/// 0755 in /etc, where everybody may look at names; the umask makes it 0700 elsewhere.
+fn make_directories(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).during_path("create", path)
+}
+
+/// What the backup brought beside the data directory.
+struct Saved {
+    directory: PathBuf,
+    configuration: Configuration,
+}
+
+impl Saved {
+    fn load(root: &Path) -> Result<Option<Self>> {
+        let directory = root.join(crate::catalog::configuration::CONFIGURATION_DIRECTORY);
+        if let Some(text) = read_if_there(&root.join(crate::catalog::configuration::CONFIGURATION_PATH))? {
+            let configuration = Configuration::parse(&text)?;
+            return Ok(Some(Saved { directory, configuration }));
+        }
+        match directory.is_dir() {
+            true => Self::of_before(root, directory).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// A stream of before pgv/configuration: what lay in the directory of the main file, and what lay elsewhere.
+    fn of_before(root: &Path, directory: PathBuf) -> Result<Self> {
+        let mut members = Vec::new();
+        list(&directory, Path::new(""), &mut members)?;
+        let main = read_if_there(&directory.join("postgresql.conf"))?.unwrap_or_default();
+        let main = String::from_utf8_lossy(&main).into_owned();
+        let named = |name: &str| {
+            let setting = main.lines().filter_map(guc::parse_line).rfind(|setting| setting.name == name);
+            setting.map(|setting| PathBuf::from(setting.value)).filter(|path| path.is_absolute())
+        };
+        let hba = named("hba_file");
+        // Where the main file lay nobody said; its access rules lie beside it as a rule.
+        let etc =
+            hba.as_ref().and_then(|path| path.parent()).unwrap_or(Path::new("/etc/postgresql")).to_owned();
+        let place = |member: &Path| match member.strip_prefix("abs") {
+            Ok(rest) => Path::new("/").join(rest),
+            Err(_) => etc.join(member),
+        };
+        let saved: Vec<_> =
+            members.iter().map(|member| SavedFile { member: member.clone(), path: place(member) }).collect();
+        let has = |name: &str| members.iter().any(|member| member == Path::new(name)).then(|| etc.join(name));
+        let configuration = Configuration {
+            data_directory: named("data_directory").unwrap_or_else(|| root.to_owned()),
+            config_file: has("postgresql.conf"),
+            hba_file: hba.or_else(|| has("pg_hba.conf")),
+            ident_file: named("ident_file").or_else(|| has("pg_ident.conf")),
+            saved,
+            ..Configuration::default()
+        };
+        Ok(Saved { directory, configuration })
+    }
+
+    /// The data directory holds all of it.
+    fn of_nothing(root: &Path) -> Self {
+        let configuration = Configuration { data_directory: root.to_owned(), ..Configuration::default() };
+        Saved { directory: root.join("pgv/config"), configuration }
+    }
+
+    fn main_path(&self) -> PathBuf {
+        let own = || self.configuration.data_directory.join("postgresql.conf");
+        self.configuration.config_file.clone().unwrap_or_else(own)
+    }
+
+    /// The main file, if it is not one of the data directory's.
+    fn main(&self) -> Option<&SavedFile> {
+        let main = self.configuration.config_file.as_ref()?;
+        self.configuration.saved.iter().find(|file| file.path == *main)
+    }
+
+    fn read(&self, member: &Path) -> Result<Vec<u8>> {
+        if member.components().any(|part| !matches!(part, Component::Normal(_))) {
+            return Err(Error::damaged(format!("pgv/configuration names {}", member.display())));
+        }
+        let path = self.directory.join(member);
+        std::fs::read(&path).during_path("read", &path)
+    }
+
+    fn has(&self, path: &Path) -> bool {
+        self.configuration.saved.iter().any(|file| file.path == path)
+    }
+
+    fn has_below(&self, directory: &Path) -> bool {
+        self.configuration.saved.iter().any(|file| file.path.starts_with(directory))
+    }
+}
+
+fn list(directory: &Path, below: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in std::fs::read_dir(directory).during_path("read", directory)? {
+        let entry = entry.during_path("read", directory)?;
+        let member = below.join(entry.file_name());
+        match entry.file_type().during_path("stat", &entry.path())?.is_dir() {
+            true => list(&entry.path(), &member, into)?,
+            false => into.push(member),
+        }
+    }
+    into.sort();
+    Ok(())
+}
+
+/// Where the copy has what the original had at a path.
+struct Map<'a> {
+    root: &'a Path,
+    home: &'a Path,
+    saved: &'a Saved,
+}
+
+impl Map<'_> {
+    fn place(&self, original: &Path) -> PathBuf {
+        let original = without_dots(original);
+        let main = self.saved.main_path();
+        if original == main {
+            return self.home.join("postgresql.conf");
+        }
+        let data = &self.saved.configuration.data_directory;
+        let beside = main.parent().and_then(|directory| original.strip_prefix(directory).ok());
+        if let (Some(rest), true) = (beside, self.saved.main().is_some() || self.home != self.root) {
+            // A directory of the data must not be mixed with those of a configuration.
+            let first = rest.components().next().map(|part| part.as_os_str().to_string_lossy().into_owned());
+            let is_data = first.is_some_and(|first| {
+                rest.components().count() > 1
+                    && (first.starts_with("pg") || matches!(first.as_str(), "base" | "global"))
+            });
+            if !(is_data && self.home == self.root) {
+                return self.home.join(rest);
+            }
+        }
+        match original.strip_prefix(data) {
+            Ok(rest) => self.root.join(rest),
+            Err(_) => self.home.join("included").join(original.strip_prefix("/").unwrap_or(&original)),
+        }
+    }
+}
+
+/// `a/../b` as `b`: the path need not be there.
+fn without_dots(path: &Path) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut clean, part| {
+        match part {
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::CurDir => {}
+            other => clean.push(other),
+        }
+        clean
+    })
+}
+
+/// Reads a configuration as the server does, from the main file on, and rewrites what must be another in the copy.
+struct Walk<'a> {
+    root: &'a Path,
+    /// `None`: the files are the copy's already, and nothing is rewritten.
+    saved: Option<&'a Saved>,
+    files: &'a mut Files,
+}
+
+impl Walk<'_> {
+    /// `original`: where the main file lay.
+    fn enter(&mut self, original: Option<&Path>) -> Result<()> {
+        let main = self.files.main.clone();
+        let mut seen = BTreeSet::new();
+        let original = original.unwrap_or(&main).to_owned();
+        self.file(&main, &original, 0, &mut seen)?;
+        if let Some(saved) = self.saved {
+            for path in [self.files.hba.clone(), self.files.ident.clone()] {
+                if let Some(content) = self.files.to_write.get(&path).cloned() {
+                    let renamed = self.renamed(saved, content);
+                    self.files.to_write.insert(path, renamed);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Absolute names of saved files in a file of another syntax.
+    fn renamed(&self, saved: &Saved, content: Vec<u8>) -> Vec<u8> {
+        let map = Map { root: self.root, home: &self.files.home, saved };
+        let Ok(mut text) = String::from_utf8(content.clone()) else { return content };
+        for file in &saved.configuration.saved {
+            let (old, new) = (file.path.to_string_lossy(), map.place(&file.path));
+            text = text.replace(old.as_ref(), &new.to_string_lossy());
+        }
+        text.into_bytes()
+    }
+
+    fn file(
+        &mut self,
+        path: &Path,
+        original: &Path,
+        depth: usize,
+        seen: &mut BTreeSet<PathBuf>,
+    ) -> Result<()> {
+        if depth > DEEPEST || !seen.insert(path.to_owned()) {
+            return Ok(());
+        }
+        let is_saved = self.files.to_write.contains_key(path);
+        let content = match self.files.to_write.get(path) {
+            Some(content) => content.clone(),
+            None => match read_if_there(path)? {
+                Some(content) => content,
+                None => return Ok(()),
+            },
+        };
+        let mut text = Vec::with_capacity(content.len());
+        let mut is_changed = false;
+        for line in content.split_inclusive(|byte| *byte == b'\n') {
+            let changed = match guc::parse_line(&String::from_utf8_lossy(line)) {
+                Some(setting) => self.line(&setting, path, original, depth, seen)?,
+                None => None,
+            };
+            match changed {
+                Some(new) => {
+                    is_changed = true;
+                    let old = line.strip_suffix(b"\n").unwrap_or(line);
+                    text.extend_from_slice(b"#pgv-restore: ");
+                    text.extend_from_slice(old);
+                    text.push(b'\n');
+                    text.extend_from_slice(new.as_bytes());
+                }
+                None => text.extend_from_slice(line),
+            }
+        }
+        if is_changed || (is_saved && depth == 0) {
+            if text.last().is_some_and(|byte| *byte != b'\n') {
+                text.push(b'\n');
+            }
+            self.files.to_write.insert(path.to_owned(), text);
+        }
+        Ok(())
+    }
+
+    /// What stands instead of a line, which may be nothing; `None`: the line stays.
+    fn line(
+        &mut self,
+        setting: &Setting,
+        path: &Path,
+        original: &Path,
+        depth: usize,
+        seen: &mut BTreeSet<PathBuf>,
+    ) -> Result<Option<String>> {
+        match (setting.name.as_str(), self.saved) {
+            ("include" | "include_if_exists" | "include_dir", _) => {
+                self.include(setting, path, original, depth, seen)
+            }
+            (
+                "data_directory" | "config_file" | "hba_file" | "ident_file" | "hosts_file"
+                | "external_pid_file",
+                Some(_),
+            ) => Ok(Some(String::new())),
+            _ => {
+                self.files.settings.insert(setting.name.clone(), setting.value.clone());
+                Ok(None)
+            }
+        }
+    }
+
+    fn include(
+        &mut self,
+        setting: &Setting,
+        path: &Path,
+        original: &Path,
+        depth: usize,
+        seen: &mut BTreeSet<PathBuf>,
+    ) -> Result<Option<String>> {
+        let beside = |of: &Path| without_dots(&of.parent().unwrap_or(Path::new("/")).join(&setting.value));
+        let named = beside(original);
+        let is_directory = setting.name == "include_dir";
+        let place = match self.saved {
+            Some(saved) => Map { root: self.root, home: &self.files.home, saved }.place(&named),
+            None => named.clone(),
+        };
+        let members = match is_directory {
+            true => self.members(&place)?,
+            false => vec![place.clone()],
+        };
+        let is_there = match is_directory {
+            true => {
+                place.is_dir()
+                    || !members.is_empty()
+                    || self.saved.is_some_and(|saved| saved.has_below(&named))
+            }
+            false => place.exists() || self.saved.is_some_and(|saved| saved.has(&named)),
+        };
+        for member in &members {
+            let name = member.file_name().unwrap_or_default();
+            let original = if is_directory { named.join(name) } else { named.clone() };
+            self.file(member, &original, depth + 1, seen)?;
+        }
+        if self.saved.is_none() {
+            return Ok(None);
+        }
+        if !is_there && setting.name != "include_if_exists" {
+            report::warn(format_args!(
+                "{}: {} did not come with the backup, and is left out",
+                setting.name,
+                named.display()
+            ));
+            return Ok(Some(String::new()));
+        }
+        match beside(path) == place {
+            true => Ok(None),
+            false => Ok(Some(format!("{} {}\n", setting.name, guc::quote(&place.to_string_lossy())))),
+        }
+    }
+
+    /// `*.conf` in the order of their names, but for hidden ones (`GetConfFilesInDir`).
+    fn members(&self, directory: &Path) -> Result<Vec<PathBuf>> {
+        let mut members: BTreeSet<PathBuf> = self.files.to_write.keys().cloned().collect();
+        match std::fs::read_dir(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            entries => {
+                for entry in entries.during_path("read", directory)? {
+                    members.insert(entry.during_path("read", directory)?.path());
+                }
+            }
+        }
+        members.retain(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            path.parent() == Some(directory) && name.ends_with(".conf") && !name.starts_with('.')
+        });
+        Ok(members.into_iter().collect())
+    }
+}

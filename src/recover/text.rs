@@ -1,0 +1,142 @@
+//! The text of settings, with all its quoting.
+
+use crate::pg::control::Control;
+use crate::pg::guc::{self, line};
+use crate::recover::decide::Decisions;
+use crate::recover::plan::{Goal, Plan};
+use crate::recover::target::Target;
+use std::path::{Path, PathBuf};
+
+/// How the server gets its WAL.
+#[derive(Clone, Debug)]
+pub struct Get {
+    /// The path of pgv-wal-get.
+    pub program: PathBuf,
+    /// The configuration that it reads.
+    pub config: PathBuf,
+    /// PGV_CLUSTER.
+    pub cluster: String,
+}
+
+/// Begins what stays for as long as it is a copy.
+pub const PLACES: &str = "# Places of this copy instead of the original's, by pgv-restore";
+/// Begins what goes when somebody has decided, up to [`END`].
+pub const UNDECIDED: &str = "# Written by pgv-restore";
+pub const END: &str = "# end";
+pub const PLACES_END: &str = "# end of places";
+
+/// A word of a shell's command in a setting that PostgreSQL expands: `%` is doubled.
+fn word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./:@%+,=-".contains(c);
+    let word = match !text.is_empty() && text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    };
+    word.replace('%', "%%")
+}
+
+/// To the end of a backup that has its WAL the archive only tells which timelines there are: the server reads one record
+/// more than it replays, and that one may be missing. Without its WAL the archive is asked for no more than that: the
+/// server reads ahead, and a hole behind the backup would stop it.
+fn restore_command(plan: &Plan, get: &Get, is_isolated: bool) -> String {
+    let is_immediate = plan.goal == Goal::Immediate;
+    let until = match is_immediate && !plan.wal_included {
+        true => format!(" --until {}", plan.backup_last),
+        false => String::new(),
+    };
+    let path = |path: &Path| word(&path.to_string_lossy());
+    let command = format!(
+        "PGV_CLUSTER={} {} -c {}{until} %f %p",
+        word(&get.cluster),
+        path(&get.program),
+        path(&get.config)
+    );
+    match (plan.has_archive, is_immediate && plan.wal_included, is_isolated) {
+        (false, ..) | (_, true, true) => "false".to_owned(),
+        (true, true, false) => format!("case %f in *.history) {command} ;; *) false ;; esac"),
+        (true, false, _) => command,
+    }
+}
+
+/// Once recovery is over its settings would only mislead: the next recovery's are others. The server itself removes them
+/// when it is promoted, whoever started it, and if it cannot it only warns.
+const RECOVERY_END: &str = "sed --regexp-extended \
+    '/^(restore_command|recovery_(target|end|min)[a-z_]*|archive_cleanup_command) =/d' postgresql.auto.conf \
+    >postgresql.auto.conf.new && sync postgresql.auto.conf.new && mv --force postgresql.auto.conf.new postgresql.auto.conf";
+
+/// The settings of recovery, the target last.
+pub fn recovery(plan: &Plan, target: &Target, get: &Get, is_isolated: bool) -> String {
+    let mut text = line("restore_command", &restore_command(plan, get, is_isolated));
+    for name in ["", "_lsn", "_name", "_time", "_xid"] {
+        text += &line(&format!("recovery_target{name}"), "");
+    }
+    text += &line("recovery_target_timeline", &plan.timeline);
+    text += &line("recovery_target_inclusive", "on");
+    text += &line("recovery_target_action", plan.action.name());
+    if let Some((name, value)) = target {
+        text += &line(name, value);
+    }
+    if !is_isolated {
+        text += &line("recovery_end_command", RECOVERY_END);
+    }
+    text += &line("archive_cleanup_command", "");
+    text + &line("recovery_min_apply_delay", "0")
+}
+
+/// What stays. Of two lines of one setting the last counts.
+pub fn places(decisions: &Decisions, port: Option<u16>) -> String {
+    let mut lines: String = decisions.stay.iter().map(|(name, value)| line(name, value)).collect();
+    if let Some(port) = port {
+        lines += &format!("port = {port}\n");
+    }
+    match lines.is_empty() {
+        true => lines,
+        false => format!("{PLACES}\n{lines}{PLACES_END}\n"),
+    }
+}
+
+pub fn undecided(label: &str, recovery: &str, decisions: &Decisions) -> String {
+    let lines: String = decisions.undecided.iter().map(|(name, value)| line(name, value)).collect();
+    format!(
+        "{UNDECIDED} of backup {label}. Delete the lines up to \"end\" when you have decided on\n\
+         # archiving, on logical subscriptions and on jobs, which they keep off.\n\
+         # Of two lines of one setting the last counts; the command line (pg_ctl.conf of Debian) counts more.\n\
+         {recovery}{lines}{END}\n"
+    )
+}
+
+/// A server's that nobody outside reaches, with limits as high as recovery needs them.
+pub fn isolated(place: &Path, recovery: &str, control: &Control) -> String {
+    let path = |name: &str| guc::quote(&place.join(name).to_string_lossy());
+    let limits: String =
+        control.needed_settings().iter().map(|(name, value)| format!("{name} = {value}\n")).collect();
+    format!(
+        "listen_addresses = ''\nunix_socket_directories = {}\nport = 5432\nhba_file = {}\nident_file = {}\n{limits}\
+         shared_buffers = 64MB\nmaintenance_work_mem = 64MB\nmax_wal_size = 1GB\nfsync = off\nautovacuum = off\n\
+         archive_mode = off\nmax_logical_replication_workers = 0\nlogging_collector = off\n\
+         log_destination = 'stderr'\nlc_messages = 'C'\njit = off\n{recovery}",
+        guc::quote(&place.to_string_lossy()),
+        path("pg_hba.conf"),
+        path("pg_ident.conf"),
+    )
+}
+
+/// `text` without the blocks of an earlier restore.
+pub fn without_blocks(text: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let mut until: Option<&str> = None;
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let trimmed = line.trim_ascii_end();
+        match until {
+            Some(end) if trimmed == end.as_bytes() => until = None,
+            Some(_) => {}
+            None if trimmed.starts_with(PLACES.as_bytes()) => until = Some(PLACES_END),
+            None if trimmed.starts_with(UNDECIDED.as_bytes()) => until = Some(END),
+            None => kept.extend_from_slice(line),
+        }
+    }
+    if kept.last().is_some_and(|byte| *byte != b'\n') {
+        kept.push(b'\n');
+    }
+    kept
+}

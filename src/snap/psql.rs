@@ -1,0 +1,222 @@
+//! A session with the server through `psql`. Service files, password files, certificates, several hosts and
+//! Debian's choice of a cluster are its business, so that what is backed up is what `psql` reaches in the same
+//! environment, and what the scripts beside this tool ask.
+//!
+//! psql reads one statement and one `\echo` at a time. Fields of rows end with a zero byte, which no value can
+//! hold, and the echoed line bears a mark that nobody can guess.
+
+use crate::error::{Error, IoContext, Kind, Result};
+use std::ffi::OsStr;
+use std::io::{self, Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+const PROGRAM: &str = "psql";
+const OPTIONS: [&str; 7] = [
+    "--no-psqlrc",
+    "--no-password",
+    "--quiet",
+    "--tuples-only",
+    "--no-align",
+    "--field-separator-zero",
+    "--record-separator-zero",
+];
+/// libpq would connect to a database with the role's name.
+const DEFAULT_DATABASE: &str = "postgres";
+/// Seconds for each host and address, where nothing else says so; libpq would wait for ever.
+const DEFAULT_CONNECT_TIMEOUT: &str = "60";
+/// For what a server answers at once, while its disks are busy.
+const ANSWER_LIMIT: Duration = Duration::from_secs(600);
+/// What is kept of psql's messages, bytes.
+const MESSAGES: u64 = 64 << 10;
+
+pub struct Psql {
+    child: Child,
+    statements: ChildStdin,
+    answers: ChildStdout,
+    messages: Option<JoinHandle<Vec<u8>>>,
+    mark: String,
+}
+
+impl Psql {
+    /// `conninfo`: keyword/value, URI, or a bare database name; what it lacks comes from the environment.
+    pub fn connect(conninfo: Option<&OsStr>) -> Result<Self> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|e| Error::failed(format!("read random bytes: {e}")))?;
+        let mut child = command(conninfo).spawn().map_err(not_started)?;
+        let (statements, answers, messages) =
+            match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
+                (Some(statements), Some(answers), Some(messages)) => (statements, answers, messages),
+                _ => return Err(Error::failed("start psql: it has no pipes")),
+            };
+        let messages = std::thread::spawn(move || read_messages(messages));
+        let mut psql = Psql {
+            child,
+            statements,
+            answers,
+            messages: Some(messages),
+            mark: random.map(|byte| format!("{byte:02x}")).concat(),
+        };
+        // Bytes as they are: in a cluster of SQL_ASCII a name need not be of any encoding.
+        psql.run("SET client_encoding = 'SQL_ASCII'").map_err(|e| e.context("connect to the server"))?;
+        for setting in
+            ["client_min_messages = error", "search_path = pg_catalog", "application_name = 'pgv-snap'"]
+        {
+            psql.run(&format!("SET {setting}"))?;
+        }
+        Ok(psql)
+    }
+
+    pub fn run(&mut self, sql: &str) -> Result<()> {
+        self.ask(sql, ANSWER_LIMIT).map(|_| ())
+    }
+
+    /// The rows of an answer with so many columns; NULL is empty.
+    pub fn rows<const COLUMNS: usize>(&mut self, sql: &str) -> Result<Vec<[Vec<u8>; COLUMNS]>> {
+        self.rows_within(sql, ANSWER_LIMIT)
+    }
+
+    /// Gives up after `limit`.
+    pub fn rows_within<const COLUMNS: usize>(
+        &mut self,
+        sql: &str,
+        limit: Duration,
+    ) -> Result<Vec<[Vec<u8>; COLUMNS]>> {
+        let answer = self.ask(sql, limit)?;
+        let Some(fields) = answer.strip_suffix(b"\0") else { return Ok(Vec::new()) };
+        let fields: Vec<&[u8]> = fields.split(|byte| *byte == 0).collect();
+        let (rows, []) = fields.as_chunks::<COLUMNS>() else {
+            return Err(Error::failed(format!("{sql}: the answer has another number of columns")));
+        };
+        Ok(rows.iter().map(|row| row.map(<[u8]>::to_vec)).collect())
+    }
+
+    /// What psql prints before the mark.
+    fn ask(&mut self, sql: &str, limit: Duration) -> Result<Vec<u8>> {
+        let mark = &self.mark;
+        let text = format!("{sql}\n;\n\\echo {mark} :ERROR :LAST_ERROR_MESSAGE {mark}\n");
+        if self.statements.write_all(text.as_bytes()).is_err() {
+            return Err(self.ended());
+        }
+        let (begin, end) = (format!("{mark} "), format!(" {mark}\n"));
+        let mut answer = Vec::new();
+        let until = Instant::now() + limit;
+        while !(answer.ends_with(end.as_bytes()) && answer.len() > begin.len() + end.len()) {
+            if !is_readable(&self.answers, until).during("wait for psql")? {
+                return Err(Error::new(
+                    Kind::Temporary,
+                    format!("the server did not answer for {} seconds: {sql}", limit.as_secs()),
+                ));
+            }
+            let mut chunk = [0; 16 << 10];
+            match self.answers.read(&mut chunk) {
+                Ok(0) => return Err(self.ended()),
+                Ok(length) => answer.extend_from_slice(&chunk[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io("read psql's answer", error)),
+            }
+        }
+        let found = answer.windows(begin.len()).position(|window| window == begin.as_bytes());
+        let rows = found.unwrap_or(0);
+        let told =
+            String::from_utf8_lossy(&answer[rows + begin.len()..answer.len() - end.len()]).into_owned();
+        match told.split_once(' ') {
+            Some(("true", message)) => Err(Error::failed(format!("{sql}: {}", one_line(message)))),
+            _ => {
+                answer.truncate(rows);
+                Ok(answer)
+            }
+        }
+    }
+
+    /// psql is gone, and so is the session; its messages say why.
+    fn ended(&mut self) -> Error {
+        let status = self.child.wait();
+        let messages = self.messages.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let text = one_line(String::from_utf8_lossy(&messages).replace("psql: error: ", "").trim());
+        let error = match (text.is_empty(), status) {
+            (false, _) => Error::failed(text),
+            (true, Ok(status)) => Error::failed(format!("psql ended: {status}")),
+            (true, Err(error)) => Error::io("wait for psql", error),
+        };
+        explained(error)
+    }
+}
+
+/// Without psql the server ends the session, and with it a backup that was begun.
+impl Drop for Psql {
+    fn drop(&mut self) {
+        // It may have ended by itself; there is nothing left to tell.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn command(conninfo: Option<&OsStr>) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(OPTIONS);
+    if let Some(conninfo) = conninfo {
+        command.arg("--dbname").arg(conninfo);
+    }
+    // A service file wins over these, and a connection string over both.
+    for (name, value) in [("PGDATABASE", DEFAULT_DATABASE), ("PGCONNECT_TIMEOUT", DEFAULT_CONNECT_TIMEOUT)] {
+        if std::env::var_os(name).is_none_or(|value| value.is_empty()) {
+            command.env(name, value);
+        }
+    }
+    command.env("PGAPPNAME", "pgv-snap").env("PGCLIENTENCODING", "SQL_ASCII");
+    command.env("LC_ALL", "C").env_remove("LANGUAGE");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn not_started(error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => Error::usage("psql, which asks the server, is not in PATH")
+            .hint("apt-get install postgresql-client, or add its directory to PATH"),
+        _ => Error::io("start psql", error),
+    }
+}
+
+/// Until the end, so that psql never waits for a reader; the first of it is kept.
+fn read_messages(mut pipe: impl Read) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let first = pipe.by_ref().take(MESSAGES).read_to_end(&mut kept);
+    match first.and_then(|_| io::copy(&mut pipe, &mut io::sink())) {
+        Ok(_) => kept,
+        Err(error) => format!("psql's messages cannot be read: {error}").into_bytes(),
+    }
+}
+
+fn is_readable(pipe: &ChildStdout, until: Instant) -> io::Result<bool> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let wait = rustix::event::Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: i64::from(left.subsec_nanos()),
+        };
+        let mut polled = [rustix::event::PollFd::new(pipe, rustix::event::PollFlags::IN)];
+        match rustix::event::poll(&mut polled, Some(&wait)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+/// With what to do, where a message alone leaves people at a loss.
+fn explained(error: Error) -> Error {
+    let text = error.message().to_owned();
+    if text.contains("Peer authentication failed") {
+        return error.hint("run it as the system user that the role belongs to, such as sudo -u postgres");
+    }
+    if text.contains("no password supplied") {
+        return error.hint("put the password into ~/.pgpass, mode 0600");
+    }
+    error
+}
