@@ -57,7 +57,7 @@ server_runs() {
 control() { # KEY
   local lines
   local -A values=()
-  lines=$(as_owner pgv-peek control "$directory") || return
+  lines=$(as_owner "${pgv_peek[@]}" control "$directory") || return
   read_lines values <<<"$lines"
   echo "${values[$1]}"
 }

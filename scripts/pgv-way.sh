@@ -130,7 +130,7 @@ find_end_of_time() {
     open_wal "$segment" "$tmp/segment" || die $? "WAL segment $segment cannot be read" 'nothing was written'
     # Its only record may have begun in the segment before.
     [ -z "$older" ] || files+=("$tmp/newer")
-    lines=$(pgv-peek records --until "$time" "${files[@]}") || die $? "WAL segment $segment cannot be read" 'nothing was written'
+    lines=$("${pgv_peek[@]}" records --until "$time" "${files[@]}") || die $? "WAL segment $segment cannot be read" 'nothing was written'
     found=()
     read_lines found <<<"$lines"
     [ "${found[transactions_after]}" -eq 0 ] || return 0

@@ -40,6 +40,8 @@ fn a_signal_ends_it_with_success_and_without_a_word() {
         .args(["--config", config.to_str().unwrap()])
         .env("PATH", path)
         .env("TEST_DIRECTORY", at)
+        // Run by root it would become the owner of backups, who may not write here.
+        .env("PGV_STAYS_ROOT", "yes")
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();

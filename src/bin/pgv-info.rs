@@ -12,6 +12,8 @@ mod following;
 mod identity;
 #[path = "pgv-info/prepare.rs"]
 mod prepare;
+#[path = "pgv-peek/records.rs"]
+mod records;
 #[path = "pgv-peek/segment.rs"]
 mod segment;
 
@@ -212,6 +214,8 @@ enum Verb {
     Segment(segment::Args),
     #[command(hide = true)]
     Following(following::Args),
+    #[command(hide = true)]
+    Records(records::Args),
 }
 
 /// Where recovery is to end; without any at the end of what is archived.
@@ -351,6 +355,7 @@ fn run(args: Args) -> Result<Status> {
         Some(Verb::Prepare(args)) => return print(&prepare::lines(args)?),
         Some(Verb::Control(args)) => return print(&control::lines(args)?),
         Some(Verb::Following(args)) => return print(&following::lines(args)?),
+        Some(Verb::Records(args)) => return print(&records::lines(args)?),
         Some(Verb::Segment(args)) => {
             let (text, status) = segment::lines(args)?;
             return print(&text).map(|_| status);
@@ -442,7 +447,8 @@ fn run(args: Args) -> Result<Status> {
             | Verb::Identity(_)
             | Verb::Control(_)
             | Verb::Segment(_)
-            | Verb::Following(_),
+            | Verb::Following(_)
+            | Verb::Records(_),
         ) => Err(Error::failed("a verb that reads no repository came too far")),
     }
 }

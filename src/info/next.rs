@@ -33,6 +33,8 @@ pub struct Next {
     label: Label,
     /// What its label is if it becomes a full after all.
     full_label: Label,
+    /// The newest complete backup: the key must open it.
+    newest: Option<Label>,
     /// Sets without a record.
     unfinished: Vec<Label>,
 }
@@ -60,6 +62,7 @@ pub fn next(sets: &[Set], wanted: &Wanted, now: OffsetDateTime) -> Result<Next> 
         Some(parent) => Label::increment(&parent.label, backup_type, now)?,
         None => full_label.clone(),
     };
+    let newest = sets.iter().rev().find(|set| set.record().is_some());
     let unfinished = sets.iter().filter(|set| matches!(set.state, State::Incomplete(_)));
     Ok(Next {
         backup_type,
@@ -68,6 +71,7 @@ pub fn next(sets: &[Set], wanted: &Wanted, now: OffsetDateTime) -> Result<Next> 
         chain: chain.iter().map(|set| set.label.clone()).collect(),
         label,
         full_label,
+        newest: newest.map(|set| set.label.clone()),
         unfinished: unfinished.map(|set| set.label.clone()).collect(),
     })
 }
@@ -131,6 +135,9 @@ impl Next {
         self.chain.iter().for_each(|label| line("chain", label));
         line("label", &self.label);
         line("full_label", &self.full_label);
+        if let Some(newest) = &self.newest {
+            line("newest", newest);
+        }
         self.unfinished.iter().for_each(|label| line("unfinished", label));
         text
     }

@@ -137,5 +137,7 @@ fn run_at_service(config: &Config, command: &[OsString]) -> Result<Status> {
         process.env_remove(name);
     }
     process.envs(config::service_of(config).into_iter().map(|set| (&set.key, &set.value)));
+    // The tools then look for no other configuration.
+    process.envs(config.get("PGV_REPO").map(|repository| ("PGV_REPO", repository)));
     Err(not_run(command, process.exec()))
 }
