@@ -65,9 +65,10 @@ find_option() { # WORD
 }
 
 set_option() { # OPTION VALUE
-  local name=${1%=}
-  name=${name%+}
-  local -n option_variable=${name//-/_}
+  # Any name but these may be an option's.
+  local option_name=${1%=}
+  option_name=${option_name%+}
+  local -n option_variable=${option_name//-/_}
   if [[ $1 == *+= ]]; then
     option_variable+=("$2")
   else

@@ -19,8 +19,8 @@ as_owner() {
 # Without what the configuration holds (keys, the repository's credentials), and without the original's address.
 # `environment`: the names of before the configuration was read.
 as_server() (
-  for name in "${!PG@}" "${!AWS_@}"; do
-    [[ $name =~ ^(PGV|AWS)_ && " $environment " == *" $name "* ]] || unset "$name"
+  for variable in "${!PG@}" "${!AWS_@}"; do
+    [[ $variable =~ ^(PGV|AWS)_ && " $environment " == *" $variable "* ]] || unset "$variable"
   done
   "$@"
 )
@@ -36,6 +36,16 @@ find_programs() { # MAJOR
     fi
   done
   programs=
+}
+
+# What a restore needs of this machine, beside room.
+require_machine() {
+  find_programs "$major"
+  [ "$start" = no ] || [ -n "$programs" ] || die 2 "no PostgreSQL $major on this machine to start it with" 'nothing was written' \
+    "apt-get install postgresql-$major, or leave out --start"
+  [ "${way[archive]}" = yes ] && [ ! -r "${config_file:-/nowhere}" ] || return 0
+  [ "$immediate${way[wal_included]}" = yestrue ] || die 2 'recovery reads WAL by a configuration, and there is none' 'nothing was written' \
+    'pgv-setup --restore-only writes it; or give one: --config FILE'
 }
 
 # Sets `postmaster` to lines of postmaster.pid: process, directory, start, port, socket directory, address, key, status.
@@ -76,7 +86,7 @@ server_pauses() {
 # Sets `moved_at` to when its recovery was last seen to move, and `replays` to the segment it is at.
 look_at_recovery() {
   local line pid seen
-  line=$(ps --ppid "${postmaster[0]}" --format pid=,args= | grep --max-count=1 startup) || return 0
+  line=$(pgrep --parent "${postmaster[0]}" --full --list-full startup | head --lines=1) || return 0
   read -r pid _ <<<"$line"
   [[ ! $line =~ [0-9A-F]{24} ]] || replays=${BASH_REMATCH[0]}
   seen="$line $(cut --delimiter=' ' --fields=14-17 "/proc/$pid/stat" 2>/dev/null || true) $(control checkpoint || true)"
@@ -132,16 +142,17 @@ run_recovery() {
   begin_server
   while :; do
     if server_runs; then
-      case ${postmaster[7]:-} in
-        ready*) [ "$action" != promote ] || return 0 ;;
-        standby*)
-          if [ "$action" = pause ] && server_pauses; then
-            # It pauses, too, where its limits are too low.
-            raise_limits || return 0
-            stop_server && begin_server
-          fi
-          ;;
-      esac
+      # "ready" takes connections, if only for reading; before that the state is of the original.
+      if [[ ${postmaster[7]:-} == ready* ]]; then
+        if [ "$action" = promote ] && [ "$(control state)" = 'in production' ]; then
+          return 0
+        elif [ "$action" = pause ] && server_pauses; then
+          # It pauses, too, where its limits are too low.
+          raise_limits || return 0
+          stop_server
+          begin_server
+        fi
+      fi
       if [ "$SECONDS" -gt "$looked_at" ]; then
         looked_at=$SECONDS
         look_at_recovery

@@ -39,7 +39,7 @@ examine_key() { # FILE
     # Only this is proved absence.
     3)
       # In the place of a lost key another one would look like it.
-      if [ "$restore_only" = yes ] || [ "${#keys[@]}" -gt 1 ] || { [ -n "$(configured PGV_KEY_FILE)" ] && [ "$lost_key" = no ]; }; then
+      if [ "$restore_only" = yes ] || [ "${#keys[@]}" -gt 1 ] || { [ -n "$(configured PGV_KEY_FILE)" ] && [ "$key_lost" = no ]; }; then
         die 2 "no key $1" 'is its file system mounted? else write the line of the recovery sheet that begins with pgvkey1_ into it' \
           'if the key is lost for good: man 7 pgv-runbooks, THE KEY IS LOST' "then: $again"
       fi
@@ -54,7 +54,7 @@ examine_key() { # FILE
 name_key() {
   local name key
   name=$(configured PGV_KEY_NAME)
-  [ "$lost_key" = no ] || name=
+  [ "$key_lost" = no ] || name=
   for key in "${key_names[@]:1}"; do
     [ "$name" != "$key" ] || name=
   done
@@ -82,12 +82,12 @@ protect_keys() {
 
 protect() { # FILE
   local file
-  file=$(realpath -- "$1")
-  if only_root_writes "${file%/*}"; then
+  if only_root_writes "$1"; then
+    file=$(realpath -- "$1")
     chown --no-dereference -- "$owner" "$file"
     chmod 0600 -- "$file"
   else
-    as_owner chmod 0600 -- "$file" || die 2 "$owner cannot read the key $1, and others may change its directory" \
+    as_owner chmod 0600 -- "$1" || die 2 "$owner cannot read the key $1, and others may change its directory" \
       "put it where only root writes: install --owner=$owner --mode=0600 $1 $etc/key" "then: $again --key-file $etc/key"
   fi
 }

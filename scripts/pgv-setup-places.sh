@@ -28,20 +28,39 @@ as_owner() {
   runuser --user "$owner" -- env HOME="$owner_home" "$@"
 }
 
-# Whether DIR is root's, and all above it: what exists of it, with every link resolved.
-only_root_writes() { # DIR
-  local place facts above=no
-  place=$(realpath --canonicalize-missing -- "$1")
-  while :; do
-    if facts=$(stat --format='%u %a' -- "$place" 2>/dev/null); then
-      [ "${facts%% *}" -eq 0 ] || return 1
-      # In a sticky directory nobody can rename what is root's.
-      (((8#${facts##* } & 8#22) == 0)) || { [ "$above" = yes ] && (((8#${facts##* } & 8#1000) != 0)); } || return 1
-      above=yes
+# Whether nobody but root can change what a path leads to: every directory on the way, through every link, is root's, and
+# no one else may write there. What does not exist yet is as safe as where it is to be made.
+only_root_writes() { # PATH
+  local at=/ rest=${1#/} next part links=0
+  while root_holds "$at" "$rest"; do
+    [ -n "$rest" ] || return 0
+    part=${rest%%/*} next=${at%/}/${rest%%/*}
+    [[ $rest == */* ]] && rest=${rest#*/} || rest=
+    if [ -L "$next" ]; then
+      links=$((links + 1))
+      [ "$links" -le 40 ] || return 1
+      part=$(readlink -- "$next")
+      rest=$part${rest:+/$rest}
+      [[ $part != /* ]] || at=/ rest=${rest#/}
+    elif [ "$part" = .. ]; then
+      at=$(dirname -- "$at")
+    elif [ -d "$next" ]; then
+      at=$next
+    else
+      return 0
     fi
-    [ "$place" != / ] || return 0
-    place=$(dirname -- "$place")
   done
+  return 1
+}
+
+# In a sticky directory nobody else renames what is root's.
+root_holds() { # DIRECTORY NAME/…
+  local facts entry
+  facts=$(stat --format='%u %a' -- "$1") || return 1
+  [ "${facts% *}" -eq 0 ] || return 1
+  (((8#${facts#* } & 8#22) != 0)) || return 0
+  (((8#${facts#* } & 8#1000) != 0)) && [ -n "$2" ] || return 1
+  entry=$(stat --format=%u -- "${1%/}/${2%%/*}" 2>/dev/null) && [ "$entry" -eq 0 ]
 }
 
 # Under a name of its own, which is new, until it is complete. $3: whom root gives it to.

@@ -5,7 +5,7 @@
 # else is configured.
 bound_service() {
   limit=()
-  [ -n "${PGV_S3_TIMEOUT:-}$(configured PGV_S3_TIMEOUT)" ] || limit=(env PGV_S3_TIMEOUT=20s)
+  [ -n "${PGV_S3_TIMEOUT:-}$(configured PGV_S3_TIMEOUT)" ] || limit=(env PGV_S3_TIMEOUT=10s)
 }
 
 # A command with the environment of the new configuration.
@@ -40,7 +40,10 @@ refuse_repository() { # STATUS
 # Sets `newest` to the URL of the newest backup of this cluster, or to nothing, and `others` to system identifiers of
 # other clusters under this name. What cannot be listed is not empty.
 list_backups() {
-  local urls status=0 own=''
+  local trees urls status=0 own=''
+  newest='' others=''
+  trees=$(with_trial sh -c 'exec pgv-s3 --quiet ls "$PGV_REPO/$PGV_CLUSTER/"') || refuse_repository $?
+  [ -n "$trees" ] || return 0
   urls=$(with_trial sh -c 'exec pgv-info "$PGV_CLUSTER" --repo "$PGV_REPO" --format url') || status=$?
   [[ $status =~ ^[037]$ ]] || die "$status" "the backups below $repository/ cannot be listed: see above" "then: $again"
   if [ "$restore_only" = no ]; then
@@ -78,7 +81,7 @@ look_for_mark() {
 # The keys against the newest backup: what it sealed is opened, not only its name compared.
 try_keys() {
   [ -n "$newest" ] || return 0
-  if [ "$lost_key" = yes ]; then
+  if [ "$key_lost" = yes ]; then
     warn "--key-lost: whether a key opens $newest is not tried"
     return
   fi

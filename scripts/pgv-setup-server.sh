@@ -5,7 +5,7 @@
 # A role that can make backups and nothing else, known by the operating system's user.
 make_role() {
   local hba ident start stop standby roles
-  [ "$role" = yes ] || return 0
+  [ "$no_role" = no ] || return 0
   standby=$(server_sql 'select pg_is_in_recovery()')
   if [ "$standby" = t ]; then
     say 'a standby: its role comes from the primary'
@@ -80,13 +80,13 @@ replace_text() { # FILE TEXT
 # In the cluster's conf.d where Debian has one, else by ALTER SYSTEM.
 set_up_archiving() {
   local command conf mode current level
-  [ "$archive" = yes ] || return 0
+  [ "$no_archive" = no ] || return 0
   command="$(command -v pgv-wal-push) -c $file %p"
   mode=$(server_sql 'show archive_mode') level=$(server_sql 'show wal_level')
   # Such a server does not start with archive_mode = on.
   if [ "$level" = minimal ]; then
     todo+=("wal_level is minimal, with which no WAL can be archived and no backup made: set wal_level = replica and max_wal_senders = 10, restart the server, then: $again")
-    backup=no
+    no_backup=yes
     return
   fi
   current=$(server_sql 'show archive_command')

@@ -77,6 +77,7 @@ open_histories() { # DIR
 take_way() { # KEY VALUE
   case $1 in
     backup) urls+=("$2") ;;
+    stream_bytes) stream_bytes+=("$2") ;;
     timeline) branches+=("$2") ;;
     tablespace) tablespaces+=("$2") ;;
     wal_newest) newest+=("$2") ;;
@@ -111,7 +112,7 @@ find_way() {
 
 read_way() {
   declare -gA way=()
-  urls=() branches=() tablespaces=() newest=()
+  urls=() stream_bytes=() branches=() tablespaces=() newest=()
   each_line take_way <"$way_file"
   label=${way[label]} system_id=${way[system_identifier]}
   version=${way[pg_version]} major=${way[pg_version]%%.*}

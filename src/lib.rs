@@ -1,7 +1,7 @@
 //! pgv: PostgreSQL backups as Unix streams.
 //!
 //! Five tools are built on this library: `pgv-snap`, `pgv-apply`, `pgv-crypt`, `pgv-s3` and `pgv-info`.
-//! The rooms `snap`, `apply`, `crypt`, `store` and `info` never import each other (`info` may import
+//! The rooms `snap`, `apply`, `crypt`, `store`, `info` and `recover` never import each other (`info` may import
 //! `store`); `pg`, `manifest` and `catalog` describe what PostgreSQL, the manifest and the repository
 //! look like; `cli`, `io`, `report` and `error` are the ground floor. `tests/layers.rs` keeps it so.
 

@@ -273,6 +273,27 @@ fn a_killed_run_can_be_given_again() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+#[test]
+fn two_runs_do_not_mix() {
+    let scratch = tempfile::tempdir().unwrap();
+    let target = scratch.path().join("data");
+    let whole = good();
+    let mut first =
+        Command::new(env!("CARGO_BIN_EXE_pgv-apply")).arg(&target).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = first.stdin.take().unwrap();
+    stdin.write_all(&whole[..whole.len() - 9 * 1024]).unwrap();
+    while !target.join("base/1/1259").exists() {
+        assert!(first.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let second = apply(&[target.to_str().unwrap()], &whole);
+    assert_eq!(second.status.code(), Some(75), "{}", said(&second));
+    stdin.write_all(&whole[whole.len() - 9 * 1024..]).unwrap();
+    drop(stdin);
+    assert!(first.wait().unwrap().success());
+    assert_eq!(fs::read(target.join("base/1/1259")).unwrap(), [5; 20_000]);
+}
+
 /// A limit on the size of files fails a write as a full disk does, and needs no disk.
 #[test]
 fn a_failing_write_is_an_error_that_names_the_file() {
@@ -700,6 +721,12 @@ fn a_link_is_planned_upon_the_one_before() {
     assert_eq!(apply(&["--plan", path], &stream).status.code(), Some(6));
     let output = apply(&["--plan", "--after", LABEL, path], &stream);
     assert!(output.status.success(), "{}", said(&output));
+    // The first link is to be laid over the cluster, as its own plan allowed.
+    let cluster = scratch.path().join("cluster");
+    fs::create_dir_all(cluster.join("global")).unwrap();
+    fs::write(cluster.join("global/pg_control"), control()).unwrap();
+    let output = apply(&["--plan", "--after", LABEL, cluster.to_str().unwrap()], &stream);
+    assert!(output.status.success(), "{}", said(&output));
     let output = apply(&["--plan", "--after", "20261122-010000F", path], &stream);
     assert_eq!(output.status.code(), Some(5), "{}", said(&output));
     let output = apply(&["--plan", "--after", LABEL, "--before", "2026-11-24 01:00:00+00", path], &stream);
@@ -943,6 +970,9 @@ fn root_works_as_the_owner() {
     assert!(output.status.success(), "{}", said(&output));
 }
 
+/// A name in a directory, and its content, if it is a file.
+type Left = (&'static str, Option<&'static [u8]>);
+
 /// Whatever a run was killed at, what it leaves is known as unfinished, and the same command ends well.
 #[test]
 fn every_failed_run_can_be_given_again() {
@@ -959,10 +989,8 @@ fn every_failed_run_can_be_given_again() {
             let _was_not_there = fs::remove_dir_all(directory).is_err();
         }
     };
-    // A system call that fails or kills at each place in turn, as strace injects it: without strace, what those
-    // leave is made by hand.
-    let applying = ("pgv/applying", Some(&b""[..]));
-    let left: [&[(&str, Option<&[u8]>)]; 8] = [
+    let applying: Left = ("pgv/applying", Some(b""));
+    let left: [&[Left]; 8] = [
         &[],
         &[("pgv", None)],
         &[("pgv", None), ("lost+found", None)],
@@ -1025,11 +1053,11 @@ fn with_mounts(script: &str, stream: &[u8]) -> Option<Output> {
 fn a_full_disk_at_every_step_leaves_what_can_be_given_again() {
     let script = r#"
         for full in nr_inodes={2..14} size={4..44..4}k; do
-          mount -t tmpfs -o "$full" tmpfs "$mount"
+          mount -t tmpfs -o "size=1m,nr_inodes=100,$full" tmpfs "$mount"
           status=0; "$apply" --owner root "$mount/d" <"$stream" 2>/dev/null || status=$?
           [ "$status" -eq 1 ] || { echo "$full: $status"; exit 1; }
           [ ! -e "$mount/d/global/pg_control" ] || { echo "$full: it can be started"; exit 1; }
-          mount -o remount,size=1m,nr_inodes=100 "$mount"
+          mount --options-mode ignore -o remount,size=1m,nr_inodes=100 "$mount"
           "$apply" --owner root "$mount/d" <"$stream"
           umount "$mount"
         done"#;

@@ -255,6 +255,7 @@ fn a_script_that_root_begins_works_from_roots_own_directory() {
         host.path("state")
     );
     host.write("private/mine.conf", &text, 0o600);
+    host.write("repo/RESTORE-1.txt", "a repository, without any backup\n", 0o644);
     let mut command = host.command(host.path("bin/pgv-expire"));
     let done = finish(
         command.current_dir(host.path("private")).args(["--config=mine.conf", "shop", "--wait=1s"]),

@@ -121,6 +121,16 @@ fn every_moment() {
 }
 
 #[test]
+fn the_wrong_key_is_noticed_at_once() {
+    run("keys.sh", "");
+}
+
+#[test]
+fn copies_beside_their_original() {
+    run("copies.sh", "15");
+}
+
+#[test]
 fn set_up_from_nothing() {
     run_alone("setup.sh", "");
 }

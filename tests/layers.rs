@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const ROOMS: [&str; 5] = ["snap", "apply", "crypt", "store", "info"];
+const ROOMS: [&str; 6] = ["snap", "apply", "crypt", "store", "info", "recover"];
 /// What rooms may use, and must not use rooms themselves.
 const FLOORS: [&str; 7] = ["pg", "manifest", "catalog", "cli", "io", "report", "error"];
 

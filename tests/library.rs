@@ -29,3 +29,8 @@ fn options() {
 fn configuration() {
     run("config.sh");
 }
+
+#[test]
+fn places_of_root() {
+    run("setup.sh");
+}

@@ -312,7 +312,7 @@ fn every_configuration_file_that_the_server_read_is_saved() {
         format!("hba_file {data}/pg_hba.conf"),
         format!("ident_file {etc}/hba/ident"),
         format!("file postgresql.conf {data}/postgresql.conf"),
-        format!("link pg_hba.conf ../etc/pg_hba.conf"),
+        "link pg_hba.conf ../etc/pg_hba.conf".to_owned(),
         format!("link conf.d {etc}/conf.d"),
     ] {
         assert!(told.lines().any(|told| told == line), "{line} in:\n{told}");

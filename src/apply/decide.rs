@@ -43,11 +43,15 @@ impl<'a> Decision<'a> {
                 State::Absent | State::NoDirectory => Linked::default(),
                 _ => places::linked(&root)?,
             };
-            let known = match state {
-                State::Unfinished | State::Held(_) => look::system_identifier(&root)?.is_some(),
-                _ => !matches!(state, State::Absent | State::Empty),
+            // A later link comes over whatever the chain's first was allowed to be laid over.
+            let delta = match state {
+                State::Absent | State::Empty => false,
+                State::Unfinished | State::Held(_) => {
+                    request.delta && look::system_identifier(&root)?.is_some()
+                }
+                _ => request.delta || request.after.is_some(),
             };
-            Ok((state, linked, request.delta && known && !request.replace))
+            Ok((state, linked, delta && !request.replace))
         })?;
         let full = stream.mode == Mode::Full || request.after.is_some();
         let fresh = full && !delta;

@@ -11,9 +11,10 @@ use crate::apply::decide::Decision;
 use crate::apply::look::{self, State};
 use crate::apply::parent::{APPLYING, HELD};
 use crate::apply::user::{Rights, require_only_root};
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, IoContext, Kind, Result};
 use crate::io::sync_directory;
 use crate::pg::control;
+use crate::report;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -46,15 +47,20 @@ impl Target {
     pub fn open(decision: &Decision<'_>, rights: &Rights) -> Result<Self> {
         let root = decision.root.clone();
         let mut open = vec![make_place(&root, rights)?];
+        lock(&open[0], &root)?;
         for place in decision.places.outside() {
             open.push(make_place(&place.real, rights)?);
         }
         rights.become_owner()?;
+        let unfinished = matches!(decision.state, State::Unfinished | State::Held(_));
+        if unfinished && look::state(&root)? != decision.state {
+            return Err(busy(&root));
+        }
         let links = decision.places.links();
         let target = Target { root, links, existing: !decision.fresh, group: false, open };
         target.mark()?;
         match decision.fresh {
-            true if matches!(decision.state, State::Unfinished | State::Held(_)) => {
+            true if unfinished => {
                 let ours = decision.places.outside().filter(|place| place.ours);
                 ours.map(|place| &place.real).try_for_each(|place| empty(place, &[]))?;
                 empty(&target.root, &["pgv"])?;
@@ -205,6 +211,24 @@ fn make_place(place: &Path, rights: &Rights) -> Result<File> {
     let file = make_directory(place)?;
     rights.give(&file, place)?;
     only_for_owner(place)(file)
+}
+
+/// As long as the process lives: two runs that write one directory would spoil it. Where the file system has
+/// no locks there is none.
+fn lock(directory: &File, root: &Path) -> Result<()> {
+    match rustix::fs::flock(directory, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(busy(root)),
+        Err(error) => {
+            report::verbose(format_args!("{} cannot be locked: {error}", root.display()));
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+fn busy(root: &Path) -> Error {
+    Error::new(Kind::Temporary, format!("another restore writes {}", root.display()))
+        .hint("nothing was written; wait for it, or stop it and give the same command again")
 }
 
 fn only_for_owner(place: &Path) -> impl FnOnce(File) -> Result<File> {

@@ -97,7 +97,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<Status> {
-    let needs_key = args.encrypt || args.decrypt;
+    let needs_key = !args.generate_key;
     if needs_key && args.key_file.is_empty() && args.key_fd.is_none() {
         args.config.apply(Wanted::Key)?;
     }

@@ -100,7 +100,11 @@ impl ConfigOption {
                 told || SERVICE.iter().any(|name| is_set(name))
             }
             Wanted::Key => is_set("PGV_KEY_FILE"),
-            Wanted::Server if ["PGHOST", "PGHOSTADDR", "PGSERVICE"].iter().any(|name| is_set(name)) => true,
+            Wanted::Server
+                if ["PGHOST", "PGHOSTADDR", "PGSERVICE", "PGCLUSTER"].iter().any(|name| is_set(name)) =>
+            {
+                true
+            }
             // Where several are configured it tells which server is meant.
             Wanted::Server if is_set("PGPORT") => return single(),
             Wanted::Server => false,

@@ -29,7 +29,7 @@ pub struct StoreOptions {
     #[arg(long, global = true, env = "PGV_S3_TIMEOUT", value_name = "DURATION", help_heading = "S3",
         value_parser = parse_duration)]
     pub timeout: Option<Duration>,
-    /// Give up a connection on which nothing moves for so long, and open another
+    /// Replace a connection that hardly moves for DURATION
     #[arg(long, global = true, env = "PGV_S3_STALL", value_name = "DURATION", help_heading = "S3",
         default_value = "20s", value_parser = parse_duration)]
     pub stall: Duration,

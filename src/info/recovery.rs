@@ -387,6 +387,8 @@ impl Recovery<'_> {
         };
         for link in &self.chain {
             line("backup", link.url.clone());
+            let stream_bytes = link.record().map_or(0, |record| record.backup.stream_bytes);
+            line("stream_bytes", stream_bytes.to_string());
         }
         line("label", backup.label.to_string());
         line("system_identifier", backup.system_identifier.to_string());
@@ -429,6 +431,9 @@ impl Recovery<'_> {
             for place in self.newest_first().take(NEWEST) {
                 line("wal_newest", self.name(place));
             }
+        }
+        if !backup.configuration.is_empty() {
+            line("configuration", backup.configuration.join(" "));
         }
         line("recovery_target_timeline", self.setting());
         match self.target {

@@ -140,3 +140,55 @@ pub fn without_blocks(text: &[u8]) -> Vec<u8> {
     }
     kept
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recover::plan::Action;
+
+    fn plan(lines: &str, goal: Goal) -> Plan {
+        let text = format!("label L\nrecovery_target_timeline latest\nbackup_wal_last S\n{lines}");
+        Plan::parse(&text, goal, Action::Promote).unwrap()
+    }
+
+    fn get(config: &str) -> Get {
+        Get { program: "/usr/bin/pgv-wal-get".into(), config: config.into(), cluster: "main".to_owned() }
+    }
+
+    #[test]
+    fn a_command_is_quoted_for_the_shell_for_the_server_and_for_its_configuration() {
+        let plan = plan("archive yes\nwal_included true\n", Goal::Told);
+        let text = recovery(&plan, &None, &get(r"/etc/100% it's\here.conf"), false);
+        let setting = text.lines().filter_map(guc::parse_line).find(|s| s.name == "restore_command").unwrap();
+        assert_eq!(
+            setting.value,
+            r"PGV_CLUSTER=main /usr/bin/pgv-wal-get -c '/etc/100%% it'\''s\here.conf' %f %p"
+        );
+    }
+
+    #[test]
+    fn what_the_archive_is_asked_for() {
+        let command = |lines: &str, goal, isolated| restore_command(&plan(lines, goal), &get("/c"), isolated);
+        assert_eq!(command("archive no\nwal_included true\n", Goal::Told, false), "false");
+        let included = "archive yes\nwal_included true\n";
+        assert!(command(included, Goal::Immediate, false).starts_with("case %f in *.history) PGV_CLUSTER"));
+        assert_eq!(command(included, Goal::Immediate, true), "false");
+        let without = command("archive yes\nwal_included false\n", Goal::Immediate, true);
+        assert!(without.ends_with("-c /c --until S %f %p"), "{without}");
+    }
+
+    #[test]
+    fn an_earlier_restores_blocks_go() {
+        let decisions = Decisions { stay: vec![("log_directory", "log".to_owned())], ..Decisions::default() };
+        let plan = plan("archive no\nwal_included true\n", Goal::Told);
+        let blocks = places(&decisions, Some(5433))
+            + &undecided("L", &recovery(&plan, &None, &get("/c"), false), &decisions);
+        assert!(blocks.contains("port = 5433\n") && blocks.ends_with("# end\n"));
+        let own = "work_mem = '1MB'\n";
+        assert_eq!(
+            without_blocks(format!("{own}{blocks}{own}").as_bytes()),
+            (own.to_owned() + own).as_bytes()
+        );
+        assert_eq!(without_blocks(b"x = 1"), b"x = 1\n");
+    }
+}

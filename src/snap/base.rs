@@ -5,7 +5,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::manifest::{Chain, Head};
 use crate::pg::timeline;
 use crate::report;
-use crate::snap::run::Options;
+use crate::snap::options::Options;
 use crate::snap::since::Since;
 use crate::snap::source::Source;
 use std::io;

@@ -7,7 +7,9 @@ mod archive;
 mod base;
 mod config;
 mod copy;
+mod estimate;
 mod ledger;
+mod options;
 mod psql;
 mod run;
 mod session;
@@ -17,5 +19,6 @@ mod tablespaces;
 mod tree;
 mod wal;
 
-pub use run::{Options, run};
-pub use source::{Estimate, estimate};
+pub use estimate::{Estimate, estimate};
+pub use options::Options;
+pub use run::run;

@@ -11,10 +11,11 @@ use crate::pg::backup_label::{self, BackupLabel};
 use crate::pg::control::{self, Control};
 use crate::pg::crc::Shift;
 use crate::pg::{Lsn, backup_manifest};
-use crate::report::{self, Drawn, Progress};
+use crate::report::{self, Progress};
 use crate::snap::archive::{Archive, Attributes};
 use crate::snap::copy::{Copier, Listing, Lists, PageRules, attributes};
 use crate::snap::ledger::{BUFFER, Books, Hashing, Ledger, Spooled};
+use crate::snap::options::Options;
 use crate::snap::session::{Session, Stopped};
 use crate::snap::since::Since;
 use crate::snap::source::{self, Source, last_control, measure, root_attributes};
@@ -23,9 +24,8 @@ use crate::snap::tree::{Entry, Name};
 use crate::snap::wal::{Segments, copy_wal};
 use crate::snap::{base, config, tablespaces};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::io::{BufWriter, Read, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -39,29 +39,6 @@ const SEVENTEEN: u32 = 17;
 const START_TRIES: u32 = 3;
 /// Checkpoints tell their time in whole seconds.
 const CLOCK_TICK: Duration = Duration::from_millis(1100);
-
-/// The command line.
-pub struct Options {
-    pub conninfo: Option<OsString>,
-    pub offline: bool,
-    /// The manifests of the chain to build on, oldest first; none for a full.
-    pub since: Vec<PathBuf>,
-    /// Whole files instead of blocks.
-    pub files: bool,
-    /// Where the pgv manifest goes, if anywhere.
-    pub manifest: Option<PathBuf>,
-    /// Where the facts go, if anywhere.
-    pub facts: Option<PathBuf>,
-    pub label: Option<Label>,
-    /// Whether the server hurries its checkpoint.
-    pub fast: bool,
-    pub include_wal: bool,
-    /// Bytes a second.
-    pub rate: Option<u64>,
-    /// Default: the server's data_directory.
-    pub data_directory: Option<PathBuf>,
-    pub progress: Drawn,
-}
 
 /// Makes the backup: tar on stdout.
 pub fn run(options: &Options) -> Result<Status> {

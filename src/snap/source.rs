@@ -3,10 +3,9 @@
 use crate::error::{Error, IoContext, Result};
 use crate::pg::control::{self, Control};
 use crate::snap::archive::Attributes;
-use crate::snap::base;
 use crate::snap::copy::attributes;
 use crate::snap::ledger::BUFFER;
-use crate::snap::run::Options;
+use crate::snap::options::Options;
 use crate::snap::session::Session;
 use crate::snap::tree::{Entry, Tree};
 use std::path::{Path, PathBuf};
@@ -21,29 +20,6 @@ pub struct Source {
     pub pg_version: String,
     pub checksums: bool,
     pub tree: Tree,
-}
-
-/// What a backup would be of.
-pub struct Estimate {
-    /// Of files, WAL left out.
-    pub bytes: u64,
-    pub system_identifier: u64,
-    pub data_directory: PathBuf,
-    pub pg_version: String,
-    /// Why there can be no increment since the manifests that were given.
-    pub refusal: Option<String>,
-}
-
-/// Looks, and starts nothing.
-pub fn estimate(options: &Options) -> Result<Estimate> {
-    let mut source = open(options)?;
-    Ok(Estimate {
-        refusal: base::refusal(options, &mut source)?,
-        bytes: measure(&source.tree)?,
-        system_identifier: source.control.system_identifier(),
-        data_directory: source.root,
-        pg_version: source.pg_version,
-    })
 }
 
 pub fn open(options: &Options) -> Result<Source> {

@@ -44,7 +44,7 @@ pub fn copy_wal(
         }
     }
     for name in &names {
-        copier.small(&format!("pg_wal/archive_status/{name}.done"), b"", Lists::None, made_up)?;
+        copier.small(format!("pg_wal/archive_status/{name}.done"), b"", Lists::None, made_up)?;
     }
     Ok(())
 }

@@ -34,11 +34,14 @@ impl FileStore {
     /// here already, before anything is read.
     pub fn create(&self, url: &Url, options: &PutOptions) -> Result<AtomicFile> {
         let path = object_path(url)?;
-        if let Some(gone) = options.inside.as_ref().filter(|inside| !inside.path().is_dir()) {
-            return Err(Error::failed(format!("put {url}: the directory {gone} is not there"))
-                .hint("is its disk mounted?"));
+        if let Some(inside) = &options.inside {
+            let looked = look(format_args!("put {url}: find {inside}"), fs::metadata(inside.path()))?;
+            if !looked.is_some_and(|inside| inside.is_dir()) {
+                return Err(Error::failed(format!("put {url}: the directory {inside} is not there"))
+                    .hint("is its disk mounted?"));
+            }
         }
-        if !options.replace && path.symlink_metadata().is_ok() {
+        if !options.replace && look(format_args!("put {url}"), path.symlink_metadata())?.is_some() {
             return Err(Error::new(Kind::Exists, format!("put {url}: it exists, nothing was overwritten"))
                 .hint("--replace replaces it"));
         }
@@ -264,12 +267,16 @@ fn read_names(directory: &Url) -> Result<Option<BTreeSet<String>>> {
 }
 
 /// None: it is not there, which is all that may be taken for that.
-fn found<T>(url: &Url, looked: io::Result<T>) -> Result<Option<T>> {
+fn look<T>(what: impl std::fmt::Display, looked: io::Result<T>) -> Result<Option<T>> {
     match looked {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io(format_args!("ls {url}"), error)),
+        Err(error) => Err(Error::io(what, error)),
     }
+}
+
+fn found<T>(url: &Url, looked: io::Result<T>) -> Result<Option<T>> {
+    look(format_args!("ls {url}"), looked)
 }
 
 fn is_empty(directory: &Url) -> Result<bool> {

@@ -180,7 +180,7 @@ as_a_new_host() { # COMMAND…
   mv "$etc" "$etc.away"
   mv "$scratch/state" "$scratch/state.away"
   "$@"
-  rm --recursive "${scratch:?}/etc" "${scratch:?}/state"
+  rm --recursive "${etc:?}" "${scratch:?}/state"
   mv "$etc.away" "$etc"
   mv "$scratch/state.away" "$scratch/state"
 }

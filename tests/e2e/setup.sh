@@ -159,6 +159,7 @@ PGV_S3_TIMEOUT=2s
 AWS_ACCESS_KEY_ID=AKIDOFTHESHEET
 AWS_SECRET_ACCESS_KEY=nothingtoprint
 CONF
+  chmod 0600 "$scratch/other/shop.conf"
   chown postgres "$scratch/other/shop.conf"
   PGV_CONFIG_DIR=$scratch/other pgv-setup shop --sheet "$scratch/sheet.other" 2>"$scratch/err" || fail "the sheet of another: $(cat "$scratch/err")"
   chmod 0600 "$scratch/other/shop.conf"
@@ -217,6 +218,10 @@ without_pgv() {
   as_postgres "$bin/pg_ctl" --pgdata="$scratch/data/stock" --silent stop
 }
 
+archives_again() {
+  [ "$(sql_at "$port" "select last_failed_time is null or coalesce(last_archived_time > last_failed_time, false) from pg_stat_archiver")" = t ]
+}
+
 # A cluster that is not Debian's, on S3, with secrets from the environment and systemd's timers: by --pgdata, its archive
 # settings by ALTER SYSTEM.
 elsewhere() {
@@ -259,6 +264,8 @@ elsewhere() {
   [ "$(grep --count '^AWS_.*=' "$scratch/etc.own/own.conf")" -eq 2 ] || fail "the secrets are not in the configuration"
   ! grep --quiet --fixed-strings "$AWS_SECRET_ACCESS_KEY" "$scratch/sheet.own" "$scratch/err" || fail "the secret was printed"
   [ "$(sort --unique "$scratch/systemctl.said")" = 'enable --now pgv-backup@own.timer pgv-verify@own.timer pgv-age@own.timer' ] || fail "systemctl: $(cat "$scratch/systemctl.said")"
+  # What failed with the old configuration is archived now.
+  wait_until archives_again
   # And nothing in the environment any more.
   env --unset=AWS_ACCESS_KEY_ID --unset=AWS_SECRET_ACCESS_KEY runuser --user postgres -- pgv-check own >"$scratch/out" 2>&1 || fail "pgv-check own exits with $?: $(cat "$scratch/out")"
   stop_cluster "$bin" "$data"
@@ -284,6 +291,8 @@ main() {
   pg_ctlcluster 15 "$name" start
   sql_at "$port" "create table marks (id int)"
   export PGV_CONFIG_DIR=$etc PGV_STATE_DIR=$scratch/state
+  # What is killed leaves its trial there.
+  export TMPDIR=$scratch
   set_up
   from_the_sheet
   elsewhere

@@ -174,7 +174,7 @@ fork_segment() { # TIMELINE
 targets() {
   expect_refusal 3 'and the target is before that' --label "$full" --time '2020-01-01 00:00:00+00'
   expect_refusal 3 'and the target is before that' --label "$full" --lsn 0/1 --plan
-  expect_refusal 2 'a time needs a zone' --label "$full" --time '2020-01-01 00:00:00'
+  expect_refusal 2 'a time has a date and a zone' --label "$full" --time '2020-01-01 00:00:00'
   expect_refusal 2 'is not a number' --xid x
 }
 

@@ -14,6 +14,14 @@ parse() {
   echo "$cluster|$config|$max_age|$quiet|${annotation[*]}"
 }
 
+# The parser's own variables are not an option's.
+parse_name() {
+  local name=''
+  parse_options name= -- "$@"
+  echo "$name"
+}
+
+expect 'an option called --name' 'x y' "$(parse_name --name 'x y')"
 expect 'nothing' '||26h|no|' "$(parse)"
 expect 'both ways of a value' '15-main|/a b|1h|no|' "$(parse --config '/a b' 15-main --max-age=1h)"
 expect 'short letters' '|x|26h|yes|' "$(parse -c x -q)"

@@ -58,6 +58,10 @@ fn a_page_that_holds_less_than_it_counts_is_asked_for_again() {
     assert_eq!(code(&once), 0, "{}", errors(&once));
     assert_eq!(lines(&once), ["s3://b/d/a", "s3://b/d/b", "s3://b/d/c/"]);
     assert_eq!(seen.len(), 2);
+    // Half an entry is none.
+    let sizeless = "<IsTruncated>false</IsTruncated><Contents><Key>d/a</Key></Contents>";
+    let (output, _) = listing(move |_| page(sizeless));
+    assert_eq!((code(&output), lines(&output).len()), (TEMPORARY, 0), "{}", errors(&output));
     let (for_ever, _) = listing(move |_| half());
     assert_eq!(code(&for_ever), TEMPORARY, "{}", errors(&for_ever));
     assert!(lines(&for_ever).is_empty(), "{:?}", lines(&for_ever));
@@ -163,6 +167,13 @@ fn what_is_said_of_a_refused_head_is_what_the_service_says() {
         assert_eq!(code(&output), ended, "{name}: {}", errors(&output));
         assert!(errors(&output).contains(text), "{name}: {}", errors(&output));
     }
+    // The SDK sets its own clock right and asks again; the answer to HEAD says when it was given, and no more.
+    let (output, _) = scripted(&["stat", "s3://b/d/x"], |request| match request.head.starts_with("HEAD") {
+        true => Fault::Answer("403 Forbidden\r\nDate: Sat, 01 Jan 2000 00:00:00 GMT", ""),
+        false => Fault::Answer("206 Partial Content\r\nContent-Range: bytes 0-0/1\r\nETag: \"e\"", "x"),
+    });
+    assert_eq!(code(&output), 1, "{}", errors(&output));
+    assert!(errors(&output).contains("this machine's clock"), "{}", errors(&output));
     // Not a proof of anything: a page of something in between.
     let (output, _) = scripted(&["stat", "s3://b/d/x"], |request| match request.head.starts_with("HEAD") {
         true => Fault::Answer("404 Not Found", ""),

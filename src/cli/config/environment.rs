@@ -13,7 +13,7 @@ const STATE: &str = "/var/lib/pgv";
 const CREDENTIALS: [&str; 5] =
     ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "PGV_S3_PROFILE"];
 /// What says where libpq's server is.
-const SERVER: [&str; 4] = ["PGHOST", "PGHOSTADDR", "PGPORT", "PGSERVICE"];
+const SERVER: [&str; 5] = ["PGHOST", "PGHOSTADDR", "PGPORT", "PGSERVICE", "PGCLUSTER"];
 
 /// The environment of a cluster's tools.
 #[derive(Debug)]
@@ -84,12 +84,10 @@ impl Environment {
             CREDENTIALS.iter().try_fold(false, |has, key| Ok(has || outer(key)?.is_some()))?;
         // libpq takes a service before the other variables, wherever they come from.
         let has_service = outer("PGSERVICE")?.is_some();
-        let has_server = SERVER.iter().try_fold(false, |has, key| Ok(has || outer(key)?.is_some()))?;
         for Setting { key, value } in environment.config.iter().flat_map(|config| &config.settings) {
             let outer_has = if named && key == "PGV_CLUSTER" { None } else { outer(key)? };
             let is_others = (has_credentials && CREDENTIALS.contains(&key.as_str()))
-                || (has_service && SERVER.contains(&key.as_str()))
-                || (has_server && key == "PGSERVICE");
+                || (has_service && SERVER.contains(&key.as_str()));
             if outer_has.is_none() && !is_others {
                 environment.changes.insert(key.clone(), value.clone());
             }
@@ -274,6 +272,13 @@ mod tests {
         let outer: Outer = |key| Ok((key == "AWS_ACCESS_KEY_ID").then(|| "mine".to_owned()));
         let found = changes("PGV_REPO=s3://b/p\nAWS_SESSION_TOKEN=x\nAWS_CA_BUNDLE=/ca", None, outer);
         assert!(!found.contains("TOKEN") && found.contains("AWS_CA_BUNDLE=/ca"), "{found}");
+    }
+
+    #[test]
+    fn a_service_that_is_configured_is_the_server_whatever_else_is_set() {
+        let outer: Outer = |key| Ok((key == "PGPORT").then(|| "1".to_owned()));
+        let found = changes("PGV_REPO=s3://b/p\nPGSERVICE=b\nPGPORT=2", None, outer);
+        assert!(found.contains("PGSERVICE=b") && !found.contains("PGPORT"), "{found}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The body of a request that carries data, in slices: the SDK notices a connection that stands still only between
-//! them, and what is in memory can be sent again.
+//! The body of a request that carries data, in slices: that a connection stands still is noticed only between them, and
+//! what is in memory can be sent again.
 //!
 //! Over http a request is signed with the SHA-256 of its body, which is computed once for all attempts; over https TLS
 //! protects the body, and the hashing, half of a client's work, is left out.

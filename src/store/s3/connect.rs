@@ -111,7 +111,7 @@ impl Connection {
 
 pub async fn connect(options: &StoreOptions) -> Result<Connection> {
     let given = given(&options.endpoint_url).or_else(endpoint_of_environment);
-    let config = load(options, given.as_deref()).await?;
+    let (config, client) = load(options, given.as_deref()).await?;
     if config.region().is_none() {
         return Err(Error::usage("no region is set for S3")
             .hint("set PGV_S3_REGION (or AWS_REGION); with PGV_S3_ENDPOINT_URL the default is us-east-1"));
@@ -135,18 +135,16 @@ pub async fn connect(options: &StoreOptions) -> Result<Connection> {
         builder = builder.retry_config(waits.with_max_attempts(ATTEMPTS));
     }
     let address = Arc::new(OnceLock::new());
-    if let Some(client) = config.http_client() {
-        builder = builder.http_client(Watched {
-            client,
-            bounds: Bounds { stall: patience.stall, timeout: patience.timeout, tell_after: TELL_AFTER },
-            answered: Arc::default(),
-            address: Arc::clone(&address),
-            tell: Arc::new(move |address| {
-                let seconds = patience.timeout.as_secs();
-                tell_once(format_args!("waiting for {address}: no answer yet; giving up after {seconds} s"));
-            }),
-        });
-    }
+    builder = builder.http_client(Watched {
+        client,
+        bounds: Bounds { stall: patience.stall, timeout: patience.timeout, tell_after: TELL_AFTER },
+        answered: Arc::default(),
+        address: Arc::clone(&address),
+        tell: Arc::new(move |address| {
+            let seconds = patience.timeout.as_secs();
+            tell_once(format_args!("waiting for {address}: no answer yet; giving up after {seconds} s"));
+        }),
+    });
     let host = endpoint.unwrap_or_default().trim_end_matches('/');
     let equal_parts = host.ends_with(WANTS_EQUAL_PARTS);
     Ok(Connection { client: Client::from_conf(builder.build()), equal_parts, patience, address })
@@ -159,7 +157,7 @@ fn timeouts(patience: Patience, stalls: u32) -> TimeoutConfig {
         .build()
 }
 
-async fn load(options: &StoreOptions, endpoint: Option<&str>) -> Result<SdkConfig> {
+async fn load(options: &StoreOptions, endpoint: Option<&str>) -> Result<(SdkConfig, SharedHttpClient)> {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     if let Some(profile) = given(&options.profile) {
         loader = loader.profile_name(profile);
@@ -180,7 +178,8 @@ async fn load(options: &StoreOptions, endpoint: Option<&str>) -> Result<SdkConfi
         Some(path) => authorities(&path)?,
         None => TlsContext::default(),
     };
-    Ok(loader.http_client(http_client(context)).load().await)
+    let client = http_client(context);
+    Ok((loader.http_client(client.clone()).load().await, client))
 }
 
 /// Most services other than AWS take any region; asking the metadata service of a cloud that they are

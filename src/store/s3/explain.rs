@@ -4,7 +4,9 @@
 use crate::error::{Error, Kind, io_reason};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
+use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use std::fmt::Display;
+use std::time::SystemTime;
 
 /// The parts of a failure that decide, whatever the operation was.
 pub struct Failure {
@@ -68,9 +70,25 @@ where
         let request = error.request_id().map(str::to_owned);
         let metadata = error.as_service_error().map(ProvideErrorMetadata::meta);
         let code = metadata.and_then(|found| found.code()).map(str::to_owned);
+        // What a refusal of HEAD does not say, its date does.
+        let date = answer.and_then(|raw| raw.headers().get("date"));
+        let code =
+            code.or_else(|| (status == 403 && date.is_some_and(is_skewed)).then(|| TOO_SKEWED.to_owned()));
         let text = metadata.and_then(|found| found.message()).map_or_else(|| root(&error), str::to_owned);
         Failure { code, status, cause, text, request, region, wants_https }
     }
+}
+
+/// S3's name for a clock that is wrong.
+pub const TOO_SKEWED: &str = "RequestTimeTooSkewed";
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>: what S3 does not take as the same time any more.
+const SKEWED_SECONDS: u64 = 15 * 60;
+
+/// Whether the date of an answer is another time than this machine's.
+fn is_skewed(date: &str) -> bool {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    DateTime::from_str(date, DateTimeFormat::HttpDate)
+        .is_ok_and(|date| date.secs().abs_diff(i64::try_from(now).unwrap_or(0)) > SKEWED_SECONDS)
 }
 
 /// The first cause of a chain of errors; what is around it only repeats that there was one.
@@ -199,7 +217,7 @@ impl Failure {
                     "a role, a web identity or a credential_process renews it; one in the environment is not renewed",
                 )
             }
-            ("RequestTimeTooSkewed" | "RequestExpired", _) => {
+            (TOO_SKEWED | "RequestExpired", _) => {
                 failed("access denied: this machine's clock and the service's differ too much")
                     .hint("set this machine's clock")
             }
@@ -263,8 +281,14 @@ impl Failure {
     fn unanswered(&self, what: impl Display) -> Error {
         let text = &self.text;
         match self.cause {
-            Cause::Network => Error::new(Kind::Temporary, format!("{what}: no answer: {text}"))
-                .hint("check PGV_S3_ENDPOINT_URL and the network, or try again later"),
+            Cause::Network => {
+                let error = Error::new(Kind::Temporary, format!("{what}: no answer: {text}"))
+                    .hint("check PGV_S3_ENDPOINT_URL and the network, or try again later");
+                match text.contains("handshake eof") {
+                    true => error.hint("a server that speaks only http ends so as well: see PGV_S3_ENDPOINT_URL"),
+                    false => error,
+                }
+            }
             Cause::Broken => Error::new(Kind::Temporary, format!("{what}: no whole answer: {text}"))
                 .hint("check PGV_S3_ENDPOINT_URL and what is between here and there, or try again later"),
             Cause::OtherScheme(Speaks::Http) => {

@@ -159,6 +159,9 @@ fn next_of_objects(page: &ListObjectsV2Output) -> Next<String> {
     if counted > came as u64 {
         return Err(format!("a page of {counted} entries has {came}"));
     }
+    if page.contents().iter().any(|object| object.key().is_none() || object.size().is_none()) {
+        return Err("an entry has no key or no size".to_owned());
+    }
     let token = page.next_continuation_token().filter(|token| !token.is_empty()).map(str::to_owned);
     match (page.is_truncated(), token) {
         (Some(false), _) | (None, None) => Ok(None),
@@ -168,6 +171,9 @@ fn next_of_objects(page: &ListObjectsV2Output) -> Next<String> {
 }
 
 fn next_of_uploads(page: &ListMultipartUploadsOutput) -> Next<(Option<String>, Option<String>)> {
+    if page.uploads().iter().any(|upload| upload.key().is_none() || upload.upload_id().is_none()) {
+        return Err("an upload has no key or no id".to_owned());
+    }
     let given = |marker: Option<&str>| marker.filter(|marker| !marker.is_empty()).map(str::to_owned);
     let (key, id) = (given(page.next_key_marker()), given(page.next_upload_id_marker()));
     match (page.is_truncated().unwrap_or(false), key) {

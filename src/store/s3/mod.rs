@@ -26,7 +26,7 @@ use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{ChecksumMode, Delete, ObjectIdentifier};
 use connect::Connection;
-use explain::{Failure, explain_one};
+use explain::{Failure, TOO_SKEWED, explain_one};
 use retries::Backoff;
 use std::future::Future;
 use std::sync::Arc;
@@ -228,7 +228,7 @@ impl S3Store {
             if failure.status == 404 && !prove {
                 return Ok(None);
             }
-            if !matches!(failure.status, 301 | 400 | 403 | 404) {
+            if !matches!(failure.status, 301 | 400 | 403 | 404) || failure.is(TOO_SKEWED) {
                 return Err(failure.explain(what));
             }
             let byte = self.client().get_object().bucket(bucket).key(key).range("bytes=0-0").customize();

@@ -207,7 +207,7 @@ async fn overdue(sending: &Sending, bounds: Bounds, answer: Duration) -> String 
         match moving {
             Some(bytes) if bytes - before >= bounds.least() => (window, before) = (Instant::now(), bytes),
             Some(bytes) => return format!("{} bytes went in {} s", bytes - before, bounds.stall.as_secs()),
-            None => return "no answer came in time".to_owned(),
+            None => return "nothing came in time".to_owned(),
         }
     }
 }
@@ -278,7 +278,6 @@ impl Incoming {
         if let Some(since) = self.since.take() {
             self.waited += since.elapsed();
         }
-        self.timer = None;
     }
 }
 
@@ -297,15 +296,18 @@ impl Body for Incoming {
             return Poll::Ready(Some(self.turn().map(|()| frame)));
         }
         loop {
-            self.since.get_or_insert_with(Instant::now);
-            let left = self.bounds.stall.saturating_sub(self.waited);
+            let waited = self.waited + self.since.get_or_insert_with(Instant::now).elapsed();
+            let left = self.bounds.stall.saturating_sub(waited);
             let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
             if timer.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
             }
+            // It ran on while nobody waited.
+            self.timer = None;
+            if !left.is_zero() {
+                continue;
+            }
             self.pause();
-            // Timers are a little early or late; this one has ended.
-            self.waited = self.waited.max(self.bounds.stall);
             if let Err(error) = self.turn() {
                 return Poll::Ready(Some(Err(error)));
             }

@@ -1,0 +1,154 @@
+#!/usr/bin/env bash
+# A copy beside its running original, whose configuration names places, addresses and standbys of its own, lies outside the
+# data directory, and logs as CSV: the copy touches none of that, comes up where it was asked to, also where settings were
+# raised after the backup and no transaction follows the moment, and can be given again whatever killed its restore.
+# shellcheck disable=SC2016  # $1 in bash -c '…' is for that shell
+set -euo pipefail
+shopt -s inherit_errexit
+
+# shellcheck source=tests/e2e/lib.sh
+source "$(dirname "$0")/lib.sh"
+root=$(cd "$(dirname "$0")/../.." && pwd)
+major=${1:?usage: copies.sh MAJOR}
+copy=5440
+
+configure() {
+  as_postgres mkdir "$scratch/etc" "$scratch/repository" "$scratch/pgetc" "$scratch/logs"
+  as_postgres install --mode=0600 /dev/null "$scratch/etc/demo.conf"
+  as_postgres tee "$scratch/etc/demo.conf" >/dev/null <<CONF
+PGV_REPO=file://$scratch/repository
+PGV_KEY_FILE=$PGV_KEY_FILE
+PGV_STATE_DIR=$scratch/state
+PGV_PGDATA=$source
+PGV_WAL_TIMEOUT=20s
+PGHOST="$scratch"
+CONF
+  unset PGV_KEY_FILE
+  export PGV_CONFIG_DIR=$scratch/etc PGV_TEST_PG_BIN=$bin
+  # The main file lies elsewhere; initdb's own stays in the data directory, and is not read.
+  as_postgres cp "$source/postgresql.conf" "$scratch/pgetc/postgresql.conf"
+  as_postgres tee --append "$scratch/pgetc/postgresql.conf" >/dev/null <<CONF
+data_directory = '$source'
+hba_file = '$source/pg_hba.conf'
+external_pid_file = '$scratch/logs/server.pid'
+logging_collector = on
+log_destination = 'csvlog'
+log_directory = '$scratch/logs'
+log_filename = 'server.log'
+max_connections = 30
+archive_mode = on
+archive_command = '$scratch/bin/pgv-wal-push -c $scratch/etc/demo.conf %p'
+include 'more.conf'
+CONF
+  echo "shared_preload_libraries = 'auto_explain'" | as_postgres tee "$scratch/pgetc/more.conf" >/dev/null
+}
+
+start_original() {
+  as_postgres "$bin/pg_ctl" --pgdata="$source" --options="-c config_file=$scratch/pgetc/postgresql.conf" --log="$source.log" --wait --silent start
+}
+
+restore() { # DIR OPTION…
+  local directory=$1
+  shift
+  as_postgres timeout 120 pgv-restore demo "$directory" --port "$copy" --start "$@" 2>"$scratch/err" || fail "restoring $* exits with $?: $(cat "$scratch/err")"
+}
+
+said() { # TEXT
+  grep --quiet --fixed-strings -- "$1" "$scratch/err" || fail "no \"$1\" in: $(cat "$scratch/err")"
+}
+
+# The original runs on; what names it acts on nothing of it.
+beside() {
+  local pid before setting
+  pid=$(head --lines=1 "$source/postmaster.pid")
+  before=$(as_postgres stat --format='%s %Y' "$scratch/logs/server.csv")
+  restore "$scratch/copy" --immediate
+  [ "$(cat "$scratch/logs/server.pid")" = "$pid" ] || fail "the copy wrote external_pid_file"
+  [ "$(as_postgres stat --format='%s %Y' "$scratch/logs/server.csv")" = "$before" ] || fail "the copy wrote the original's log"
+  for setting in max_connections=30 log_directory=log synchronous_standby_names= archive_mode=off shared_preload_libraries=auto_explain "data_directory=$scratch/copy" \
+    "config_file=$scratch/copy/postgresql.conf" "external_pid_file="; do
+    [ "$(PGPORT=$copy sql "show ${setting%%=*}")" = "${setting#*=}" ] || fail "in the copy ${setting%%=*} is $(PGPORT=$copy sql "show ${setting%%=*}")"
+  done
+  # Without a standby the first commit would wait for ever.
+  PGPORT=$copy PGOPTIONS='-c statement_timeout=20s' sql 'insert into rows values (9)'
+  stop_cluster "$bin" "$scratch/copy"
+  [ "$(cat "$scratch/logs/server.pid" 2>&1)" = "$(head --lines=1 "$source/postmaster.pid")" ] || fail "the original was harmed"
+  [ -e "$scratch/copy/postgresql.conf.unused" ] || fail "the file that was not read is gone"
+  rm --recursive "$scratch/copy"
+}
+
+# Raised after the backup: recovery needs it, and gets it.
+raised() {
+  restore "$scratch/copy"
+  said 'recovery needs max_connections = 60'
+  said 'the last transaction that was replayed: 20'
+  [ "$(PGPORT=$copy sql 'show max_connections')" = 60 ] || fail "max_connections is $(PGPORT=$copy sql 'show max_connections')"
+  [ "$(PGPORT=$copy sql 'select max(id) from rows')" = 3 ] || fail "not all is there"
+  stop_cluster "$bin" "$scratch/copy"
+  rm --recursive "$scratch/copy"
+}
+
+# Nothing followed the moment: the archive's end is the answer, and the server stays where it was to.
+idle() {
+  restore "$scratch/copy" --time "$moment" --action pause
+  said 'no transaction in the archive ended after'
+  [ "$(PGPORT=$copy sql 'select pg_is_in_recovery(), pg_is_wal_replay_paused(), max(id) from rows')" = 't|t|3' ] || fail "not paused at the end"
+  stop_cluster "$bin" "$scratch/copy"
+  rm --recursive "$scratch/copy"
+}
+
+# Killed before the settings were written, no server starts; the same command goes on.
+killed() {
+  local status=0
+  mv "$scratch/bin/pgv-recover" "$scratch/recover"
+  printf '#!/bin/sh\nkill -9 $PPID\n' >"$scratch/bin/pgv-recover"
+  chmod 0755 "$scratch/bin/pgv-recover"
+  as_postgres pgv-restore demo "$scratch/copy" --immediate --port "$copy" 2>/dev/null || status=$?
+  mv "$scratch/recover" "$scratch/bin/pgv-recover"
+  [ "$status" -ne 0 ] || fail "a killed restore succeeds"
+  [ ! -e "$scratch/copy/global/pg_control" ] || fail "a killed restore can be started"
+  restore "$scratch/copy" --immediate
+  stop_cluster "$bin" "$scratch/copy"
+}
+
+# A directory that this user may not enter; everything relative to it.
+from_a_closed_directory() {
+  [ "$(id --user)" -eq 0 ] || return 0
+  mkdir --mode=0700 "$scratch/closed"
+  (cd "$scratch/closed" && as_postgres pgv-restore demo "$scratch/planned" --plan >"$scratch/out" 2>"$scratch/err") || fail "the plan exits with $?: $(cat "$scratch/err")"
+  [ ! -s "$scratch/err" ] || fail "in a closed directory: $(cat "$scratch/err")"
+}
+
+main() {
+  begin
+  cp "$root"/scripts/pgv-* "$scratch/bin/"
+  source=$scratch/source bin=$(server_bin "$major")
+  create_cluster "$bin" "$source"
+  configure
+  start_original
+  sql 'create table rows (id int); insert into rows values (1)'
+  sql "alter system set synchronous_standby_names = 'nobody'"
+  as_postgres pgv-backup demo 2>"$scratch/err" || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
+  beside
+  killed
+  rm --recursive "$scratch/copy"
+  sql 'alter system reset synchronous_standby_names'
+  sql 'alter system set max_connections = 60'
+  stop_cluster "$bin" "$source"
+  start_original
+  sql 'insert into rows values (3)'
+  sleep 1.1
+  moment=$(sql 'select clock_timestamp()')
+  sleep 1.1
+  sql checkpoint
+  sql 'select pg_switch_wal()' >/dev/null
+  wait_until all_is_archived
+  sleep 1.1
+  stop_cluster "$bin" "$source"
+  raised
+  idle
+  from_a_closed_directory
+  echo "copies of PostgreSQL $major: beside their original, and at their targets"
+}
+
+main

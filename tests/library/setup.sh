@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Where pgv-setup lets root write: only where nobody else can change the way there.
+set -euo pipefail
+# shellcheck source=tests/library/lib.sh
+source "$(dirname "$0")/lib.sh"
+# shellcheck source=scripts/pgv-setup-places.sh
+source "$root/scripts/pgv-setup-places.sh"
+
+verdict() { # PATH
+  only_root_writes "$1" && echo root || echo other
+}
+
+for place in /etc /etc/not-there/yet /etc/cron.d/../cron.d; do
+  expect "$place" root "$(verdict "$place")"
+done
+for place in /tmp /tmp/x /etc/../tmp /var/tmp/not-there; do
+  expect "$place" other "$(verdict "$place")"
+done
+expect 'a path from here' "$PWD/a" "$(absolute a)"
+expect 'a list' "/b:$PWD/c d" "$(absolute_list '/b:c d')"
+if [ "$(id --user)" -ne 0 ]; then
+  exit 0
+fi
+scratch=$(mktemp --directory /tmp/pgv-places.XXXXXX)
+trap 'rm --recursive --force "$scratch"' EXIT
+chmod 0755 "$scratch"
+mkdir "$scratch/own" "$scratch/theirs" "$scratch/group"
+chown nobody "$scratch/theirs"
+chmod 0770 "$scratch/group"
+ln --symbolic /etc "$scratch/theirs/to-root"
+ln --symbolic ../theirs "$scratch/own/to-theirs"
+ln --symbolic /etc "$scratch/own/to-root"
+ln --symbolic circle "$scratch/own/circle"
+expect "root's directory in /tmp" root "$(verdict "$scratch/own/file")"
+expect "root's link to a place of root's" root "$(verdict "$scratch/own/to-root/file")"
+expect "a directory of another" other "$(verdict "$scratch/theirs")"
+expect "another's link to a place of root's" other "$(verdict "$scratch/theirs/to-root/file")"
+expect "root's link to another's directory" other "$(verdict "$scratch/own/to-theirs/file")"
+expect "a group's directory" other "$(verdict "$scratch/group/file")"
+expect "links in a circle" other "$(verdict "$scratch/own/circle")"
