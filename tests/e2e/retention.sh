@@ -61,6 +61,8 @@ of_fulls() { # FULLS
 }
 
 begin
+# All of it is the caller's, who may be root: there is nobody to step down to.
+export PGV_STAYS_ROOT=yes
 cp "$root"/scripts/pgv-* "$scratch/bin/"
 mkdir "$scratch/etc"
 (umask 077 && printf 'PGV_REPO=file://%s/repository\nPGV_STATE_DIR=%s/state\n' "$scratch" "$scratch" >"$scratch/etc/15-main.conf")

@@ -342,6 +342,7 @@ copies() {
 
 # Each side has its own keys, and nobody reads them in a list of processes.
 sides() {
+  local try
   as_postgres sh -c 'umask 077; printf "AWS_SECRET_ACCESS_KEY=Secret\nPGV_S3_REGION=here\n" >"$1/state/from.conf"
     printf "AWS_SECRET_ACCESS_KEY=Other\nPGV_S3_ENDPOINT_URL=http://there\n" >"$1/state/to.conf"; : >"$1/state/asked"; : >"$1/state/seen"' sh "$scratch"
   mv "$scratch/bin/pgv-s3" "$scratch/state/real"
@@ -352,13 +353,19 @@ echo "\$AWS_SECRET_ACCESS_KEY \$PGV_S3_REGION \$PGV_S3_ENDPOINT_URL \$(printf %s
 exec "$scratch/state/real" "\$@"
 SHIM
   chmod 0755 "$scratch/bin/pgv-s3"
-  expect 0 'objects copied' env PGV_S3_REGION=mine pgv-copy "file://$scratch/repository" "file://$scratch/state/sides.copy" \
-    --cluster demo --label "$full" --source-config "$scratch/state/from.conf" --destination-config "$scratch/state/to.conf"
+  local one=("file://$scratch/repository" "file://$scratch/state/sides.copy" --cluster demo --label "$full")
+  expect 0 'objects copied' env PGV_S3_REGION=mine pgv-copy "${one[@]}" --source-config "$scratch/state/from.conf" --destination-config "$scratch/state/to.conf"
+  as_postgres mv "$scratch/state/asked" "$scratch/state/asked.both"
+  as_postgres rm --recursive "$scratch/state/sides.copy"
+  as_postgres touch "$scratch/state/asked"
+  expect 0 'objects copied' env PGV_S3_REGION=mine pgv-copy "${one[@]}" --destination-config "$scratch/state/to.conf"
   mv "$scratch/state/real" "$scratch/bin/pgv-s3"
   ! grep --quiet --text -e Secret -e Other "$scratch/state/seen" || fail "a secret in a list of processes"
-  grep --quiet '^Secret here  .*get ' "$scratch/state/asked" || fail "the source has not its keys: $(cat "$scratch/state/asked")"
-  grep --quiet '^Other mine http://there .*put ' "$scratch/state/asked" || fail "the destination has not its keys: $(cat "$scratch/state/asked")"
-  ! grep --quiet --invert-match -e '^Secret here  ' -e '^Other mine http://there ' "$scratch/state/asked" || fail "mixed keys: $(cat "$scratch/state/asked")"
+  for try in 'Secret here :asked.both' ' mine :asked'; do
+    grep --quiet "^${try%:*} .*get " "$scratch/state/${try#*:}" || fail "the source has not its keys: $(cat "$scratch/state/${try#*:}")"
+    grep --quiet '^Other  http://there .*put ' "$scratch/state/${try#*:}" || fail "the destination has not its keys: $(cat "$scratch/state/${try#*:}")"
+    ! grep --quiet --invert-match -e "^${try%:*} " -e '^Other  http://there ' "$scratch/state/${try#*:}" || fail "mixed keys: $(cat "$scratch/state/${try#*:}")"
+  done
 }
 
 # Every file of the original, and what the server says of it.
