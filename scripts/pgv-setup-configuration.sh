@@ -88,6 +88,8 @@ find_repository() {
 # Sets `trial`. The old ones are of runs that were killed.
 make_trial() {
   local place=${TMPDIR:-/tmp}
+  # Root's own, as libpam-tmpdir makes it.
+  as_owner test -w "$place" || place=/tmp
   as_owner find "$place/" -maxdepth 1 -name 'pgv-setup.??????' -user "$owner" -mmin +60 -exec rm --recursive --force {} + ||
     warn "cannot look in $place for what killed runs left"
   trial_directory=$(as_owner mktemp --directory "$place/pgv-setup.XXXXXX") || die 1 "cannot make a directory in $place" "then: $again"

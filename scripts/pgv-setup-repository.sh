@@ -60,9 +60,9 @@ list_backups() {
 
 # RESTORE-1.txt lies in every repository. Where it does not, the path may be wrong.
 look_for_mark() {
-  local status=0
+  local status=0 said
   [ -z "$newest" ] || return 0
-  with_trial sh -c 'exec pgv-s3 --quiet stat "$PGV_REPO/RESTORE-1.txt"' >/dev/null 2>&1 || status=$?
+  said=$(with_trial sh -c 'exec pgv-s3 --quiet stat "$PGV_REPO/RESTORE-1.txt"' 2>&1 >/dev/null) || status=$?
   case $status in
     0)
       [ "$restore_only" = no ] || die 3 "$repository/ is a repository, but has no backup of $cluster" \
@@ -74,7 +74,7 @@ look_for_mark() {
         'is the path right, and its file system mounted?'
       say "$repository/ is not a repository yet, and becomes one; if it should be one, check the path"
       ;;
-    *) refuse_repository "$status" ;;
+    *) echo "$said" >&2 && refuse_repository "$status" ;;
   esac
 }
 
@@ -104,5 +104,6 @@ take_first_backup() {
     return
   fi
   run 'taking the first backup' as_owner pgv-backup "$cluster" --config "$file" || status=$?
-  [[ $status =~ ^[07]$ ]] || die 1 'the first backup failed: see above' "the same command goes on: $again"
+  [[ $status =~ ^[07]$ ]] || die "$status" 'the first backup failed: see above' "the same command goes on: $again"
+  [ "$status" -eq 0 ] || todo+=("look at the findings of the first backup: pgv-info $cluster")
 }

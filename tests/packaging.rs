@@ -65,6 +65,23 @@ fn every_script_names_its_options_in_its_man_page() {
     }
 }
 
+/// `--help` may be typed after other arguments, as one that wonders does.
+#[test]
+fn every_script_helps_wherever_it_is_asked() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tools = Path::new(env!("CARGO_BIN_EXE_pgv-info")).parent().unwrap();
+    for name in scripts().into_iter().filter(|name| name != "pgv-unstack") {
+        let output = Command::new(root.join("scripts").join(&name))
+            .args(["15-main", "--help"])
+            .env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", tools.display()))
+            .output()
+            .unwrap();
+        let wanted = if name == "pgv-wal-get" { 200 } else { 0 };
+        assert_eq!(output.status.code(), Some(wanted), "{name}: {output:?}");
+        assert!(output.stdout.starts_with(b"Usage: "), "{name}");
+    }
+}
+
 #[test]
 fn every_tool_has_a_man_page_and_is_in_the_package() {
     let (package, overview) = (read("Cargo.toml"), read("man/pgv.7"));
