@@ -66,7 +66,7 @@ fn a_record_that_cannot_be_read_ends_what_it_might_have_decided() {
         ("400", Fault::Answer("400 Bad Request", denied("expired")), 1),
         ("403", Fault::Answer("403 Forbidden", denied("access")), 1),
         ("307", Fault::Answer("307 Temporary Redirect", denied("moved")), 75),
-        ("garbled", Fault::Answer("200 OK", denied("portal")), 1),
+        ("garbled", Fault::Answer("200 OK", denied("portal")), 75),
         ("503", Fault::Answer("503 Slow Down", ""), 75),
         ("drop", Fault::Drop, 75),
     ];
