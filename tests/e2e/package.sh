@@ -58,6 +58,11 @@ main() {
   debian=$scratch/debian
   unset PGHOST PGPORT PGUSER PGDATABASE PGV_KEY_FILE
   (cd "$root" && cargo deb --no-build --locked --output "$scratch/pgv.deb") >"$scratch/deb.log" 2>&1 || fail "cargo deb: $(tail --lines=5 "$scratch/deb.log")"
+  if command -v lintian >/dev/null; then
+    lintian --fail-on error,warning "$scratch/pgv.deb" >"$scratch/lintian" 2>&1 || fail "lintian: $(cat "$scratch/lintian")"
+  else
+    echo 'package.sh: lintian was NOT run: apt-get install lintian' >&2
+  fi
   make_debian
   install_package "$scratch/pgv.deb"
   [ "$(in_debian stat --format='%a %U %G' /etc/pgv)" = '750 root postgres' ] || fail "/etc/pgv: $(in_debian stat --format='%a %U %G' /etc/pgv)"
