@@ -23,7 +23,7 @@ PGV_TEST_OUTAGE=180 PGV_TEST_SECONDS=200 "$root/tests/e2e/moments.sh" 15
 "$root/tests/e2e/expire.sh" 3650 10 28
 (cd "$root" && cargo test --release --locked --test s3 -- --ignored)
 # Its own tools: nobody else needs them.
-command -v debootstrap >/dev/null || apt-get install --yes --quiet=2 --no-install-recommends debootstrap
+{ command -v debootstrap && command -v lintian; } >/dev/null || apt-get install --yes --quiet=2 --no-install-recommends debootstrap lintian
 export PATH="$PGV_TEST_TOOLS/cargo/bin:$PATH"
 command -v cargo-deb >/dev/null || cargo install --locked --quiet --root "$PGV_TEST_TOOLS/cargo" cargo-deb
 "$root/tests/e2e/package.sh"
