@@ -10,7 +10,7 @@ shopt -s inherit_errexit
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
 root=$(cd "$(dirname "$0")/../.." && pwd)
-[ "$(id --user)" -eq 0 ] || fail "this test makes clusters in /etc/postgresql and runs as root only"
+need_root
 
 name=pgv$$ copy=pgvcopy$$
 bin=/usr/lib/postgresql/15/bin

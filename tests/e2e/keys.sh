@@ -8,7 +8,7 @@ shopt -s inherit_errexit
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
 root=$(cd "$(dirname "$0")/../.." && pwd)
-[ "$(id --user)" -eq 0 ] || fail "this test runs pgv-setup, as root only"
+need_root
 bin=/usr/lib/postgresql/15/bin
 
 name_of() { # FILE

@@ -8,7 +8,7 @@ shopt -s inherit_errexit
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
 root=$(cd "$(dirname "$0")/../.." && pwd)
-[ "$(id --user)" -eq 0 ] || fail "this test makes clusters in /etc/postgresql and runs as root only"
+need_root
 name=pgvkill$$
 cluster=15-$name
 server=/etc/postgresql/15/$name

@@ -15,6 +15,11 @@ fail() {
   exit 1
 }
 
+# What only root can try is said loudly, and is no failure of an ordinary user's run.
+need_root() {
+  [ "$(id --user)" -eq 0 ] || { echo "${0##*/}: was NOT run: it needs root" >&2 && exit 0; }
+}
+
 # Sets `scratch` (short: a Unix socket's path has 107 bytes) and puts the binaries first in PATH.
 begin() {
   scratch=$(mktemp --directory /tmp/pgv-e2e.XXXXXX)

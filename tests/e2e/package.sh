@@ -7,7 +7,7 @@ shopt -s inherit_errexit
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
 root=$(cd "$(dirname "$0")/../.." && pwd)
-[ "$(id --user)" -eq 0 ] || fail "this test makes a Debian in a directory and runs as root only"
+need_root
 command -v debootstrap >/dev/null || fail "no debootstrap: apt-get install debootstrap"
 command -v cargo-deb >/dev/null || fail "no cargo-deb: cargo install --locked cargo-deb"
 

@@ -8,7 +8,7 @@ shopt -s inherit_errexit
 source "$(dirname "$0")/lib.sh"
 root=$(cd "$(dirname "$0")/../.." && pwd)
 page=$root/man/pgv-runbooks.7
-[ "$(id --user)" -eq 0 ] || fail "this test makes clusters in /etc/postgresql and runs as root only"
+need_root
 
 name=pgvrun$$ upgraded=pgvupg$$ fresh=pgvnew$$
 # Where nobody but root writes, as in /etc/pgv.
