@@ -8,6 +8,8 @@ shopt -s inherit_errexit
 export LC_ALL=C
 umask 077
 pgv_tool=${0##*/}
+# Whoever calls a script may have variables of these names.
+pgv_quiet=no pgv_finished=no
 library=${BASH_SOURCE[0]%/*}
 # shellcheck source=scripts/pgv-lines.sh
 source "$library/pgv-lines.sh"
@@ -31,7 +33,7 @@ if [ -n "${JOURNAL_STREAM:-}" ] && [ "$(stat --dereference --format=%d:%i /proc/
 fi
 
 say() {
-  [ "${pgv_quiet:-no}" = yes ] || echo "$pgv_info$pgv_tool: $*" >&2
+  [ "$pgv_quiet" = yes ] || echo "$pgv_info$pgv_tool: $*" >&2
 }
 
 warn() {
@@ -54,7 +56,7 @@ die() { # STATUS MESSAGE [HINT…]
 on_exit() { # CODE
   # shellcheck disable=SC2154  # set when the trap runs
   trap 'pgv_status=$?
-    [ "$pgv_status" -ne 0 ] || [ "${pgv_finished:-no}" = yes ] || pgv_status=killed
+    [ "$pgv_status" -ne 0 ] || [ "$pgv_finished" = yes ] || pgv_status=killed
     ('"$1"') || { pgv_status=$?; tell_outcome "$pgv_status"; exit "$pgv_status"; }
     tell_outcome "$pgv_status"' EXIT
 }
@@ -83,7 +85,7 @@ tell_outcome() { # STATUS
 # Somebody looks on: it is drawn on one line how far a work of hours is. The terminal may be another user's, and cannot be
 # opened then, only inherited.
 is_watched() {
-  [ "${pgv_quiet:-no}" = no ] && [ -t 2 ]
+  [ "$pgv_quiet" = no ] && [ -t 2 ]
 }
 
 # How much is done of how much, how fast, and how long the rest takes at that rate; nothing more to say is a blank line.

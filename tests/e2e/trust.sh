@@ -256,12 +256,22 @@ patience() {
   mv "$scratch/bin/pgv-info" "$scratch/state/real"
   printf '#!/bin/sh\ncase "$*" in next*) [ -e "%s/state/once" ] || { : >"%s/state/once"; exit 75; };; esac\nexec "%s" "$@"\n' "$scratch" "$scratch" "$scratch/state/real" >"$scratch/bin/pgv-info"
   chmod 0755 "$scratch/bin/pgv-info"
-  expect 0 '' pgv-backup demo --type incr
+  # Whoever calls it may have variables of the scripts' names.
+  expect 0 'is complete' env pgv_quiet=yes pgv_finished=yes dry_run=yes now=nonsense pgv-backup demo --type incr
   mv "$scratch/state/real" "$scratch/bin/pgv-info"
   [ -e "$scratch/state/once" ] || fail "pgv-info next was not asked"
   incr=$(as_postgres pgv-info demo --format label | tail --lines=1)
   [[ $incr == *I ]] || fail "a full because of what was temporary: $incr"
   [ -z "$(ls "$scratch/state/claims")" ] || fail "claims are left: $(ls "$scratch/state/claims")"
+  # A listing that fails keeps its status.
+  mv "$scratch/bin/pgv-s3" "$scratch/state/real"
+  for tool in 'ls --recursive' ls; do
+    printf '#!/bin/sh\ncase "$*" in *"%s file"*) exit 75;; esac\nexec "%s" "$@"\n' "$tool" "$scratch/state/real" >"$scratch/bin/pgv-s3"
+    chmod 0755 "$scratch/bin/pgv-s3"
+    expect 75 'cannot be listed' pgv-restore demo "$scratch/state/unlisted" --plan
+  done
+  mv "$scratch/state/real" "$scratch/bin/pgv-s3"
+  expect 2 'it is OID=DIR or NAME=DIR' pgv-restore demo "$scratch/state/unlisted" --tablespace 16385
 }
 
 # A backup that was committed, and lost a byte or an object since: damaged, not running; and no other is restored unasked.
@@ -381,6 +391,11 @@ beside_the_original() {
   stop_cluster "$bin" "$source"
   expect 2 "the original is on this machine \\($source\\)" pgv-drill demo --latest --not-the-original-host
   expect 2 'none was found here' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest
+  # What cannot be listed is not absent.
+  printf '#!/bin/sh\nexit 9\n' >"$scratch/bin/pg_lsclusters"
+  chmod 0755 "$scratch/bin/pg_lsclusters"
+  expect 1 'cannot list the clusters' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host --no-verdict
+  rm "$scratch/bin/pg_lsclusters"
   expect 0 'is good' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host --no-verdict \
     --sql "select count(*) = 1 from pg_class where relname = 'last'"
   start_cluster "$bin" "$source"
@@ -417,6 +432,11 @@ without_verdict() {
   chmod 0755 "$scratch/bin/df"
   expect 1 'needs [0-9]* bytes and has 1000' pgv-drill demo --scratch "$scratch/small"
   rm "$scratch/bin/df"
+  # Another key, and a stage that is killed.
+  expect 4 '' env PGV_KEY_FILE="$scratch/other-key" pgv-drill demo
+  printf '#!/bin/sh\ncase " $* " in *" --plan "*) exec "%s" "$@";; esac\nkill -KILL $$\n' "$PGV_BIN/pgv-apply" >"$scratch/bin/pgv-apply"
+  expect 137 '' pgv-drill demo
+  cp "$PGV_BIN/pgv-apply" "$scratch/bin/"
   as_postgres mkdir "$scratch/state/drill/pgv-drill"
   expect 6 "is not a drill's" pgv-drill demo
   as_postgres touch "$scratch/state/drill/pgv-drill.marker"
