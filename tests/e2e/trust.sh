@@ -434,9 +434,11 @@ without_verdict() {
   rm "$scratch/bin/df"
   # Another key, and a stage that is killed.
   expect 4 '' env PGV_KEY_FILE="$scratch/other-key" pgv-drill demo
-  printf '#!/bin/sh\ncase " $* " in *" --plan "*) exec "%s" "$@";; esac\nkill -KILL $$\n' "$PGV_BIN/pgv-apply" >"$scratch/bin/pgv-apply"
+  mv "$scratch/bin/pgv-apply" "$scratch/state/real"
+  printf '#!/bin/sh\ncase " $* " in *" --plan "*) exec "%s" "$@";; esac\nkill -KILL $$\n' "$scratch/state/real" >"$scratch/bin/pgv-apply"
+  chmod 0755 "$scratch/bin/pgv-apply"
   expect 137 '' pgv-drill demo
-  cp "$PGV_BIN/pgv-apply" "$scratch/bin/"
+  mv "$scratch/state/real" "$scratch/bin/pgv-apply"
   as_postgres mkdir "$scratch/state/drill/pgv-drill"
   expect 6 "is not a drill's" pgv-drill demo
   as_postgres touch "$scratch/state/drill/pgv-drill.marker"
