@@ -136,7 +136,7 @@ as_root() {
   cp "$scratch/bin/"*.sh "$scratch/"
   # Where PGV_PGDATA is on a new host; its configuration is all there is of it.
   as_postgres mkdir "$scratch/new"
-  (cd "$scratch" && PGV_STATE_DIR=state PGV_PGDATA="$scratch/new/data" PGV_CONFIG_DIR=etc pgv-restore demo "$scratch/new/data" --immediate) 2>"$scratch/err" || fail "root's restore exits with $?: $(cat "$scratch/err")"
+  (cd "$scratch" && PGV_STATE_DIR=state PGV_PGDATA="$scratch/new/data" PGV_CONFIG_DIR=etc PGV_KEY_FILE=key:etc/../key pgv-restore demo "$scratch/new/data" --immediate) 2>"$scratch/err" || fail "root's restore exits with $?: $(cat "$scratch/err")"
   mv "$scratch/recover" "$scratch/bin/pgv-recover"
   [ ! -e "$scratch/free" ] || fail "nothing excludes a backup while root restores"
   found=$(find "$place" "$scratch/new" ! -user postgres)
@@ -162,6 +162,23 @@ killed() {
   [ ! -e "$scratch/copy/global/pg_control" ] || fail "a killed restore can be started"
   restore "$scratch/copy" --immediate
   stop_cluster "$bin" "$scratch/copy"
+}
+
+# Ended by a signal, it leaves no stage behind.
+ended() {
+  local status=0 restore
+  mv "$scratch/bin/pgv-s3" "$scratch/s3"
+  printf '#!/bin/sh\ncase "$*" in *data.pgv) echo $$ >"%s"; exec sleep 300;; esac\nexec "%s" "$@"\n' "$scratch/state/stage" "$scratch/s3" >"$scratch/bin/pgv-s3"
+  chmod 0755 "$scratch/bin/pgv-s3"
+  as_postgres rm --force "$scratch/state/stage"
+  as_postgres pgv-restore demo "$scratch/ended" --immediate 2>"$scratch/err" &
+  restore=$!
+  wait_until grep --quiet . "$scratch/state/stage"
+  kill -TERM "$(pgrep --full --oldest "^bash $scratch/bin/pgv-restore demo $scratch/ended")"
+  wait "$restore" || status=$?
+  mv "$scratch/s3" "$scratch/bin/pgv-s3"
+  [ "$status" -eq 143 ] || fail "a restore that was ended exits with $status: $(cat "$scratch/err")"
+  [ ! -e "/proc/$(cat "$scratch/state/stage")" ] || fail "a stage of a restore that was ended goes on"
 }
 
 # A directory that this user may not enter; everything relative to it.
@@ -203,6 +220,7 @@ main() {
   raised
   idle
   from_a_closed_directory
+  ended
   echo "copies of PostgreSQL $major: beside their original, and at their targets"
 }
 

@@ -385,6 +385,7 @@ fingerprint() {
 
 # Whatever tells of the original is enough, and so is the lack of anything that does.
 beside_the_original() {
+  local before
   as_postgres sh -c 'umask 077; grep --invert-match "^PGV_PGDATA=" "$1/demo.conf" >"$1/elsewhere.conf"' sh "$scratch/etc"
   expect 2 "the original is on this machine \\($source\\)" pgv-drill demo --latest --not-the-original-host
   expect 2 "the original is on this machine \\($source\\)" pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host
@@ -396,6 +397,14 @@ beside_the_original() {
   chmod 0755 "$scratch/bin/pg_lsclusters"
   expect 1 'cannot list the clusters' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host --no-verdict
   rm "$scratch/bin/pg_lsclusters"
+  # An archive that does not answer while the copy recovers is no verdict.
+  before=$(find "$tree/backup" -name '*-drill.json' | wc --lines)
+  mv "$scratch/bin/pgv-wal-get" "$scratch/state/real"
+  printf '#!/bin/sh\nexit 200\n' >"$scratch/bin/pgv-wal-get"
+  chmod 0755 "$scratch/bin/pgv-wal-get"
+  expect 75 'could not fetch WAL' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host
+  mv "$scratch/state/real" "$scratch/bin/pgv-wal-get"
+  [ "$(find "$tree/backup" -name '*-drill.json' | wc --lines)" -eq "$before" ] || fail "a verdict was stored"
   expect 0 'is good' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host --no-verdict \
     --sql "select count(*) = 1 from pg_class where relname = 'last'"
   start_cluster "$bin" "$source"
@@ -432,6 +441,11 @@ without_verdict() {
   chmod 0755 "$scratch/bin/df"
   expect 1 'needs [0-9]* bytes and has 1000' pgv-drill demo --scratch "$scratch/small"
   rm "$scratch/bin/df"
+  mv "$scratch/bin/pgv-s3" "$scratch/state/real"
+  printf '#!/bin/sh\ncase "$*" in *-drill.json) cat >/dev/null; exit 75;; esac\nexec "%s" "$@"\n' "$scratch/state/real" >"$scratch/bin/pgv-s3"
+  chmod 0755 "$scratch/bin/pgv-s3"
+  expect 75 'is good, but that could not be stored' pgv-drill demo
+  mv "$scratch/state/real" "$scratch/bin/pgv-s3"
   # Another key, and a stage that is killed.
   expect 4 '' env PGV_KEY_FILE="$scratch/other-key" pgv-drill demo
   mv "$scratch/bin/pgv-apply" "$scratch/state/real"
