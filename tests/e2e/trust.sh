@@ -385,7 +385,7 @@ fingerprint() {
 
 # Whatever tells of the original is enough, and so is the lack of anything that does.
 beside_the_original() {
-  local before
+  local before newest
   as_postgres sh -c 'umask 077; grep --invert-match "^PGV_PGDATA=" "$1/demo.conf" >"$1/elsewhere.conf"' sh "$scratch/etc"
   expect 2 "the original is on this machine \\($source\\)" pgv-drill demo --latest --not-the-original-host
   expect 2 "the original is on this machine \\($source\\)" pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host
@@ -402,9 +402,14 @@ beside_the_original() {
   mv "$scratch/bin/pgv-wal-get" "$scratch/state/real"
   printf '#!/bin/sh\nexit 200\n' >"$scratch/bin/pgv-wal-get"
   chmod 0755 "$scratch/bin/pgv-wal-get"
-  expect 75 'could not fetch WAL' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host
+  expect 75 'recovery could not fetch 0' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host
   mv "$scratch/state/real" "$scratch/bin/pgv-wal-get"
   [ "$(find "$tree/backup" -name '*-drill.json' | wc --lines)" -eq "$before" ] || fail "a verdict was stored"
+  newest=$(find "$tree/wal/00000001" -name '????????????????????????.pgv' | sort | tail --lines=1)
+  as_postgres cp --archive "$newest" "$scratch/state/whole"
+  flip "$newest"
+  expect 7 'the restored server does not start' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host --no-verdict
+  as_postgres mv "$scratch/state/whole" "$newest"
   expect 0 'is good' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host --no-verdict \
     --sql "select count(*) = 1 from pg_class where relname = 'last'"
   start_cluster "$bin" "$source"
