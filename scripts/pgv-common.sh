@@ -8,6 +8,9 @@ shopt -s inherit_errexit
 export LC_ALL=C
 umask 077
 pgv_tool=${0##*/}
+# Whoever calls a script may have variables of these names. `pgv_tells`: whether PGV_NOTIFY and PGV_PING_URL are told.
+# `starter` and `lock_keeper_PID` are background processes that a script's end leaves alone.
+pgv_quiet=no pgv_finished=no pgv_tells=yes starter='' lock_keeper_PID=''
 library=${BASH_SOURCE[0]%/*}
 # shellcheck source=scripts/pgv-lines.sh
 source "$library/pgv-lines.sh"
@@ -31,7 +34,7 @@ if [ -n "${JOURNAL_STREAM:-}" ] && [ "$(stat --dereference --format=%d:%i /proc/
 fi
 
 say() {
-  [ "${pgv_quiet:-no}" = yes ] || echo "$pgv_info$pgv_tool: $*" >&2
+  [ "$pgv_quiet" = yes ] || echo "$pgv_info$pgv_tool: $*" >&2
 }
 
 warn() {
@@ -49,14 +52,46 @@ die() { # STATUS MESSAGE [HINT…]
   exit "$status"
 }
 
-# Runs CODE when the script ends, however it does, and then tells whoever wants to know: PGV_NOTIFY and PGV_PING_URL. CODE
+# Runs CODE when the script ends, however it does, and no stage that it began runs any more; and then tells whoever wants to know: PGV_NOTIFY and PGV_PING_URL. CODE
 # sees `pgv_status`, which is `killed` where a signal ended the script, and may end with another.
 on_exit() { # CODE
   # shellcheck disable=SC2154  # set when the trap runs
   trap 'pgv_status=$?
-    [ "$pgv_status" -ne 0 ] || [ "${pgv_finished:-no}" = yes ] || pgv_status=killed
+    [ "$pgv_status" -ne 0 ] || [ "$pgv_finished" = yes ] || pgv_status=killed
+    [ "$pgv_finished" = yes ] || end_stages
     ('"$1"') || { pgv_status=$?; tell_outcome "$pgv_status"; exit "$pgv_status"; }
     tell_outcome "$pgv_status"' EXIT
+}
+
+# A signal ends bash, and not what it waits for: an upload would go on while the set that it belongs to is removed. After
+# a minute it is not waited for any more.
+end_stages() {
+  local stages=() own=() stage try=0
+  mapfile -d '' -t own <"/proc/$$/cmdline"
+  find_stages $$
+  for stage in "${stages[@]}"; do
+    kill -TERM "$stage" 2>/dev/null || true # it may have just ended
+  done
+  for stage in "${stages[@]}"; do
+    while [ "$try" -lt 600 ] && kill -0 "$stage" 2>/dev/null; do
+      sleep 0.1
+      try=$((try + 1))
+    done
+  done
+}
+
+# Adds to `stages` what runs below a process of this script. Scripts end their own.
+find_stages() { # PID
+  local children=() child words name
+  # The list ends without a newline; of what has just ended there is none.
+  { read -r -a children <"/proc/$1/task/$1/children" || true; } 2>/dev/null
+  for child in "${children[@]}"; do
+    [[ " $starter $lock_keeper_PID " != *" $child "* ]] || continue
+    stages+=("$child")
+    { mapfile -d '' -t words <"/proc/$child/cmdline" && read -r name <"/proc/$child/comm"; } 2>/dev/null || continue
+    # A subshell of this script, and a tool that runs the stage before it.
+    [[ ${words[*]} != "${own[*]}" && ! $name =~ ^pgv-(s3|crypt)$ ]] || find_stages "$child"
+  done
 }
 
 # The end of a script that came to its end: a signal leaves a status of 0, too.
@@ -68,6 +103,7 @@ finish() { # STATUS
 # In bounded time; that nobody could be told is no failure of what was done.
 tell_outcome() { # STATUS
   local command status=${1/killed/143}
+  [ "$pgv_tells" = yes ] || return 0
   if [ -n "${PGV_NOTIFY:-}" ]; then
     read -r -a command <<<"$PGV_NOTIFY"
     timeout --kill-after=5 30 "${command[@]}" "$pgv_tool" "${PGV_CLUSTER:-}" "$status" </dev/null >&2 9>&- ||
@@ -83,7 +119,7 @@ tell_outcome() { # STATUS
 # Somebody looks on: it is drawn on one line how far a work of hours is. The terminal may be another user's, and cannot be
 # opened then, only inherited.
 is_watched() {
-  [ "${pgv_quiet:-no}" = no ] && [ -t 2 ]
+  [ "$pgv_quiet" = no ] && [ -t 2 ]
 }
 
 # How much is done of how much, how fast, and how long the rest takes at that rate; nothing more to say is a blank line.

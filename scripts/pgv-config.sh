@@ -37,13 +37,23 @@ seconds() { # DURATION
   echo "${text#seconds }"
 }
 
-# Sets each of these variables that holds a relative path to the absolute one, and then leaves the caller's directory, which
-# the user as whom the work is done may not be able to enter. Called before anything is done, and once.
+# Sets each of these variables that holds a relative path to the absolute one, those of the environment, too, and then leaves
+# the caller's directory, which the user as whom the work is done may not be able to enter. Called before anything is done,
+# and once.
 enter_root() { # VARIABLE…
-  local name
-  for name in "$@"; do
+  local name key_files key_file absolute=
+  if [ -n "${PGV_KEY_FILE:-}" ]; then
+    IFS=: read -r -a key_files <<<"$PGV_KEY_FILE"
+    for key_file in "${key_files[@]}"; do
+      [[ -z $key_file || $key_file == /* ]] || key_file=$PWD/$key_file
+      absolute+=:$key_file
+    done
+    PGV_KEY_FILE=${absolute#:}
+  fi
+  for name in "$@" PGV_STATE_DIR PGV_PGDATA PGV_S3_CA_FILE PGV_CONFIG_DIR; do
+    [ -n "${!name:-}" ] || continue
     local -n path_variable=$name
-    [[ -z $path_variable || $path_variable == /* ]] || path_variable=$PWD/$path_variable
+    [[ $path_variable == /* ]] || path_variable=$PWD/$path_variable
     unset -n path_variable
   done
   cd /

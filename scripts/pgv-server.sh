@@ -6,7 +6,7 @@
 
 # A recovery that does not move for so long is given up, and so often is its state told, seconds.
 stall_limit=3600 tell_every=30
-home=()
+home=() starter=''
 
 as_owner() {
   if [ "$EUID" -eq 0 ]; then
@@ -48,10 +48,16 @@ require_machine() {
     'pgv-setup --restore-only writes it; or give one: --config FILE'
 }
 
-# Sets `postmaster` to lines of postmaster.pid: process, directory, start, port, socket directory, address, key, status.
+# Sets `postmaster` to lines of postmaster.pid: process, directory, start, port, socket directory, address, key, status. After
+# a crash that process may be any other; a server's working directory is its data directory. One that does not let us see
+# counts as a server.
 server_runs() {
-  mapfile -t postmaster < <(cat "$directory/postmaster.pid" 2>/dev/null) # of one that has just ended there is none
-  [[ ${postmaster[0]:-} =~ ^[0-9]+$ ]] && [ -d "/proc/${postmaster[0]}" ]
+  local text place
+  text=$(as_owner cat "$directory/postmaster.pid" 2>/dev/null) || text='' # of one that has just ended there is none
+  mapfile -t postmaster <<<"$text"
+  [[ ${postmaster[0]} =~ ^[0-9]+$ ]] && [ -d "/proc/${postmaster[0]}" ] || return
+  place=/proc/${postmaster[0]}/cwd
+  [ ! -e "$place/." ] || [ "$place" -ef "$directory" ]
 }
 
 control() { # KEY
@@ -105,28 +111,30 @@ raise_limits() {
 # Of this start: what is fatal, or else the last lines.
 tell_log() {
   local file lines
-  { find_log && lines=$(tail --bytes=+"$((log_begins + 1))" "$directory_log" 2>/dev/null || true); } || true
+  { find_log && lines=$(as_owner tail --bytes=+"$((log_begins + 1))" "$directory_log" 2>/dev/null || true); } || true
   for file in "${logs[@]}"; do
-    lines+=$'\n'$(tail --lines=200 "$file" 2>/dev/null || true)
+    lines+=$'\n'$(as_owner tail --lines=200 "$file" 2>/dev/null || true)
   done
   { grep --extended-regexp 'FATAL|PANIC' <<<"$lines" || grep . <<<"$lines" || true; } | tail --lines=5 | cut --characters=1-400 >&2
 }
 
 # Sets `logs` to where it logs: several forms, or its collector's files.
 find_log() {
-  local file
+  local file listed
   logs=()
+  listed=$(as_owner cat "$directory/current_logfiles" 2>/dev/null) || listed='' # absent without a collector
   while read -r _ file; do
+    [ -n "$file" ] || continue
     [[ $file == /* ]] || file=$directory/$file
     logs+=("$file")
-  done < <(cat "$directory/current_logfiles" 2>/dev/null) # absent without a collector
+  done <<<"$listed"
   server_log=${logs[0]:-$directory_log}
 }
 
 # In the background: how it ends is seen by who watches, and pg_ctl says why it failed. Without the lock of the cluster,
 # which the server would hold for as long as it runs.
 begin_server() {
-  log_begins=$(stat --format=%s "$directory_log" 2>/dev/null || echo 0)
+  log_begins=$(as_owner stat --format=%s "$directory_log" 2>/dev/null || echo 0)
   as_server "${start_command[@]}" >"$tmp/start" 2>&1 9>&- {run_lock}>&- &
   starter=$!
 }
@@ -135,7 +143,8 @@ stop_server() {
   as_owner "$programs/pg_ctl" --pgdata="$directory" --mode=fast --silent --wait --timeout=600 stop
 }
 
-# Starts it and waits until it is where it was to go: `action`. 0: it is there; 1: it ended, or does not go on.
+# Starts it and waits until it is where it was to go: `action`. 0: it is there; 1: it ended, or does not go on. Called where
+# `set -e` is off.
 run_recovery() {
   local told=$SECONDS looked_at=$SECONDS
   moved_at=$SECONDS replays=
@@ -149,14 +158,17 @@ run_recovery() {
         elif [ "$action" = pause ] && server_pauses; then
           # It pauses, too, where its limits are too low.
           raise_limits || return 0
-          stop_server
+          stop_server || return 1
           begin_server
         fi
       fi
       if [ "$SECONDS" -gt "$looked_at" ]; then
         looked_at=$SECONDS
         look_at_recovery
-        ! raise_limits || { stop_server && begin_server; }
+        if raise_limits; then
+          stop_server || return 1
+          begin_server
+        fi
       fi
       if [ $((SECONDS - told)) -ge "$tell_every" ]; then
         told=$SECONDS

@@ -2,6 +2,9 @@
 # space, the sets, and where on this machine the original is. The WAL scripts run for every segment, and need none of it.
 # shellcheck shell=bash disable=SC2154  # tmp is of make_run_directory
 
+# Options of pgv-expire, which sets them after this; whoever calls a script may have variables of these names.
+dry_run=no now=''
+
 # One run per cluster. The descriptor is inherited by the tools, so the lock lasts as long as any.
 take_lock() { # [WAIT SECONDS]
   mkdir --parents "$PGV_STATE_DIR/tmp" "$PGV_STATE_DIR/manifest" ||
@@ -29,7 +32,7 @@ expire_sets() { # OPTION OF PRUNE…
   # What is built on a backup goes before it: newest first.
   tac "$tmp/doomed" >"$tmp/newest-first"
   while read -r url; do
-    if [ "${dry_run:-no}" = yes ]; then
+    if [ "$dry_run" = yes ]; then
       echo "${url##*/}"
       continue
     fi
@@ -37,7 +40,7 @@ expire_sets() { # OPTION OF PRUNE…
     rm --force "$PGV_STATE_DIR/manifest/${url##*/}"
     say "removed ${url##*/}"
   done <"$tmp/newest-first"
-  [ "${dry_run:-no}" = no ] || return 0
+  [ "$dry_run" = no ] || return 0
   remove_wal
   # In a directory: what killed writers had not given its name.
   [[ $PGV_REPO != file://* ]] ||
@@ -78,7 +81,7 @@ remove_set() { # URL
 # `original_runs`. Empty: there is none below what this machine can tell.
 # shellcheck disable=SC2034  # for the caller
 find_original() { # SYSTEM-IDENTIFIER [EXCEPT BELOW DIRECTORY]
-  local process place comm directory
+  local process place comm directory listed=''
   original='' original_runs=no
   for process in /proc/[0-9]*; do
     place=$process/cwd
@@ -91,12 +94,16 @@ find_original() { # SYSTEM-IDENTIFIER [EXCEPT BELOW DIRECTORY]
       return
     fi
   done
+  if command -v pg_lsclusters >/dev/null; then
+    listed=$(pg_lsclusters --no-header) || die 1 'pg_lsclusters cannot list the clusters of this machine: one may be the original' 'nothing was written'
+    listed=$(awk '{ print $6 }' <<<"$listed")
+  fi
   while read -r directory; do
     if [ -n "$directory" ] && may_be "$directory" "$1"; then
       original=$directory
       return
     fi
-  done < <(echo "${PGV_PGDATA:-}" && { ! command -v pg_lsclusters >/dev/null || pg_lsclusters --no-header | awk '{ print $6 }'; })
+  done <<<"${PGV_PGDATA:-}"$'\n'"$listed"
 }
 
 # Whether a directory holds that cluster, or does not let us see.

@@ -45,23 +45,28 @@ open_wal() { # NAME FILE
 
 # Which system identifier, if only one is there; among several pgv-info chooses, or refuses.
 find_system_id() {
-  local ids
+  local ids status=0
   : "${system_id:=${PGV_SYSTEM_ID:-}}"
   [ -z "$system_id" ] || return 0
-  ids=$(pgv-s3 --quiet ls "$PGV_REPO/$PGV_CLUSTER/") || [ $? -eq 3 ] || die $? "$PGV_REPO/$PGV_CLUSTER/ cannot be listed" 'nothing was written'
+  ids=$(pgv-s3 --quiet ls "$PGV_REPO/$PGV_CLUSTER/") || status=$?
+  [ "$status" -eq 0 ] || [ "$status" -eq 3 ] || die "$status" "$PGV_REPO/$PGV_CLUSTER/ cannot be listed" 'nothing was written'
   ids=$(sed --quiet 's#.*/\([0-9]\{1,20\}\)/$#\1#p' <<<"$ids")
-  [ "$(wc --words <<<"$ids")" -le 1 ] ||
-    ids=$(pgv-info "$PGV_CLUSTER" --format tsv | cut --fields=2 | sort --unique) || [ $? -eq 7 ]
+  if [ "$(wc --words <<<"$ids")" -gt 1 ]; then
+    status=0
+    ids=$(pgv-info "$PGV_CLUSTER" --format tsv | cut --fields=2 | sort --unique) || status=$?
+    [ "$status" -eq 0 ] || [ "$status" -eq 7 ] || die "$status" "the backups of $PGV_CLUSTER cannot be listed" 'nothing was written'
+  fi
   [ "$(wc --words <<<"$ids")" -ne 1 ] || system_id=$ids
 }
 
 # Opens the histories that may lead to the timeline that is asked for: pgv-info has no key. The backup's own needs none.
 open_histories() { # DIR
-  local along=$timeline listed history
+  local along=$timeline listed history status=0
   [ -n "$along" ] || along=$([ -n "$target" ] && echo current || echo latest)
   [ "$along" != current ] && [ -n "$system_id" ] || return 0
-  listed=$(pgv-s3 --quiet ls --recursive "$PGV_REPO/$PGV_CLUSTER/$system_id/wal/") || [ $? -eq 3 ] ||
-    die $? 'the archive cannot be listed' 'nothing was written'
+  listed=$(pgv-s3 --quiet ls --recursive "$PGV_REPO/$PGV_CLUSTER/$system_id/wal/") || status=$?
+  [ "$status" -eq 0 ] || [ "$status" -eq 3 ] ||
+    die "$status" 'the archive cannot be listed' 'nothing was written'
   listed=$(sed --quiet 's#.*/\([0-9A-F]\{8\}\)\.history\.pgv$#\1#p' <<<"$listed")
   for history in $listed; do
     # The latest is one that has no next.

@@ -97,6 +97,59 @@ idle() {
   rm --recursive "$scratch/copy"
 }
 
+# Laid down, and not started because the original has the port: the same command goes on from there. A postmaster.pid of
+# before a crash, whose process is another's by now, is no server.
+port_taken() {
+  local status=0 inode
+  as_postgres timeout 120 pgv-restore demo "$scratch/copy" --immediate --port 5432 --start 2>"$scratch/err" || status=$?
+  [ "$status" -eq 1 ] || fail "with a port that is taken pgv-restore exits with $status: $(cat "$scratch/err")"
+  said "--start --settings-only"
+  as_postgres sh -c 'echo $$ >"$1/postmaster.pid"; exec sleep 300' sh "$scratch/copy" &
+  wait_until grep --quiet . "$scratch/copy/postmaster.pid"
+  as_postgres pgv-restore demo "$scratch/copy" --immediate --settings-only 2>"$scratch/err" || fail "a reused process number: $(cat "$scratch/err")"
+  kill "$(cat "$scratch/copy/postmaster.pid")"
+  wait || true
+  restore "$scratch/copy" --immediate --settings-only
+  stop_cluster "$bin" "$scratch/copy"
+  rm --recursive "$scratch/copy"
+  as_postgres timeout 120 pgv-restore demo "$scratch/copy" --immediate --port 5432 --start 2>"$scratch/err" || status=$?
+  inode=$(stat --format=%i "$scratch/copy/PG_VERSION")
+  restore "$scratch/copy" --immediate
+  said 'lies in'
+  [ "$(stat --format=%i "$scratch/copy/PG_VERSION")" = "$inode" ] || fail "it was restored again"
+  stop_cluster "$bin" "$scratch/copy"
+  status=0
+  as_postgres pgv-restore demo "$scratch/copy" --immediate 2>"$scratch/err" || status=$?
+  [ "$status" -eq 6 ] || fail "restoring over what was started exits with $status: $(cat "$scratch/err")"
+  rm --recursive "$scratch/copy"
+}
+
+# Of root: what comes into the state directory is its owner's, and a backup and a restore exclude each other.
+as_root() {
+  local status=0 found place=$scratch/state
+  [ "$(id --user)" -eq 0 ] || return 0
+  as_postgres mv "$place" "$scratch/away"
+  # shellcheck disable=SC2016  # of that shell
+  printf '#!/bin/sh\nrunuser --user postgres -- flock --nonblock "%s/lock" true && echo free >"%s/free"\nexec "%s/recover" "$@"\n' "$place" "$scratch" "$scratch" >"$scratch/shim"
+  mv "$scratch/bin/pgv-recover" "$scratch/recover"
+  install --mode=0755 "$scratch/shim" "$scratch/bin/pgv-recover"
+  cp "$scratch/bin/"*.sh "$scratch/"
+  # Where PGV_PGDATA is on a new host; its configuration is all there is of it.
+  as_postgres mkdir "$scratch/new"
+  (cd "$scratch" && PGV_STATE_DIR=state PGV_PGDATA="$scratch/new/data" PGV_CONFIG_DIR=etc PGV_KEY_FILE=key:etc/../key pgv-restore demo "$scratch/new/data" --immediate) 2>"$scratch/err" || fail "root's restore exits with $?: $(cat "$scratch/err")"
+  mv "$scratch/recover" "$scratch/bin/pgv-recover"
+  [ ! -e "$scratch/free" ] || fail "nothing excludes a backup while root restores"
+  found=$(find "$place" "$scratch/new" ! -user postgres)
+  [ -z "$found" ] || fail "root left $found"
+  [ -d "$place/manifest" ] || fail "no lock was taken"
+  as_postgres flock --nonblock "$place/lock" true || fail "the lock outlives the restore"
+  rm --recursive "$scratch/new/data"
+  flock "$place/lock" env PGV_PGDATA="$scratch/new/data" pgv-restore demo "$scratch/new/data" --immediate 2>"$scratch/err" || status=$?
+  [ "$status" -eq 75 ] || fail "root restores while another holds the lock: $status: $(cat "$scratch/err")"
+  rm --recursive "$scratch/new" "$place"
+  mv "$scratch/away" "$place"
+}
+
 # Killed before the settings were written, no server starts; the same command goes on.
 killed() {
   local status=0
@@ -109,6 +162,23 @@ killed() {
   [ ! -e "$scratch/copy/global/pg_control" ] || fail "a killed restore can be started"
   restore "$scratch/copy" --immediate
   stop_cluster "$bin" "$scratch/copy"
+}
+
+# Ended by a signal, it leaves no stage behind.
+ended() {
+  local status=0 restore
+  mv "$scratch/bin/pgv-s3" "$scratch/s3"
+  printf '#!/bin/sh\ncase "$*" in *data.pgv) echo $$ >"%s"; exec sleep 300;; esac\nexec "%s" "$@"\n' "$scratch/state/stage" "$scratch/s3" >"$scratch/bin/pgv-s3"
+  chmod 0755 "$scratch/bin/pgv-s3"
+  as_postgres rm --force "$scratch/state/stage"
+  as_postgres pgv-restore demo "$scratch/ended" --immediate 2>"$scratch/err" &
+  restore=$!
+  wait_until grep --quiet . "$scratch/state/stage"
+  kill -TERM "$(pgrep --full --oldest "^bash $scratch/bin/pgv-restore demo $scratch/ended")"
+  wait "$restore" || status=$?
+  mv "$scratch/s3" "$scratch/bin/pgv-s3"
+  [ "$status" -eq 143 ] || fail "a restore that was ended exits with $status: $(cat "$scratch/err")"
+  [ ! -e "/proc/$(cat "$scratch/state/stage")" ] || fail "a stage of a restore that was ended goes on"
 }
 
 # A directory that this user may not enter; everything relative to it.
@@ -130,6 +200,8 @@ main() {
   sql "alter system set synchronous_standby_names = 'nobody'"
   as_postgres pgv-backup demo 2>"$scratch/err" || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
   beside
+  port_taken
+  as_root
   killed
   rm --recursive "$scratch/copy"
   sql 'alter system reset synchronous_standby_names'
@@ -148,6 +220,7 @@ main() {
   raised
   idle
   from_a_closed_directory
+  ended
   echo "copies of PostgreSQL $major: beside their original, and at their targets"
 }
 

@@ -107,6 +107,8 @@ wrong_keys() {
   says 'recovery sheet'
   ! grep --quiet generate-key "$scratch/err" || fail "the advice destroys: $(cat "$scratch/err")"
   check '^BAD  key: a file of .* does not exist'
+  ask_library 2 check_key "$url"
+  says "$etc/key"
   unchanged 'a key that is gone'
   mkdir "$etc/key"
   set_up 2

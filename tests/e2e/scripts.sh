@@ -115,6 +115,21 @@ killed_stages() {
   ! pgv pgv-info demo --format json | grep --quiet '"state":"incomplete"' || fail "leftovers stay"
 }
 
+# A script that is ended has no stage that goes on with what it removes.
+ended_script() {
+  local before backup status=0 pid
+  before=$(labels)
+  begin_slow_backup 4MiB/s --type full
+  sleep 1
+  pid=$(ours "^bash $scratch/bin/pgv-backup demo" | head --lines=1)
+  kill -TERM "$pid" || fail "nothing to end: $(cat "$scratch/slow.log")"
+  wait "$backup" || status=$?
+  [ "$status" -eq 143 ] || fail "a backup that was ended exits with $status: $(cat "$scratch/slow.log")"
+  ! ours '^pgv-(snap .*--label|crypt --encrypt -- pgv-snap|s3 put --json)' || fail "a stage of a backup that was ended goes on"
+  [ "$(labels)" = "$before" ] || fail "a backup that was ended is listed"
+  ! pgv pgv-info demo --format json | grep --quiet '"state":"incomplete"' || fail "a backup that was ended leaves something"
+}
+
 restore_refusals() {
   local before
   expect_status 3 pgv-restore demo "$scratch/new" --label 20200101-000000F
@@ -302,6 +317,7 @@ main() {
   expect_status 75 pgv-backup demo
   exec 8>&-
   restore_refusals
+  ended_script
   killed_stages
   [ "$(labels | wc --lines)" -eq 2 ] || fail "PGV_KEEP_FULL=2, and there are: $(labels)"
   sleep 1

@@ -256,12 +256,22 @@ patience() {
   mv "$scratch/bin/pgv-info" "$scratch/state/real"
   printf '#!/bin/sh\ncase "$*" in next*) [ -e "%s/state/once" ] || { : >"%s/state/once"; exit 75; };; esac\nexec "%s" "$@"\n' "$scratch" "$scratch" "$scratch/state/real" >"$scratch/bin/pgv-info"
   chmod 0755 "$scratch/bin/pgv-info"
-  expect 0 '' pgv-backup demo --type incr
+  # Whoever calls it may have variables of the scripts' names.
+  expect 0 'is complete' env pgv_quiet=yes pgv_finished=yes dry_run=yes now=nonsense pgv-backup demo --type incr
   mv "$scratch/state/real" "$scratch/bin/pgv-info"
   [ -e "$scratch/state/once" ] || fail "pgv-info next was not asked"
   incr=$(as_postgres pgv-info demo --format label | tail --lines=1)
   [[ $incr == *I ]] || fail "a full because of what was temporary: $incr"
   [ -z "$(ls "$scratch/state/claims")" ] || fail "claims are left: $(ls "$scratch/state/claims")"
+  # A listing that fails keeps its status.
+  mv "$scratch/bin/pgv-s3" "$scratch/state/real"
+  for tool in 'ls --recursive' ls; do
+    printf '#!/bin/sh\ncase "$*" in *"%s file"*) exit 75;; esac\nexec "%s" "$@"\n' "$tool" "$scratch/state/real" >"$scratch/bin/pgv-s3"
+    chmod 0755 "$scratch/bin/pgv-s3"
+    expect 75 'cannot be listed' pgv-restore demo "$scratch/state/unlisted" --plan
+  done
+  mv "$scratch/state/real" "$scratch/bin/pgv-s3"
+  expect 2 'it is OID=DIR or NAME=DIR' pgv-restore demo "$scratch/state/unlisted" --tablespace 16385
 }
 
 # A backup that was committed, and lost a byte or an object since: damaged, not running; and no other is restored unasked.
@@ -375,12 +385,31 @@ fingerprint() {
 
 # Whatever tells of the original is enough, and so is the lack of anything that does.
 beside_the_original() {
+  local before newest
   as_postgres sh -c 'umask 077; grep --invert-match "^PGV_PGDATA=" "$1/demo.conf" >"$1/elsewhere.conf"' sh "$scratch/etc"
   expect 2 "the original is on this machine \\($source\\)" pgv-drill demo --latest --not-the-original-host
   expect 2 "the original is on this machine \\($source\\)" pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host
   stop_cluster "$bin" "$source"
   expect 2 "the original is on this machine \\($source\\)" pgv-drill demo --latest --not-the-original-host
   expect 2 'none was found here' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest
+  # What cannot be listed is not absent.
+  printf '#!/bin/sh\nexit 9\n' >"$scratch/bin/pg_lsclusters"
+  chmod 0755 "$scratch/bin/pg_lsclusters"
+  expect 1 'cannot list the clusters' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host --no-verdict
+  rm "$scratch/bin/pg_lsclusters"
+  # An archive that does not answer while the copy recovers is no verdict.
+  before=$(find "$tree/backup" -name '*-drill.json' | wc --lines)
+  mv "$scratch/bin/pgv-wal-get" "$scratch/state/real"
+  printf '#!/bin/sh\nexit 200\n' >"$scratch/bin/pgv-wal-get"
+  chmod 0755 "$scratch/bin/pgv-wal-get"
+  expect 75 'recovery could not fetch 0' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host
+  mv "$scratch/state/real" "$scratch/bin/pgv-wal-get"
+  [ "$(find "$tree/backup" -name '*-drill.json' | wc --lines)" -eq "$before" ] || fail "a verdict was stored"
+  newest=$(find "$tree/wal/00000001" -name '????????????????????????.pgv' | sort | tail --lines=1)
+  as_postgres cp --archive "$newest" "$scratch/state/whole"
+  flip "$newest"
+  expect 7 'the restored server does not start' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host --no-verdict
+  as_postgres mv "$scratch/state/whole" "$newest"
   expect 0 'is good' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host --no-verdict \
     --sql "select count(*) = 1 from pg_class where relname = 'last'"
   start_cluster "$bin" "$source"
@@ -417,6 +446,18 @@ without_verdict() {
   chmod 0755 "$scratch/bin/df"
   expect 1 'needs [0-9]* bytes and has 1000' pgv-drill demo --scratch "$scratch/small"
   rm "$scratch/bin/df"
+  mv "$scratch/bin/pgv-s3" "$scratch/state/real"
+  printf '#!/bin/sh\ncase "$*" in *-drill.json) cat >/dev/null; exit 75;; esac\nexec "%s" "$@"\n' "$scratch/state/real" >"$scratch/bin/pgv-s3"
+  chmod 0755 "$scratch/bin/pgv-s3"
+  expect 75 'is good, but that could not be stored' pgv-drill demo
+  mv "$scratch/state/real" "$scratch/bin/pgv-s3"
+  # Another key, and a stage that is killed.
+  expect 4 '' env PGV_KEY_FILE="$scratch/other-key" pgv-drill demo
+  mv "$scratch/bin/pgv-apply" "$scratch/state/real"
+  printf '#!/bin/sh\ncase " $* " in *" --plan "*) exec "%s" "$@";; esac\nkill -KILL $$\n' "$scratch/state/real" >"$scratch/bin/pgv-apply"
+  chmod 0755 "$scratch/bin/pgv-apply"
+  expect 137 '' pgv-drill demo
+  mv "$scratch/state/real" "$scratch/bin/pgv-apply"
   as_postgres mkdir "$scratch/state/drill/pgv-drill"
   expect 6 "is not a drill's" pgv-drill demo
   as_postgres touch "$scratch/state/drill/pgv-drill.marker"
