@@ -316,6 +316,19 @@ fn the_next_backup() {
     assert_eq!(next(&["--type", "auto", "--full-every", "3650d"])[0], "incr");
     let [kind, .., reason, _] = next(&["--type", "auto", "--full-every", "1h"]);
     assert_eq!((kind.as_str(), reason.as_str()), ("full", ""), "it is due");
+    // Nothing is built on what was found bad. What was found of the WAL says nothing of the backup.
+    for (link, type_wanted) in [(&second, "incr"), (&first, "incr"), (&A.to_owned(), "diff")] {
+        for kind in ["verify", "drill"] {
+            let link = repository.set("15-main", ID, link);
+            judge(&link, kind, false);
+            let [made, _, chain, reason, _] = next(&["--type", type_wanted]);
+            assert_eq!((made.as_str(), chain.as_str()), ("full", ""), "{link:?} {kind}");
+            assert_eq!(reason, "the chain was found bad when it was last verified or drilled");
+            judge(&link, kind, true);
+            judge(&link, "wal", false);
+            assert_eq!(next(&["--type", type_wanted])[0], type_wanted);
+        }
+    }
     // A link that is proved damaged or gone makes a full, whatever an annotation says.
     let record = repository.set("15-main", ID, &first).join("record.json");
     let text = fs::read_to_string(&record).unwrap();
