@@ -65,8 +65,8 @@ fn a_record_that_cannot_be_read_ends_what_it_might_have_decided() {
     let faults = [
         ("400", Fault::Answer("400 Bad Request", denied("expired")), 1),
         ("403", Fault::Answer("403 Forbidden", denied("access")), 1),
-        ("307", Fault::Answer("307 Temporary Redirect", denied("moved")), 1),
-        ("garbled", Fault::Answer("200 OK", denied("portal")), 1),
+        ("307", Fault::Answer("307 Temporary Redirect", denied("moved")), 75),
+        ("garbled", Fault::Answer("200 OK", denied("portal")), 75),
         ("503", Fault::Answer("503 Slow Down", ""), 75),
         ("drop", Fault::Drop, 75),
     ];
@@ -135,7 +135,7 @@ fn a_record_that_cannot_be_read_ends_what_it_might_have_decided() {
 fn what_seems_damaged_is_read_again() {
     let server = moto();
     let repository = repository(server, "garbled");
-    let verdict = r#"{"format":"pgv-verdict/1","kind":"verify","started_at":"2026-11-04T01:00:00Z","seconds":1,"bytes":4,"ok":true,"findings":[]}                "#;
+    let verdict = r#"{"format":"pgv-verdict/1","kind":"verify","started_at":"2026-11-04T01:00:00Z","seconds":1,"bytes":4,"ok":true,"findings":[]}                              "#;
     let name = "check/20261104-010000-verify.json";
     server.done(
         &["put", "--replace", &format!("{repository}/15-main/{ID}/backup/{C}/{name}")],
