@@ -191,6 +191,28 @@ fn one_side_of_a_copy_has_its_own_service_and_nothing_of_the_others() {
         assert!(lines.lines().any(|found| found == line), "{line} is not in {lines}");
     }
     assert!(!lines.contains("other"), "{lines}");
+    // Whatever it says of its service, nothing of another one stands beside it.
+    let other = [
+        ("AWS_ENDPOINT_URL", "http://other"),
+        ("AWS_ENDPOINT_URL_S3", "http://other"),
+        ("AWS_REGION", "other"),
+        ("AWS_DEFAULT_REGION", "other"),
+        ("AWS_CA_BUNDLE", "/other"),
+        ("AWS_ACCESS_KEY_ID", "other"),
+        ("AWS_SECRET_ACCESS_KEY", "other"),
+        ("AWS_PROFILE", "other"),
+    ];
+    for (text, stays) in
+        [("PGV_S3_ENDPOINT_URL=http://here\n", 0), ("AWS_CA_BUNDLE=/here\n", 0), ("", other.len())]
+    {
+        host.configure("shop", text);
+        let mut command = host.command(ENV);
+        command.args(["--service", "--config", &host.path("etc/shop.conf"), "--", "env"]).envs(other);
+        let told = finish(&mut command, b"");
+        let lines = String::from_utf8(told.stdout).unwrap();
+        assert_eq!(lines.lines().filter(|line| line.contains("other")).count(), stays, "{text}{lines}");
+        assert!(text.is_empty() || lines.contains("here"), "{text}{lines}");
+    }
 }
 
 /// Root becomes the configuration's owner, who may read what root named, and whose home it is.

@@ -212,6 +212,11 @@ fn a_damaged_backup_is_refused_and_another_named() {
         refused(&["choose", "15-main", "--time", "2026-11-04 00:00:00Z"]);
         refused(&["choose", "15-main", "--lsn", "0/300"]);
         assert_eq!(status(&repository.info(&["15-main"])), 7, "{damage}");
+        for format in ["table", "label", "url", "tsv", "json"] {
+            let output = repository.info(&["15-main", "--label", C, "--format", format]);
+            assert_eq!(status(&output), 7, "{damage} {format}: {}", stderr(&output));
+            assert!(stderr(&output).contains(C), "{damage} {format}: {}", stderr(&output));
+        }
         // What is asked for by name is there, and so is what it cannot have been in the way of.
         for other in [["--label", B], ["--time", "2026-11-03 00:00:00Z"]] {
             let output = repository.info(&[&["choose", "15-main"][..], &other].concat());
@@ -311,6 +316,19 @@ fn the_next_backup() {
     assert_eq!(next(&["--type", "auto", "--full-every", "3650d"])[0], "incr");
     let [kind, .., reason, _] = next(&["--type", "auto", "--full-every", "1h"]);
     assert_eq!((kind.as_str(), reason.as_str()), ("full", ""), "it is due");
+    // Nothing is built on what was found bad. What was found of the WAL says nothing of the backup.
+    for (link, type_wanted) in [(&second, "incr"), (&first, "incr"), (&A.to_owned(), "diff")] {
+        for kind in ["verify", "drill"] {
+            let link = repository.set("15-main", ID, link);
+            judge(&link, kind, false);
+            let [made, _, chain, reason, _] = next(&["--type", type_wanted]);
+            assert_eq!((made.as_str(), chain.as_str()), ("full", ""), "{link:?} {kind}");
+            assert_eq!(reason, "the chain was found bad when it was last verified or drilled");
+            judge(&link, kind, true);
+            judge(&link, "wal", false);
+            assert_eq!(next(&["--type", type_wanted])[0], type_wanted);
+        }
+    }
     // A link that is proved damaged or gone makes a full, whatever an annotation says.
     let record = repository.set("15-main", ID, &first).join("record.json");
     let text = fs::read_to_string(&record).unwrap();
@@ -340,6 +358,20 @@ fn a_damaged_record_is_reported_and_hides_nothing() {
         let output = repository.info(&["--format", "label"]);
         assert_eq!((status(&output), lines(&output)), (7, vec![A.to_owned()]));
         assert!(stderr(&output).contains(B), "{}", stderr(&output));
+    }
+    // An edited record: no timeline has this number, and none could follow it.
+    for timeline in ["0", "4294967295"] {
+        let repository = Repository::new();
+        let record = repository.add(A, 1).join("record.json");
+        let edited = fs::read_to_string(&record).unwrap();
+        fs::write(&record, edited.replace("\"timeline\":1,", &format!("\"timeline\":{timeline},"))).unwrap();
+        let output = repository.info(&["recovery", "15-main"]);
+        assert_eq!(status(&output), 5, "{timeline}: {}", stderr(&output));
+        assert!(
+            stderr(&output).contains(&format!("its record has the timeline {timeline}")),
+            "{}",
+            stderr(&output)
+        );
     }
     // A record under a name that is not its own is no backup of that name.
     let repository = Repository::new();

@@ -7,6 +7,7 @@ use crate::cli::lines::Lines;
 use crate::error::{Error, IoContext, Kind, Result, Status};
 use crate::io::sync_directory;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
@@ -79,9 +80,12 @@ fn rename(root: &Path, rights: &Rights, name: &str) -> Result<Option<PathBuf>> {
 /// Renames, and makes an empty directory of that name, owner and mode, which a link may point to. Returns
 /// why it may not, if it may not.
 fn replace(root: &Path, to: &Path, rights: &Rights) -> Result<Option<io::ErrorKind>> {
-    use rustix::io::Errno;
     let metadata = fs::metadata(root).during_path("stat", root)?;
-    match renameat_with(CWD, root, CWD, to, RenameFlags::NOREPLACE) {
+    let renamed = match renameat_with(CWD, root, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => rename_to_free(root, to),
+        renamed => renamed,
+    };
+    match renamed {
         Ok(()) => {}
         Err(Errno::EXIST) => {
             return Err(
@@ -113,6 +117,16 @@ fn replace(root: &Path, to: &Path, rights: &Rights) -> Result<Option<io::ErrorKi
         };
     }
     Ok(None)
+}
+
+/// On file systems without the flag (NFS, ZFS, some FUSE). What gets the name in between is kept too, unless it is an
+/// empty directory: a directory replaces nothing else.
+fn rename_to_free(root: &Path, to: &Path) -> std::result::Result<(), Errno> {
+    match rustix::fs::lstat(to) {
+        Ok(_) => Err(Errno::EXIST),
+        Err(Errno::NOENT) => rustix::fs::rename(root, to),
+        Err(error) => Err(error),
+    }
 }
 
 /// What an interrupted run was filling.
@@ -170,5 +184,26 @@ fn put_back(root: &Path, part: &Path, moved: &[OsString], error: Error) -> Error
         Err(_) => {
             error.hint(format!("a part of it is in {}; the same command goes on there", part.display()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_the_flag_a_name_is_only_taken_where_it_is_free() {
+        let directory = tempfile::tempdir().unwrap();
+        let (root, to) = (directory.path().join("data"), directory.path().join("data.before"));
+        fs::create_dir(&root).unwrap();
+        fs::write(root.join("PG_VERSION"), "15").unwrap();
+        std::os::unix::fs::symlink("nowhere", &to).unwrap();
+        assert_eq!(rename_to_free(&root, &to), Err(Errno::EXIST));
+        fs::remove_file(&to).unwrap();
+        fs::create_dir(&to).unwrap();
+        assert_eq!(rename_to_free(&root, &to), Err(Errno::EXIST));
+        fs::remove_dir(&to).unwrap();
+        assert_eq!(rename_to_free(&root, &to), Ok(()));
+        assert!(!root.exists() && to.join("PG_VERSION").exists());
     }
 }

@@ -453,7 +453,7 @@ fn run(args: Args) -> Result<Status> {
     }
 }
 
-/// Everything there is to show is shown, and what cannot be read ends it with its own status.
+/// Everything there is to show is shown, and what cannot be read ends it with its own status; with metrics it is in them.
 fn list(store: &Store, query: &Query, list: &List) -> Result<Status> {
     let sets = info::survey(store, query)?;
     // Metrics say with a zero that there is none.
@@ -463,8 +463,11 @@ fn list(store: &Store, query: &Query, list: &List) -> Result<Status> {
     let damaged = warn_of_damaged(&sets);
     let unread = info::refuse_unread(&sets);
     let status = print_list(sets, list, query.cluster.as_deref())?;
+    if list.metrics {
+        return Ok(status);
+    }
     unread?;
-    Ok(if damaged && !list.metrics { Status::Findings } else { status })
+    Ok(if damaged { Status::Findings } else { status })
 }
 
 /// Of a repository that is there.
@@ -586,8 +589,10 @@ fn print_list(mut sets: Vec<Set>, list: &List, cluster: Option<&str>) -> Result<
     let default = if std::io::stdout().is_terminal() { Format::Table } else { Format::Tsv };
     let format = if list.json { Format::Json } else { list.format.unwrap_or(default) };
     if let Some(label) = &list.label {
+        // One that is damaged is shown where there is room to say so, and is a finding everywhere.
+        let is_damaged = sets.iter().any(|set| matches!(set.state, State::Damaged { .. }));
         let shows_all = matches!(format, Format::Table | Format::Json) && !sets.is_empty();
-        if !shows_all {
+        if !shows_all && !is_damaged {
             info::require(&sets, label)?;
         }
     }

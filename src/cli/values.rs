@@ -6,6 +6,9 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+/// Seconds in a century. Longer durations are mistakes, and their sums could overflow.
+const LONGEST_SECONDS: u64 = 100 * 366 * 86_400;
+
 const UNITS: [(&str, u64); 9] = [
     ("B", 1),
     ("KiB", 1 << 10),
@@ -43,7 +46,7 @@ pub fn parse_rate(text: &str) -> Result<u64, String> {
     }
 }
 
-/// `90s`, `15min`, `36h`, `7d`, `2w`.
+/// `90s`, `15min`, `36h`, `7d`, `2w`; a century at most.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let help = "a duration is a whole number with s, min, h, d or w, such as 36h";
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -56,8 +59,12 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "w" => 604_800,
         _ => return Err(help.to_owned()),
     };
-    let number: u64 = number.parse().map_err(|_| help.to_owned())?;
-    let total = number.checked_mul(seconds).ok_or("longer than 2^64 seconds")?;
+    if number.is_empty() {
+        return Err(help.to_owned());
+    }
+    // What is no number of 64 bits is longer all the more.
+    let total = number.parse().ok().and_then(|number: u64| number.checked_mul(seconds));
+    let total = total.filter(|total| *total <= LONGEST_SECONDS).ok_or("it is longer than a century")?;
     Ok(Duration::from_secs(total))
 }
 
@@ -107,6 +114,11 @@ mod tests {
         assert_eq!(parse_duration("7d"), Ok(Duration::from_secs(604_800)));
         assert!(parse_duration("7").is_err());
         assert!(parse_duration("7m").is_err(), "m could be months");
+        assert!(parse_duration("h").is_err());
+        assert!(parse_duration("36600d").is_ok());
+        for long in ["36601d", "99999999999w", "9999999w", "18446744073709551616s", "18446744073709551615s"] {
+            assert_eq!(parse_duration(long), Err("it is longer than a century".to_owned()), "{long}");
+        }
     }
 
     #[test]

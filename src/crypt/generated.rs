@@ -16,6 +16,8 @@ const CHECK_CHARS: usize = 8;
 /// Prefix and random part: the whole key of pgv 0.1.0.
 const UNCHECKED_CHARS: usize = PREFIX.len() + RANDOM_CHARS;
 const CHECKED_CHARS: usize = UNCHECKED_CHARS + 1 + CHECK_CHARS;
+/// Shorter texts are people's, `pgvkey_prod` and the like, unless they begin as a key does.
+const TELLING_CHARS: usize = 30;
 
 /// What the text of a key is.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,9 +43,17 @@ pub(super) fn name(line: &[u8]) -> String {
     digest("pgv key name", line)
 }
 
-/// Whether `name` has the form of a generated key's name; any other text is a name that a person chose.
+/// Whether `name` has the form of a generated key's name; any other text is a name that a person chose. So is a date,
+/// as `20240501`, which is the name of one generated key of some sixty thousand: that is then checked by the key alone.
 pub fn is_generated_name(name: &str) -> bool {
-    name.len() == CHECK_CHARS && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    let has_form = name.len() == CHECK_CHARS && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    has_form && !is_date(name)
+}
+
+/// Year, month and day, as people write them into names. `text` is ASCII, of eight characters.
+fn is_date(text: &str) -> bool {
+    let number = |from: usize, to: usize| text[from..to].parse::<u32>().unwrap_or(0);
+    matches!(number(0, 4), 1900..=2099) && matches!(number(4, 6), 1..=12) && matches!(number(6, 8), 1..=31)
 }
 
 fn check_part(unchecked: &str) -> String {
@@ -109,9 +119,13 @@ fn is_wrapping(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{feff}' | '"' | '\'' | '`')
 }
 
-/// Narrow enough that no passphrase of a person is refused: it names the prefix, or is of a key's length and letters and
-/// begins nearly as one, or ends in a check part that matches.
+/// Narrow enough that no passphrase of a person is refused: what is short must begin as a key does, exactly. What is
+/// longer names the prefix, or is of a key's length and letters and begins nearly as one, or ends in a check part that
+/// matches.
 fn is_nearly_generated(text: &str) -> bool {
+    if text.chars().count() < TELLING_CHARS {
+        return text.starts_with(PREFIX);
+    }
     let folded = text.to_ascii_lowercase();
     if folded.contains("pgvkey1") {
         return true;
@@ -160,12 +174,21 @@ mod tests {
         assert!(
             is_generated_name("0a1b2c3d") && !is_generated_name("second") && !is_generated_name("0A1B2C3D")
         );
+        for date in ["20240501", "19991231"] {
+            assert!(!is_generated_name(date), "{date}");
+        }
+        for digits in ["20241301", "20240532", "20240500", "18240501", "01052024", "2024050a"] {
+            assert!(is_generated_name(digits), "{digits}");
+        }
     }
 
     #[test]
     fn whole_keys_are_generated_and_what_people_make_up_is_not() {
         for key in [OLD, &new(), "pgvkey1_qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq"] {
             assert_eq!(form(key.as_bytes()), Form::Generated, "{key}");
+        }
+        for phrase in ["pgvkey_prod", "pgvkeyinside", "pgvkey2024", "my-pgvkey1_prod", "PGVKEY1_PROD"] {
+            assert_eq!(form(phrase.as_bytes()), Form::Passphrase, "{phrase}");
         }
         let random = "k7Zr0Qp_1xY-b2TqWmN8sLhVd4EoGf5RcJuKi6aBwXy";
         for phrase in ["correct horse battery staple", "pgv", "pgvkey for prod", "k", " x ", random] {
@@ -222,6 +245,7 @@ mod tests {
             key.replace("pgvkey1_", "pgvkeyl_"),
             key.replace("pgvkey1_", ""),
             key[..8].to_owned(),
+            key[..20].to_owned(),
             key[..30].to_owned(),
             key[..55].to_owned(),
             key[4..].to_owned(),

@@ -111,6 +111,9 @@ fn base<'a>(sets: &'a [Set], wanted: &Wanted, now: OffsetDateTime) -> Base<'a> {
     };
     match chain(sets, parent) {
         Ok(chain) if chain.len() > LONGEST_CHAIN => instead(format!("the chain has {} backups", chain.len())),
+        Ok(chain) if chain.iter().any(|set| set.is_bad()) => {
+            instead("the chain was found bad when it was last verified or drilled".to_owned())
+        }
         Ok(chain) => Base::Chain(chain),
         Err(error) => instead(error.message().to_owned()),
     }

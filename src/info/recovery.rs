@@ -214,8 +214,9 @@ impl Timelines<'_> {
     /// `findNewestTimeLine`: one after the other, until there is none.
     fn latest(&self, from: u32) -> u32 {
         let mut newest = from;
-        while self.archived.histories.contains(&(newest + 1)) {
-            newest += 1;
+        let follows = |id: u32| id.checked_add(1).filter(|next| self.archived.histories.contains(next));
+        while let Some(next) = follows(newest) {
+            newest = next;
         }
         newest
     }

@@ -261,11 +261,14 @@ struct Found {
     verdicts: Vec<Verdict>,
     unread_verdict: Option<Error>,
     bytes: u64,
+    /// Whether it says that something is damaged: an answer can be garbled, so that is read twice.
+    condemns: bool,
 }
 
 impl Found {
     /// Nothing, if the set was removed since it was listed. A listing is no picture of one moment, least of all that of a
-    /// directory: a record is written last and removed first, so where it does not fit the set is listed once more.
+    /// directory: a record is written last and removed first, so where it does not fit the set is listed once more. So it
+    /// is, and read again, before anything in it counts as damaged.
     fn of(
         store: &Store,
         url: &Url,
@@ -274,7 +277,7 @@ impl Found {
         listed: &Objects,
     ) -> Option<Found> {
         let first = Found::by(store, url, label, system_identifier, listed);
-        if let Some(settled) = first.filter(Found::is_settled) {
+        if let Some(settled) = first.filter(|found| !found.condemns) {
             return Some(settled);
         }
         let mut objects = Objects::new();
@@ -304,6 +307,7 @@ impl Found {
     ) -> Option<Found> {
         let bytes = objects.values().sum();
         let state = state(store, url, label, system_identifier, objects)?;
+        let mut condemns = matches!(state, State::Damaged { .. });
         let (mut verdicts, mut unread_verdict) = (Vec::new(), None);
         // Names come in the order of time.
         let newest: BTreeMap<VerdictKind, (&String, u64)> =
@@ -311,16 +315,15 @@ impl Found {
         for (kind, (name, bytes)) in newest {
             match look(store, &url.join(name), bytes, Verdict::parse) {
                 Look::Good(verdict) => verdicts.push(verdict),
-                Look::Wrong(why) => verdicts.push(damaged_verdict(kind, &why)),
+                Look::Wrong(why) => {
+                    condemns = true;
+                    verdicts.push(damaged_verdict(kind, &why));
+                }
                 Look::Changed => return None,
                 Look::Unreadable(error) => unread_verdict = Some(error),
             }
         }
-        Some(Found { state, verdicts, unread_verdict, bytes })
-    }
-
-    fn is_settled(&self) -> bool {
-        !matches!(self.state, State::Damaged { record: Some(_), .. })
+        Some(Found { state, verdicts, unread_verdict, bytes, condemns })
     }
 
     fn unreadable(error: Error, objects: &Objects) -> Found {
@@ -329,6 +332,7 @@ impl Found {
             verdicts: Vec::new(),
             unread_verdict: None,
             bytes: objects.values().sum(),
+            condemns: false,
         }
     }
 
@@ -388,6 +392,10 @@ fn contradiction(record: &Record, label: &Label, system_identifier: u64) -> Opti
     }
     if !record.objects.iter().any(|object| object.name == layout::DATA) {
         return Some(format!("its record names no {}", layout::DATA));
+    }
+    // PostgreSQL counts from 1, and a timeline always has room for its successor.
+    if matches!(backup.timeline, 0 | u32::MAX) {
+        return Some(format!("its record has the timeline {}", backup.timeline));
     }
     [&backup.started_at, &backup.stopped_at]
         .into_iter()

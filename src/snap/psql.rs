@@ -28,6 +28,29 @@ const DEFAULT_DATABASE: &str = "postgres";
 const DEFAULT_CONNECT_TIMEOUT: &str = "60";
 /// For what a server answers at once, while its disks are busy.
 const ANSWER_LIMIT: Duration = Duration::from_secs(600);
+/// What passes by itself, in the words of libpq and of a server that speaks English: it is starting, stopping or full, or
+/// it does not answer. A server whose lc_messages is another language says the first three in that.
+const PASSING: [&str; 16] = [
+    "the database system is starting up",
+    "the database system is shutting down",
+    "the database system is in recovery mode",
+    "not yet accepting connections",
+    "not accepting connections",
+    "terminating connection due to administrator command",
+    "terminating connection because of crash of another server process",
+    "too many clients",
+    "too many connections",
+    "remaining connection slots",
+    "Connection refused",
+    "Connection reset by peer",
+    "Connection timed out",
+    "timeout expired",
+    "closed the connection unexpectedly",
+    "connection to server was lost",
+];
+/// The same by SQLSTATE: connection exceptions, too_many_connections, admin_shutdown, crash_shutdown and
+/// cannot_connect_now: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+const PASSING_STATES: [&str; 5] = ["08", "53300", "57P01", "57P02", "57P03"];
 /// What is kept of psql's messages, bytes.
 const MESSAGES: u64 = 64 << 10;
 
@@ -95,7 +118,8 @@ impl Psql {
     /// What psql prints before the mark.
     fn ask(&mut self, sql: &str, limit: Duration) -> Result<Vec<u8>> {
         let mark = &self.mark;
-        let text = format!("{sql}\n;\n\\echo {mark} :ERROR :LAST_ERROR_MESSAGE {mark}\n");
+        let text =
+            format!("{sql}\n;\n\\echo {mark} :ERROR :LAST_ERROR_SQLSTATE :LAST_ERROR_MESSAGE {mark}\n");
         if self.statements.write_all(text.as_bytes()).is_err() {
             return Err(self.ended());
         }
@@ -121,9 +145,13 @@ impl Psql {
         let rows = found.unwrap_or(0);
         let told =
             String::from_utf8_lossy(&answer[rows + begin.len()..answer.len() - end.len()]).into_owned();
-        match told.split_once(' ') {
-            Some(("true", message)) => Err(Error::failed(format!("{sql}: {}", one_line(message)))),
-            _ => {
+        match told.strip_prefix("true ") {
+            Some(refusal) => {
+                let (state, message) = refusal.split_once(' ').unwrap_or(("", refusal));
+                let passes = PASSING_STATES.iter().any(|passing| state.starts_with(passing));
+                Err(Error::new(kind(passes), format!("{sql}: {}", one_line(message))))
+            }
+            None => {
                 answer.truncate(rows);
                 Ok(answer)
             }
@@ -136,7 +164,7 @@ impl Psql {
         let messages = self.messages.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
         let text = one_line(String::from_utf8_lossy(&messages).replace("psql: error: ", "").trim());
         let error = match (text.is_empty(), status) {
-            (false, _) => Error::failed(text),
+            (false, _) => Error::new(kind(passes(&text)), text),
             (true, Ok(status)) => Error::failed(format!("psql ended: {status}")),
             (true, Err(error)) => Error::io("wait for psql", error),
         };
@@ -209,6 +237,19 @@ fn one_line(text: &str) -> String {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
+fn kind(passes: bool) -> Kind {
+    if passes { Kind::Temporary } else { Kind::Failed }
+}
+
+/// Whether psql's message says only what passes. It tells of each host and address that was tried; what one server
+/// refuses for good it refuses the next time too.
+fn passes(text: &str) -> bool {
+    let told = |text: &str| PASSING.iter().any(|passing| text.contains(passing));
+    let mut tries =
+        text.split("connection to server at ").flat_map(|part| part.split("connection to server on "));
+    told(text) && tries.all(|one| !one.contains("FATAL:") || told(one))
+}
+
 /// With what to do, where a message alone leaves people at a loss.
 fn explained(error: Error) -> Error {
     let text = error.message().to_owned();
@@ -219,4 +260,39 @@ fn explained(error: Error) -> Error {
         return error.hint("put the password into ~/.pgpass, mode 0600");
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_not_there_for_now_is_temporary() {
+        let at = "connection to server at \"db\" (10.0.0.1), port 5432 failed: ";
+        let on = "connection to server on socket \"/run/.s.PGSQL.5432\" failed: ";
+        for why in [
+            "FATAL:  the database system is starting up",
+            "FATAL:  the database system is shutting down",
+            "FATAL:  sorry, too many clients already",
+            "FATAL:  remaining connection slots are reserved for non-replication superuser connections",
+            "Connection refused; Is the server running on that host and accepting TCP/IP connections?",
+            "timeout expired",
+            "server closed the connection unexpectedly; This probably means the server terminated abnormally",
+        ] {
+            assert!(passes(&format!("{at}{why}")) && passes(&format!("{on}{why}")), "{why}");
+            assert!(!passes(&format!(
+                "{at}{why}; {at}FATAL:  password authentication failed for user \"x\""
+            )));
+        }
+        assert!(passes(
+            "FATAL:  terminating connection due to administrator command; connection to server was lost"
+        ));
+        for why in [
+            "No such file or directory",
+            "FATAL:  role \"x\" does not exist",
+            "fe_sendauth: no password supplied",
+        ] {
+            assert!(!passes(&format!("{on}{why}")), "{why}");
+        }
+    }
 }

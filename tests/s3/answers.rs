@@ -201,6 +201,23 @@ fn a_head_that_was_refused_once_is_asked_again() {
     }
 }
 
+#[test]
+fn one_false_answer_about_an_object_undoes_no_transfer() {
+    let url = server().url("answers", "undone");
+    for status in ["403 Forbidden", "404 Not Found"] {
+        let once = || {
+            Proxy::start(server().address(), move |request| match request.head.starts_with("HEAD") {
+                true if request.nth == 0 => Fault::Answer(status, ""),
+                _ => Fault::Nothing,
+            })
+        };
+        let put = s3(&["put", "--replace", "--endpoint-url", &once().url, &url], b"kept");
+        assert_eq!(code(&put), 0, "{status}: {}", errors(&put));
+        let get = s3(&["get", "--endpoint-url", &once().url, &url], b"");
+        assert_eq!((code(&get), &*get.stdout), (0, &b"kept"[..]), "{status}: {}", errors(&get));
+    }
+}
+
 /// The service has something else than was sent, it says.
 #[test]
 fn a_check_that_fails_leaves_the_old_object_or_the_new_one() {

@@ -12,6 +12,9 @@ const STATE: &str = "/var/lib/pgv";
 /// They are of one account: who has one of them in the environment wants none of a configuration's.
 const CREDENTIALS: [&str; 5] =
     ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "PGV_S3_PROFILE"];
+/// Beside the credentials: how one service is reached, and what begins the names of the endpoints of single services.
+const SERVICE: [&str; 3] = ["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_CA_BUNDLE"];
+const ENDPOINTS: &str = "AWS_ENDPOINT_URL";
 /// What says where libpq's server is.
 const SERVER: [&str; 5] = ["PGHOST", "PGHOSTADDR", "PGPORT", "PGSERVICE", "PGCLUSTER"];
 
@@ -219,10 +222,13 @@ pub fn service_of(config: &Config) -> Vec<&Setting> {
     config.settings.iter().filter(|set| is_service(&set.key)).collect()
 }
 
-/// The variables that must not stand beside those of [`service_of`]: what the environment says of another service.
+/// The variables that must not stand beside those of [`service_of`]: what the environment says of another service. A
+/// configuration that says anything of its service says all of it, the account too.
 pub fn service_only(config: &Config) -> Vec<String> {
-    let has_account = config.settings.iter().any(|set| CREDENTIALS.contains(&set.key.as_str()));
-    let is_others = |key: &str| key.starts_with("PGV_S3_") || (has_account && CREDENTIALS.contains(&key));
+    let has_service = !service_of(config).is_empty();
+    let is_one =
+        |key: &str| CREDENTIALS.contains(&key) || SERVICE.contains(&key) || key.starts_with(ENDPOINTS);
+    let is_others = |key: &str| key.starts_with("PGV_S3_") || (has_service && is_one(key));
     let names = std::env::vars_os().filter_map(|(key, _)| key.into_string().ok());
     names.filter(|key| is_others(key)).collect()
 }

@@ -4,9 +4,6 @@ use crate::catalog::layout;
 use crate::cli::{parse_duration, parse_rate, parse_size};
 use std::borrow::Cow;
 
-/// Seconds in a century. Longer durations are mistakes, and their sums could overflow.
-const LONGEST_SECONDS: u64 = 100 * 366 * 86_400;
-
 #[derive(Debug)]
 pub struct Key {
     pub name: &'static str,
@@ -131,7 +128,6 @@ impl Kind {
             Kind::SystemId => Err(shown("it must be a system identifier, a decimal number".to_owned())),
             Kind::Duration(least) => match parse_duration(value).map_err(shown)?.as_secs() {
                 seconds if seconds < least => Err(shown(format!("it must be at least {least}s"))),
-                seconds if seconds > LONGEST_SECONDS => Err(shown("it is longer than a century".to_owned())),
                 _ => same,
             },
             Kind::Count(least, most) => match parse_count(value) {

@@ -28,6 +28,9 @@ pub enum Expected {
     Object,
 }
 
+/// Bytes of an answer, at most: a page of a listing has a thousand entries, of some kilobytes each.
+const LIMIT: usize = 64 << 20;
+
 impl Intercept for Expected {
     fn name(&self) -> &'static str {
         "whether an answer is all of one"
@@ -75,7 +78,7 @@ impl Body for Never {
     }
 }
 
-/// A body that fails at its end if it is not whole. Memory: all of it, which is a page of a listing at most.
+/// A body that fails at its end if it is not whole, or beyond [`LIMIT`]. Memory: all of it, which is a page of a listing.
 struct Whole {
     body: SdkBody,
     seen: Vec<u8>,
@@ -97,6 +100,11 @@ impl Body for Whole {
         }
         match ready!(Pin::new(&mut self.body).poll_frame(context)) {
             Some(Ok(frame)) => {
+                let more = frame.data_ref().map_or(0, Bytes::len);
+                if self.seen.len() + more > LIMIT {
+                    self.over = true;
+                    return Poll::Ready(Some(Err("the answer has no end".into())));
+                }
                 self.seen.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -232,6 +240,37 @@ mod tests {
     const LISTING: &str = "<?xml version=\"1.0\"?>\n<!-- <a> --><x:ListBucketResult xmlns:x='a>b'>\
         <Name>b</Name><IsTruncated>false</IsTruncated><Contents><Key><![CDATA[</x>]]></Key><Size/></Contents>\
         </x:ListBucketResult>\n";
+
+    /// The same over and over.
+    struct Endless(Bytes);
+
+    impl Body for Endless {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            Poll::Ready(Some(Ok(Frame::data(self.0.clone()))))
+        }
+    }
+
+    #[test]
+    fn an_answer_without_an_end_ends() {
+        let body = SdkBody::from_body_1_x(Endless(Bytes::from(vec![b' '; 16 << 20])));
+        let mut whole = Whole { body, seen: Vec::new(), expected: None, over: false };
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut next = || match Pin::new(&mut whole).poll_frame(&mut context) {
+            Poll::Ready(Some(frame)) => Some(frame.err().map(|error| error.to_string())),
+            _ => None,
+        };
+        for _ in 0..4 {
+            assert_eq!(next(), Some(None));
+        }
+        assert_eq!(next(), Some(Some("the answer has no end".to_owned())));
+        assert_eq!(next(), None);
+    }
 
     fn of_listing(body: &str) -> Option<String> {
         fault(body.as_bytes(), Some(Expected::Document("ListBucketResult")))

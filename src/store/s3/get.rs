@@ -11,7 +11,6 @@ use crate::store::s3::retries::Backoff;
 use crate::store::s3::{S3Store, checksum, object, stopped};
 use crate::store::{Range, Url};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use aws_sdk_s3::types::ChecksumMode;
 use std::collections::VecDeque;
 use std::io;
 use std::time::Instant;
@@ -264,9 +263,7 @@ impl Remote {
     fn changed(&self, failure: &Failure) -> Error {
         match failure.status {
             412 => self.other_content(),
-            404 if failure.is("NoSuchKey") => {
-                Error::failed(format!("{}: it was removed meanwhile", self.what()))
-            }
+            404 if failure.is("NoSuchKey") => self.removed(),
             _ => failure.explain(self.what()),
         }
     }
@@ -279,13 +276,7 @@ impl Remote {
 
     /// None where the service keeps no checksum of whole objects.
     async fn checksum(self) -> Result<Option<String>> {
-        let (bucket, key) = self.url.bucket_and_key();
-        let request =
-            self.store.client().head_object().bucket(bucket).key(key).set_if_match(self.etag.clone());
-        let request = request.checksum_mode(ChecksumMode::Enabled).customize();
-        let attempts = self.store.inner.connection.attempts_expecting(Expected::Described);
-        let request = request.config_override(attempts);
-        let head = request.send().await.map_err(|error| self.changed(&Failure::from(error)))?;
+        let head = self.store.head(&self.url, &self.what(), true).await?.ok_or_else(|| self.removed())?;
         if head.e_tag().is_some() && self.etag.is_some() && head.e_tag() != self.etag.as_deref() {
             return Err(self.other_content());
         }
@@ -298,6 +289,10 @@ impl Remote {
 
     fn no_range(&self) -> Error {
         Error::failed(format!("{}: the service does not answer requests for a range of bytes", self.what()))
+    }
+
+    fn removed(&self) -> Error {
+        Error::failed(format!("{}: it was removed meanwhile", self.what()))
     }
 
     fn other_content(&self) -> Error {

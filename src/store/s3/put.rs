@@ -200,7 +200,9 @@ impl Upload {
 
     fn finish(&mut self) -> Result<Stored> {
         let answer = self.make_object()?;
-        let head = self.head();
+        // What was just stored is not gone because of one answer that says so.
+        let prove = answer.is_ok();
+        let head = self.store.block_on(self.store.head(&self.url, &self.what(), prove));
         match (answer, head) {
             (Ok(()), Ok(Some(head))) if self.is_ours(&head) => self.compare(&head),
             (Ok(()), Ok(Some(_))) => Err(Error::new(
