@@ -2,6 +2,7 @@
 //! stream has it. Lines of a key and its values; a value never holds a space or the end of a line, save
 //! the last one, which may hold spaces.
 
+use crate::catalog::escape::{escape, unescape};
 use crate::error::{Error, Result};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -53,7 +54,7 @@ impl Configuration {
             for (index, value) in values.iter().enumerate() {
                 let last = index + 1 == values.len();
                 text.push(' ');
-                text.push_str(&escape(value.as_os_str().as_bytes(), last));
+                text.push_str(&escaped(value.as_os_str(), last));
             }
             text.push('\n');
         };
@@ -93,7 +94,9 @@ impl Configuration {
         let mut configuration = Configuration::default();
         for line in lines {
             let (key, rest) = line.split_once(' ').ok_or_else(damaged)?;
-            let path = |text: &str| unescape(text).map(PathBuf::from).ok_or_else(damaged);
+            let path = |text: &str| {
+                unescape(text).map(|path| PathBuf::from(OsString::from_vec(path))).ok_or_else(damaged)
+            };
             let two = || -> Result<(PathBuf, PathBuf)> {
                 let (first, second) = rest.split_once(' ').ok_or_else(damaged)?;
                 Ok((path(first)?, path(second)?))
@@ -120,63 +123,17 @@ impl Configuration {
     }
 }
 
-/// C's escapes, so that no byte of a value ends it: `\\`, `\n`, `\t`, and `\xHH` for other control characters,
-/// what is not UTF-8 and, unless `spaces`, a space.
-pub fn escape(value: &[u8], spaces: bool) -> String {
-    let mut text = String::new();
-    for chunk in value.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            match character {
-                '\\' => text.push_str(r"\\"),
-                '\n' => text.push_str(r"\n"),
-                '\t' => text.push_str(r"\t"),
-                ' ' if !spaces => text.push_str(r"\x20"),
-                other if other.is_control() => hex(&mut text, other.encode_utf8(&mut [0; 4]).as_bytes()),
-                other => text.push(other),
-            }
-        }
-        hex(&mut text, chunk.invalid());
-    }
-    text
-}
-
-fn hex(text: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        text.push_str(&format!(r"\x{byte:02x}"));
-    }
-}
-
-/// The inverse of [`escape`]; `None` if a backslash begins no escape.
-pub fn unescape(text: &str) -> Option<OsString> {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        if *first != b'\\' {
-            bytes.push(*first);
-            continue;
-        }
-        let (byte, length) = match rest {
-            [b'\\', ..] => (b'\\', 1),
-            [b'n', ..] => (b'\n', 1),
-            [b't', ..] => (b'\t', 1),
-            [b'x', high, low, ..] => {
-                let digit = |digit: u8| char::from(digit).to_digit(16);
-                (u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()?, 3)
-            }
-            _ => return None,
-        };
-        bytes.push(byte);
-        rest = &rest[length..];
-    }
-    Some(OsString::from_vec(bytes))
+/// As [`escape`]; a space, too, where another value follows.
+fn escaped(value: &OsStr, is_last: bool) -> String {
+    let text = escape(value.as_bytes());
+    if is_last { text } else { text.replace(' ', r"\x20") }
 }
 
 /// A path for people and for JSON: what is not UTF-8 is escaped.
 pub fn readable(path: &OsStr) -> String {
     match path.to_str() {
         Some(text) => text.to_owned(),
-        None => escape(path.as_bytes(), true),
+        None => escape(path.as_bytes()),
     }
 }
 

@@ -2,6 +2,7 @@
 //! `pgv-format(5)` describes all of it for people.
 
 pub mod configuration;
+mod escape;
 mod label;
 pub mod layout;
 mod record;
@@ -9,6 +10,7 @@ mod stream;
 mod verdict;
 
 pub use configuration::{Configuration, Link, SavedFile};
+pub use escape::escape;
 pub use label::{BackupType, Label};
 pub use record::{
     BackupFacts, Blocks, FACTS_FORMAT, Facts, Files, Findings, ObjectEntry, RECORD_FORMAT, Record, Tablespace,

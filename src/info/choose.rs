@@ -3,10 +3,10 @@
 
 use crate::catalog::{BackupFacts, Label};
 use crate::error::{Error, Result};
+use crate::info::facts::time_of;
 use crate::info::{Set, State};
 use crate::pg::Lsn;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// What to restore to.
 pub enum Choice {
@@ -121,11 +121,6 @@ pub fn chain<'a>(sets: &'a [Set], backup: &'a Set) -> Result<Vec<&'a Set>> {
 /// The end of a complete backup.
 pub fn stopped_at(set: &Set) -> Option<OffsetDateTime> {
     time_of(&set.record()?.backup.stopped_at)
-}
-
-/// A time in a record.
-pub fn time_of(text: &str) -> Option<OffsetDateTime> {
-    OffsetDateTime::parse(text, &Rfc3339).ok()
 }
 
 /// Refuses `label` unless it is a complete backup in one of these sets.

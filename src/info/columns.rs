@@ -4,7 +4,7 @@
 use crate::catalog::{Label, ObjectEntry};
 use crate::error::{Error, Result};
 use crate::info::choose::{none, refuse};
-use crate::info::sets::one_line;
+use crate::info::facts::one_line;
 use crate::info::{Choice, Set, State};
 use crate::pg::wal;
 

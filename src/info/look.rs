@@ -2,7 +2,7 @@
 //! goes through here, so that "cannot be read" is never taken for "absent" or "damaged".
 
 use crate::error::{Error, Kind, Result};
-use crate::info::sets::one_line;
+use crate::info::facts::one_line;
 use crate::store::{Store, Url};
 
 /// Bytes of a record or a verdict; a real one has some thousand.

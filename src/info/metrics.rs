@@ -1,7 +1,8 @@
 //! The same facts in Prometheus' text format, for the textfile collector of node_exporter.
 
 use crate::catalog::{BackupType, Verdict, VerdictKind};
-use crate::info::choose::{stopped_at, time_of};
+use crate::info::choose::stopped_at;
+use crate::info::facts::time_of;
 use crate::info::show::took;
 use crate::info::{Set, State, good, systems};
 use std::fmt::Write;

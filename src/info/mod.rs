@@ -3,6 +3,7 @@
 
 mod choose;
 mod columns;
+mod facts;
 mod lineage;
 mod look;
 mod metrics;

@@ -9,6 +9,7 @@
 use crate::catalog::{BackupType, Label};
 use crate::error::{Error, Result};
 use crate::info::choose::{one_name, stopped_at};
+use crate::info::sets::LONGEST_BACKUP;
 use crate::info::{Set, State, good, systems};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,9 +17,6 @@ use time::OffsetDateTime;
 
 /// A backup that began a little later than yesterday's is not to fall out of its day.
 const GRACE: Duration = Duration::from_secs(3_600);
-
-/// An incomplete set that was begun longer ago is not running any more.
-pub const LONGEST_BACKUP: Duration = Duration::from_secs(2 * 86_400);
 
 /// Each rule keeps; together they keep what any of them keeps. In none of them is zero a number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,18 +126,18 @@ fn doom<'a>(sets: &'a [Set], named: &BTreeSet<&Label>, now: OffsetDateTime) -> R
             Some(parent) => doomed.contains(parent.as_str()),
             None => doomed.contains(set.label.full_part()),
         };
-        if named.contains(&set.label) || builds_on_doomed || is_interrupted(set, now) {
+        if named.contains(&set.label) || builds_on_doomed || set.is_interrupted(now) {
             doomed.insert(set.label.as_str());
         }
     }
     let chosen = |set: &&Set| doomed.contains(set.label.as_str());
     let chains: BTreeSet<&str> = sets
         .iter()
-        .filter(|set| chosen(set) && !is_interrupted(set, now))
+        .filter(|set| chosen(set) && !set.is_interrupted(now))
         .map(|set| set.label.full_part())
         .collect();
     if let Some(running) =
-        sets.iter().find(|set| may_be_running(set, now) && chains.contains(set.label.full_part()))
+        sets.iter().find(|set| set.may_be_running(now) && chains.contains(set.label.full_part()))
     {
         let days = LONGEST_BACKUP.as_secs() / 86_400;
         return Err(Error::failed(format!(
@@ -174,20 +172,6 @@ fn refuse_last(sets: &[Set], doomed: &BTreeSet<&str>) -> Result<()> {
         .hint("make a new full first, or remove it with pgv-s3 rm")),
         _ => Ok(()),
     }
-}
-
-/// Whether somebody may be making it just now.
-pub fn may_be_running(set: &Set, now: OffsetDateTime) -> bool {
-    matches!(set.state, State::Incomplete(_)) && is_young(set, now)
-}
-
-/// Begun, and never ended; or what is left of one that was being removed.
-fn is_interrupted(set: &Set, now: OffsetDateTime) -> bool {
-    matches!(set.state, State::Incomplete(_)) && !is_young(set, now)
-}
-
-fn is_young(set: &Set, now: OffsetDateTime) -> bool {
-    set.label.time().is_none_or(|begun| now - begun < LONGEST_BACKUP)
 }
 
 /// Tells apart the hours, days, … of UTC.
@@ -327,7 +311,7 @@ fn keep_within(fates: &mut [Fate<'_>], within: Duration, now: OffsetDateTime) {
 
 /// What a backup that is being made may be built on: nobody knows yet on which of them.
 fn keep_for_running(fates: &mut [Fate<'_>], now: OffsetDateTime) {
-    let is_running = |fate: &&Fate<'_>| may_be_running(fate.set, now) && !fate.is_full();
+    let is_running = |fate: &&Fate<'_>| fate.set.may_be_running(now) && !fate.is_full();
     let running: Vec<Label> = fates.iter().filter(is_running).map(|fate| fate.set.label.clone()).collect();
     for running in running {
         let chain = fates.iter_mut().filter(|fate| fate.set.label.full_part() == running.full_part());
@@ -356,7 +340,7 @@ fn keep_parents(fates: &mut [Fate<'_>]) {
 fn keep_incomplete(fates: &mut [Fate<'_>], now: OffsetDateTime) {
     let goes = |fate: &&Fate<'_>| fate.is_complete() && fate.is_full() && fate.reasons.is_empty();
     let gone: BTreeSet<String> = fates.iter().filter(goes).map(|fate| fate.set.label.to_string()).collect();
-    for fate in fates.iter_mut().filter(|fate| !fate.is_complete() && !is_interrupted(fate.set, now)) {
+    for fate in fates.iter_mut().filter(|fate| !fate.is_complete() && !fate.set.is_interrupted(now)) {
         let reason = match &fate.set.state {
             State::Damaged { record: None, .. } => "its record is damaged",
             State::Damaged { .. } => "its record does not fit its objects",
@@ -568,7 +552,7 @@ mod tests {
             let base = good.iter().rfind(|set| age(set) >= within);
             assert!(base.is_none_or(stays), "the first moment of the window cannot be reached");
         }
-        for set in before.iter().filter(|set| may_be_running(set, now)) {
+        for set in before.iter().filter(|set| set.may_be_running(now)) {
             assert!(stays(&set), "{} may be running, and went", set.label);
             let chain = before.iter().filter(|other| other.label.full_part() == set.label.full_part());
             let chain: Vec<&Set> = chain.filter(|other| other.record().is_some()).collect();
@@ -579,7 +563,7 @@ mod tests {
     /// No WAL goes that a backup which stays needs.
     fn check_wal(left: &[Set], now: OffsetDateTime) {
         let unknown = |set: &Set| matches!(set.state, State::Damaged { record: None, .. });
-        let held = left.iter().any(|set| unknown(set) || may_be_running(set, now));
+        let held = left.iter().any(|set| unknown(set) || set.may_be_running(now));
         let first = |set: &Set| set.committed().map(|record| record.backup.wal_first[8..].to_owned());
         match needed_from(left, now) {
             Ok(least) => assert!(!held && least == left.iter().filter_map(first).min()),

@@ -7,7 +7,7 @@ use crate::cli::lines::Lines;
 use crate::error::{Error, Result};
 use crate::info::Set;
 use crate::info::choose::{self, Choice};
-use crate::info::sets::one_line;
+use crate::info::facts::{one_line, time_of};
 use crate::info::wal::rfc3339;
 use crate::info::walk::{Archived, Place, Walk, Way};
 use crate::pg::timeline::{self, Branch};
@@ -140,7 +140,7 @@ enum Reach {
 /// At the very moment of its end a backup is not yet before it.
 fn reaches(backup: &BackupFacts, target: Target) -> Reach {
     let before = match target {
-        Target::Time(time) => choose::time_of(&backup.stopped_at).is_some_and(|stopped| stopped < time),
+        Target::Time(time) => time_of(&backup.stopped_at).is_some_and(|stopped| stopped < time),
         Target::Lsn(lsn) => backup.stop_lsn <= lsn,
         _ => true,
     };
@@ -351,7 +351,7 @@ impl Recovery<'_> {
     fn known_until(&self) -> Option<OffsetDateTime> {
         match self.walk.last.is_some() || self.walk.is_partial {
             true => self.walk.stored_at,
-            false => choose::time_of(&self.backup.stopped_at),
+            false => time_of(&self.backup.stopped_at),
         }
     }
 

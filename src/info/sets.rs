@@ -4,17 +4,21 @@
 
 use crate::catalog::{Label, Record, VERDICT_FORMAT, Verdict, VerdictKind, layout, verdict_kind};
 use crate::error::{Error, IoContext, Kind, Result};
-use crate::info::choose::time_of;
+use crate::info::facts::{one_line, time_of};
 use crate::info::look::{Look, look};
 use crate::store::{Store, Url};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
+use time::OffsetDateTime;
 
 /// Records that are read at once: on S3 each costs a round trip.
 const READERS: usize = 8;
 /// Each took all the time that a request may take: after so many the rest is not tried.
 const TEMPORARY_ERRORS: usize = 3;
+/// An incomplete set that was begun longer ago is not running any more.
+pub const LONGEST_BACKUP: Duration = Duration::from_secs(2 * 86_400);
 
 /// Which part of a repository.
 pub struct Query {
@@ -82,6 +86,20 @@ impl Set {
             State::Unreadable(error) => Some(error),
             _ => self.unread_verdict.as_ref(),
         }
+    }
+
+    /// Whether somebody may be making it just now.
+    pub fn may_be_running(&self, now: OffsetDateTime) -> bool {
+        matches!(self.state, State::Incomplete(_)) && self.is_young(now)
+    }
+
+    /// Begun, and never ended; or what is left of one that was being removed.
+    pub fn is_interrupted(&self, now: OffsetDateTime) -> bool {
+        matches!(self.state, State::Incomplete(_)) && !self.is_young(now)
+    }
+
+    fn is_young(&self, now: OffsetDateTime) -> bool {
+        self.label.time().is_none_or(|begun| now - begun < LONGEST_BACKUP)
     }
 
     /// Whether something was wrong with it when it was last verified, or restored as a drill.
@@ -412,9 +430,4 @@ fn missing(record: &Record, objects: &Objects) -> Option<String> {
         }
         Some(_) => None,
     })
-}
-
-/// A record is not sealed: nothing in it may break a line, or command a terminal.
-pub fn one_line(text: &str) -> String {
-    text.replace(char::is_control, "?")
 }

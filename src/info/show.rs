@@ -2,8 +2,8 @@
 
 use crate::catalog::{BackupFacts, Verdict};
 use crate::error::{Error, Result};
-use crate::info::choose::{stopped_at, time_of};
-use crate::info::sets::one_line;
+use crate::info::choose::stopped_at;
+use crate::info::facts::{one_line, time_of};
 use crate::info::{Fate, Set, State, systems};
 use std::fmt::Write;
 use std::time::Duration;

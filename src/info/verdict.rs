@@ -2,7 +2,7 @@
 
 use crate::catalog::{VERDICT_FORMAT, Verdict, VerdictKind};
 use crate::error::{Error, Result};
-use crate::info::sets::one_line;
+use crate::info::facts::one_line;
 
 /// One line of JSON. Without findings all is well.
 pub fn verdict(

@@ -7,7 +7,6 @@
 use crate::error::{Error, IoContext, Result};
 use crate::info::choose::stopped_at;
 use crate::info::metrics::{family, sample};
-use crate::info::prune::may_be_running;
 use crate::info::{Format, Set, State, systems};
 use crate::pg::control::Control;
 use crate::pg::{Lsn, wal};
@@ -154,7 +153,7 @@ pub(super) fn needed_from(sets: &[Set], now: OffsetDateTime) -> std::result::Res
                 return hold("has a damaged record, which may need any of it");
             }
             State::Unreadable(_) => return hold("cannot be read"),
-            State::Incomplete(_) if may_be_running(set, now) => return hold("may be running"),
+            State::Incomplete(_) if set.may_be_running(now) => return hold("may be running"),
             State::Incomplete(_) => {}
             // Whatever became of its other objects, a person may yet make it good.
             State::Complete(record) | State::Damaged { record: Some(record), .. } => {
