@@ -169,11 +169,14 @@ impl Files {
     }
 
     /// The block of places, behind all that the main file says.
-    fn places(&self, request: &Request) -> String {
+    fn places(&self, request: &Request) -> Vec<u8> {
         let root = &request.directory;
         let is_apart = self.home != *root;
-        let mut text = format!("\n{MARK}\n");
-        let mut add = |name: &str, path: &Path| text += &guc::line(name, &path.to_string_lossy());
+        let mut text = format!("\n{MARK}\n").into_bytes();
+        let mut add = |name: &str, path: &Path| {
+            let quoted = guc::quote_bytes(path.as_os_str().as_bytes());
+            text.extend([name.as_bytes(), b" = ", &quoted, b"\n"].concat());
+        };
         if is_apart {
             add("data_directory", root);
         }
@@ -191,7 +194,7 @@ impl Files {
         }
         // pg_lsclusters looks for it here.
         if let (Some(port), true) = (request.port, is_apart) {
-            text += &format!("port = {port}\n");
+            text.extend(format!("port = {port}\n").into_bytes());
         }
         text
     }
@@ -214,7 +217,7 @@ impl Files {
                 Some(content) => content.clone(),
                 None => read_if_there(&self.main)?.unwrap_or_default(),
             };
-            content.extend(self.places(request).into_bytes());
+            content.extend(self.places(request));
             make_directories(&self.home)?;
             replace(&self.main, &content)?;
         }
@@ -881,6 +884,17 @@ mod tests {
         let (_, text) = naming.install(Home::Data);
         assert_eq!((value(&text, "data_directory"), value(&text, "port")), (None, Some("1".to_owned())));
         assert!(text.contains("#pgv-restore: data_directory = '/data'\n"), "{text}");
+    }
+
+    #[test]
+    fn paths_are_written_as_bytes() {
+        use std::os::unix::ffi::OsStringExt;
+        let copy = Copy::new(None, &[], &[("postgresql.conf", "port = 1\n")]);
+        let place = copy.etc.join(OsStr::from_bytes(b"caf\xe9"));
+        let (files, _) = copy.install(Home::New(place.clone()));
+        let settings = conf::settings(&fs::read(&files.main).unwrap());
+        let wanted = place.join("pg_hba.conf").into_os_string().into_vec();
+        assert!(settings.iter().any(|(name, value)| name == "hba_file" && value.as_bytes() == wanted));
     }
 
     /// Links of a data directory that stand for files elsewhere.
