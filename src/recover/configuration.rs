@@ -44,8 +44,6 @@ pub struct Files {
     hba: PathBuf,
     ident: PathBuf,
     hosts: Option<PathBuf>,
-    /// postgresql.conf in the data directory, which the original's server did not read.
-    stale: bool,
     /// Of the data directory, which go to `home`.
     moved: Vec<PathBuf>,
     /// There, and not used.
@@ -76,11 +74,12 @@ impl Files {
             home: place,
             to_write: BTreeMap::new(),
             is_new: false,
-            stale: false,
             moved: Vec::new(),
             saved_unused: false,
             source: "data_directory",
         };
+        let own_main = saved.as_ref().and_then(|saved| Map { root, home: root, saved }.own_main());
+        let own_main = own_main.unwrap_or_else(|| root.join("postgresql.conf"));
         let main_is_saved = saved.as_ref().is_some_and(|saved| saved.main().is_some());
         match (is_used, saved) {
             (true, _) => {
@@ -89,7 +88,7 @@ impl Files {
                 Walk { root, saved: None, files: &mut files }.enter(None)?;
             }
             (false, saved) => {
-                files.source = match (main_is_saved, root.join("postgresql.conf").exists()) {
+                files.source = match (main_is_saved, own_main.exists()) {
                     (true, _) => "saved",
                     (false, true) => "data_directory",
                     (false, false) => "none",
@@ -127,7 +126,15 @@ impl Files {
         self.hba = hba.unwrap_or_else(|| beside("pg_hba.conf"));
         self.ident = ident.unwrap_or_else(|| beside("pg_ident.conf"));
         self.hosts = hosts;
-        self.stale = saved.main().is_some() && self.home == root && root.join("postgresql.conf").exists();
+        // What is not the main file, and lies where that goes.
+        if self.home == root && map.own_main().as_ref() != Some(&self.main) {
+            if let Some(content) = read_if_there(&self.main)? {
+                self.to_write.insert(root.join(UNUSED), content);
+            }
+            if let Some(content) = map.own_main().map_or(Ok(None), |own| read_if_there(&own))? {
+                self.to_write.insert(self.main.clone(), content);
+            }
+        }
         for (from, to) in map.moved() {
             if let Some(content) = read_if_there(&from)? {
                 self.to_write.insert(to, content);
@@ -208,10 +215,6 @@ impl Files {
             replace(path, content)?;
         }
         let root = &request.directory;
-        if self.stale {
-            std::fs::copy(self.home.join("postgresql.conf"), self.home.join(UNUSED))
-                .during_path("copy", &self.home.join("postgresql.conf"))?;
-        }
         if self.is_new || self.to_write.contains_key(&self.main) {
             let mut content = match self.to_write.get(&self.main) {
                 Some(content) => content.clone(),
@@ -386,8 +389,16 @@ impl Map<'_> {
         if !self.leaves_data() {
             return Vec::new();
         }
-        let names = ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"];
-        names.map(|name| (self.root.join(name), self.home.join(name))).to_vec()
+        let names = ["pg_hba.conf", "pg_ident.conf"];
+        let main = self.own_main().map(|own| (own, self.home.join("postgresql.conf")));
+        main.into_iter().chain(names.map(|name| (self.root.join(name), self.home.join(name)))).collect()
+    }
+
+    /// The main file, if it is one of the data directory's, whatever it is called.
+    fn own_main(&self) -> Option<PathBuf> {
+        let main = self.saved.main_path();
+        let rest = main.strip_prefix(&self.saved.configuration.data_directory);
+        self.saved.main().is_none().then(|| self.root.join(rest.unwrap_or(Path::new("postgresql.conf"))))
     }
 
     fn place(&self, original: &Path) -> PathBuf {
@@ -411,6 +422,9 @@ impl Map<'_> {
         match original.strip_prefix(&self.saved.configuration.data_directory) {
             Ok(rest) => {
                 let own = self.root.join(rest);
+                if self.home == self.root && own == self.home.join("postgresql.conf") {
+                    return self.root.join(UNUSED);
+                }
                 self.moved().into_iter().find(|(from, _)| *from == own).map_or(own, |(_, to)| to)
             }
             Err(_) => self.home.join("included").join(original.strip_prefix("/").unwrap_or(&original)),
@@ -833,6 +847,25 @@ mod tests {
         let hba = fs::read_to_string(copy.etc.join("pg_hba.conf")).unwrap();
         assert_eq!(hba, format!("local all @{} trust\n", copy.root.join("admins").display()));
         assert!(!copy.root.join("postgresql.conf").exists() && !copy.root.join("pg_hba.conf").exists());
+    }
+
+    /// A server was started with config_file, which includes the file that is beside it.
+    #[test]
+    fn a_main_file_of_the_data_directory_may_have_another_name() {
+        let own = [
+            ("conf/own.conf", "port = 7\ninclude '../postgresql.conf'\n"),
+            ("postgresql.conf", "max_connections = 300\n"),
+        ];
+        for is_apart in [false, true] {
+            let configuration = original("/data/conf/own.conf", "/data/pg_hba.conf");
+            let copy = Copy::new(Some(configuration), &[], &own);
+            let home = if is_apart { Home::New(copy.etc.clone()) } else { Home::Data };
+            let (files, text) = copy.install(home);
+            assert_eq!(value(&text, "port").as_deref(), Some("7"), "{text}");
+            assert_eq!(files.settings.get("max_connections").map(String::as_str), Some("300"));
+            let included = value(&text, "include").unwrap();
+            assert_eq!(fs::read_to_string(&included).unwrap(), own[1].1, "{included}");
+        }
     }
 
     #[test]
