@@ -146,14 +146,6 @@ is_wal_name() { # NAME
   [[ $1 =~ ^[0-9A-F]{24}(\.partial|\.[0-9A-F]{8}\.backup)?$|^[0-9A-F]{8}\.history$ ]]
 }
 
-# Sets `next` to the segment after a segment, on its timeline.
-following_segment() { # NAME SEGMENT-BYTES
-  local per=$((0x100000000 / $2)) high=$((16#${1:8:8})) low=$((16#${1:16:8} + 1))
-  [ "$low" -lt "$per" ] || low=0 high=$((high + 1))
-  # shellcheck disable=SC2034  # for the caller
-  printf -v next '%s%08X%08X' "${1:0:8}" "$high" "$low"
-}
-
 # How many segments a share of the spool may hold, or be fetching.
 spool_segments() { # SEGMENT-BYTES ONE-OF-HOW-MANY
   local bytes=$((wal_spool_bytes / $2))

@@ -107,6 +107,26 @@ fn a_server_that_is_down_is_backed_up_offline() {
 }
 
 #[test]
+fn scripts_read_lines_whatever_a_directory_is_called() {
+    let cluster = Cluster::start();
+    cluster.ok("pg_ctl -w -s -D data -m fast stop && mv data \"$(printf 'da\"t\\\\a\\351 x')\"");
+    let lines = cluster.ok("pgv-snap --offline --estimate --lines da[!t]*");
+    let value = |name: &str| {
+        let line = lines.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {lines}")).to_owned()
+    };
+    assert_eq!(value("data_directory"), r#"da"t\\a\xe9 x"#);
+    assert!(value("bytes").parse::<u64>().unwrap() > 1_000_000 && !lines.contains("refusal"), "{lines}");
+    cluster.ok("pgv-snap --offline --facts facts --facts-lines facts.lines da[!t]* > stream");
+    let (facts, written) = (cluster.facts(), cluster.ok("cat facts.lines"));
+    for name in ["system_identifier", "wal_first", "wal_last", "label"] {
+        let line = format!("{name} {}\n", facts[name].as_str().unwrap());
+        assert!(written.contains(&line), "no {line} in {written}");
+    }
+    assert_eq!(cluster.run("pgv-snap --lines").status.code(), Some(2));
+}
+
+#[test]
 fn a_role_with_few_rights_suffices_and_strangers_are_refused() {
     let cluster = Cluster::start();
     cluster.sql(

@@ -37,6 +37,9 @@ struct Args {
     /// Write what is known of this backup to FILE, as JSON
     #[arg(long, value_name = "FILE")]
     facts: Option<PathBuf>,
+    /// Write what a script needs of the facts to FILE, as "key value" lines
+    #[arg(long, value_name = "FILE")]
+    facts_lines: Option<PathBuf>,
     /// The backup's label; default: the time now, such as 20261123-010000F
     #[arg(long, value_name = "TEXT")]
     label: Option<Label>,
@@ -55,6 +58,9 @@ struct Args {
     /// With --estimate: a line of JSON that also names the cluster and its data directory
     #[arg(long, requires = "estimate")]
     json: bool,
+    /// With --estimate: the same as "key value" lines, for scripts
+    #[arg(long, requires = "estimate", conflicts_with = "json")]
+    lines: bool,
     /// The data directory; default: the server's
     pgdata: Option<PathBuf>,
 }
@@ -93,6 +99,7 @@ fn run(args: Args) -> Result<Status> {
         files: args.files,
         manifest: args.manifest,
         facts: args.facts,
+        facts_lines: args.facts_lines,
         label: args.label,
         fast: args.checkpoint == Checkpoint::Fast,
         include_wal: args.wal == Wal::Include,
@@ -103,6 +110,9 @@ fn run(args: Args) -> Result<Status> {
         return snap::run(&options);
     }
     let estimate = snap::estimate(&options)?;
+    if args.lines {
+        return estimate.lines().print().map(|()| Status::Done);
+    }
     let line = match args.json {
         false => estimate.bytes.to_string(),
         true => serde_json::json!({

@@ -2,6 +2,7 @@
 //! hands to whoever writes it.
 
 use crate::catalog::{BackupType, Label, Mode, decimal_string};
+use crate::cli::lines::Lines;
 use crate::error::{Error, Result};
 use crate::pg::Lsn;
 use serde::{Deserialize, Serialize};
@@ -122,6 +123,15 @@ pub struct Record {
 impl Facts {
     pub fn new(backup: BackupFacts) -> Self {
         Facts { format: FACTS_FORMAT.to_owned(), backup }
+    }
+
+    /// What scripts need of them.
+    pub fn lines(&self) -> Lines {
+        let facts = &self.backup;
+        let mut lines = Lines::new();
+        lines.add("label", &facts.label).add("system_identifier", facts.system_identifier);
+        lines.add("wal_first", &facts.wal_first).add("wal_last", &facts.wal_last);
+        lines
     }
 
     pub fn parse(json: &[u8]) -> Result<Self> {

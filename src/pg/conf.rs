@@ -2,7 +2,8 @@
 //! path need not be UTF-8.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::ops::Range;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 /// How deep the server follows files that include files (CONF_FILE_MAX_DEPTH).
@@ -22,11 +23,13 @@ pub fn settings(text: &[u8]) -> Vec<(String, OsString)> {
     text.split(|byte| *byte == b'\n').filter_map(setting).collect()
 }
 
-fn setting(line: &[u8]) -> Option<(String, OsString)> {
+/// The assignment of one line; `None` for blank lines, comments, and what the server would refuse.
+pub fn setting(line: &[u8]) -> Option<(String, OsString)> {
     let line = line.trim_ascii_start();
     let length = line.iter().take_while(|byte| is_name(**byte)).count();
     let (name, rest) = line.split_at(length);
-    if name.is_empty() || name[0].is_ascii_digit() {
+    // guc-file.l: an ID begins with a LETTER.
+    if name.first().is_none_or(|first| first.is_ascii_digit() || matches!(first, b'.' | b'$')) {
         return None;
     }
     let rest = rest.trim_ascii_start();
@@ -34,7 +37,9 @@ fn setting(line: &[u8]) -> Option<(String, OsString)> {
     let value = match rest.strip_prefix(b"'") {
         Some(quoted) => unquoted(quoted)?,
         None => {
-            rest.iter().copied().take_while(|byte| !byte.is_ascii_whitespace() && *byte != b'#').collect()
+            let is_bare = |byte: &u8| !byte.is_ascii_whitespace() && *byte != b'#';
+            let bare: Vec<u8> = rest.iter().copied().take_while(is_bare).collect();
+            Some(bare).filter(|value| !value.is_empty())?
         }
     };
     Some((String::from_utf8_lossy(name).to_ascii_lowercase(), OsString::from_vec(value)))
@@ -91,37 +96,75 @@ fn include_of(word: &[u8], path: PathBuf) -> Option<Include> {
     }
 }
 
+/// A name that an access file has for another file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessName {
+    pub include: Include,
+    /// Where the path stands in the text, its quotes included, and without the `@`.
+    pub span: Range<usize>,
+}
+
 /// What `pg_hba.conf` and its kin name: files of names (`@file`), and from 16 on whole files.
 pub fn access_includes(text: &[u8], whole_files: bool) -> Vec<Include> {
+    access_names(text, whole_files).into_iter().map(|name| name.include).collect()
+}
+
+/// The same with their places in the text.
+pub fn access_names(text: &[u8], whole_files: bool) -> Vec<AccessName> {
     let mut found = Vec::new();
     for line in logical_lines(text) {
         let tokens = tokens(&line);
         let named = |token: &&Token| !token.quoted && token.text.len() > 1 && token.text[0] == b'@';
-        found.extend(tokens.iter().filter(named).map(|token| Include::File(path_of(&token.text[1..]))));
+        found.extend(tokens.iter().filter(named).map(|token| AccessName {
+            include: Include::File(path_of(&token.text[1..])),
+            span: token.span.start + 1..token.span.end,
+        }));
         if let ([word, path, ..], true) = (&tokens[..], whole_files) {
-            found.extend(include_of(&word.text, path_of(&path.text)));
+            let include = include_of(&word.text, path_of(&path.text));
+            found.extend(include.map(|include| AccessName { include, span: path.span.clone() }));
         }
     }
     found
+}
+
+/// A path as an access file names it.
+pub fn access_quoted(path: &Path) -> Vec<u8> {
+    let bytes = path.as_os_str().as_bytes();
+    let needs_quotes = |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, b',' | b'"' | b'#');
+    if !bytes.iter().any(needs_quotes) && !bytes.ends_with(b"\\") {
+        return bytes.to_vec();
+    }
+    let mut text = vec![b'"'];
+    for byte in bytes {
+        text.extend_from_slice(if *byte == b'"' { b"\"\"" } else { std::slice::from_ref(byte) });
+    }
+    text.push(b'"');
+    text
 }
 
 fn path_of(text: &[u8]) -> PathBuf {
     PathBuf::from(OsString::from_vec(text.to_vec()))
 }
 
+/// Bytes of one line, each with its place in the text.
+type Line = Vec<(usize, u8)>;
+
 /// A backslash at its end continues a line.
-fn logical_lines(text: &[u8]) -> Vec<Vec<u8>> {
-    let mut lines: Vec<Vec<u8>> = Vec::new();
+fn logical_lines(text: &[u8]) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
     let mut continued = false;
-    for line in text.split(|byte| *byte == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut start = 0;
+    for whole in text.split(|byte| *byte == b'\n') {
+        let line = whole.strip_suffix(b"\r").unwrap_or(whole);
         let continues = line.ends_with(b"\\");
         let line = if continues { &line[..line.len() - 1] } else { line };
+        let bytes = (start..).zip(line.iter().copied());
         match lines.last_mut().filter(|_| continued) {
-            Some(last) => last.extend_from_slice(line),
-            None => lines.push(line.to_vec()),
+            Some(last) => last.extend(bytes),
+            None => lines.push(bytes.collect()),
         }
         continued = continues;
+        start += whole.len() + 1;
     }
     lines
 }
@@ -130,15 +173,17 @@ struct Token {
     text: Vec<u8>,
     /// Whether it begins with a quote: then it is a name, whatever it looks like.
     quoted: bool,
+    /// Its bytes in the text, quotes included.
+    span: Range<usize>,
 }
 
 /// Words between blanks and commas; quotes hold words together, and a doubled one stands for itself.
-fn tokens(line: &[u8]) -> Vec<Token> {
+fn tokens(line: &[(usize, u8)]) -> Vec<Token> {
     let mut tokens: Vec<Token> = Vec::new();
     let (mut inside, mut in_token, mut was_quote) = (false, false, false);
-    for byte in line {
-        let separates = byte.is_ascii_whitespace() || *byte == b',';
-        if !inside && *byte == b'#' {
+    for &(at, byte) in line {
+        let separates = byte.is_ascii_whitespace() || byte == b',';
+        if !inside && byte == b'#' {
             break;
         }
         if !inside && separates {
@@ -146,21 +191,22 @@ fn tokens(line: &[u8]) -> Vec<Token> {
             continue;
         }
         if !in_token {
-            tokens.push(Token { text: Vec::new(), quoted: *byte == b'"' });
+            tokens.push(Token { text: Vec::new(), quoted: byte == b'"', span: at..at });
             in_token = true;
         }
-        if *byte == b'"' {
+        let is_quote = byte == b'"';
+        if is_quote {
             inside = !inside;
-            if let Some(token) = tokens.last_mut().filter(|_| inside && was_quote) {
-                token.text.push(b'"');
-            }
-            was_quote = !inside;
-        } else {
-            was_quote = false;
-            if let Some(token) = tokens.last_mut() {
-                token.text.push(*byte);
+        }
+        if let Some(token) = tokens.last_mut() {
+            token.span.end = at + 1;
+            match is_quote {
+                false => token.text.push(byte),
+                true if inside && was_quote => token.text.push(b'"'),
+                true => {}
             }
         }
+        was_quote = is_quote && !inside;
     }
     tokens
 }
@@ -187,12 +233,12 @@ pub fn is_included_name(name: &[u8]) -> bool {
 mod tests {
     use super::*;
     use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
 
     #[test]
     fn settings_are_read_as_the_server_reads_them() {
         let text = b"# include 'no'\nInclude = 'a b.conf' # yes\ninclude_if_exists c.conf\n\
-            include_dir='it''s \\'d\\'\\\\\\101'\nport 5432\nhba_file = '/e/\xe9'\n= x\nhalf = 'open\n";
+            include_dir='it''s \\'d\\'\\\\\\101'\nport 5432\nhba_file = '/e/\xe9'\n= x\nhalf = 'open\n\
+            .x = 1\n$x = 1\nport =\nport = # none\nempty = ''\noctal = '\\501'\n";
         let found = settings(text);
         let latin = OsStr::from_bytes(b"/e/\xe9").to_owned();
         let wanted: Vec<(String, OsString)> = [
@@ -201,6 +247,8 @@ mod tests {
             ("include_dir", OsString::from("it's 'd'\\A")),
             ("port", OsString::from("5432")),
             ("hba_file", latin),
+            ("empty", OsString::new()),
+            ("octal", OsString::from("A")),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec();
@@ -221,6 +269,18 @@ mod tests {
         assert_eq!(older, [names.clone(), vec![next.clone()]].concat());
         let whole = vec![file("more rules"), Include::Directory(PathBuf::from("hba.d")), next];
         assert_eq!(access_includes(text, true), [names, whole].concat());
+    }
+
+    #[test]
+    fn names_are_replaced_where_they_stand() {
+        let text = b"local all @a,@\"b c\" trust # @no\n host \\\n @d \ninclude \"e f\"\n";
+        let spans: Vec<&[u8]> =
+            access_names(text, true).into_iter().map(|name| &text[name.span]).collect::<Vec<_>>();
+        assert_eq!(spans, [&b"a"[..], b"\"b c\"", b"d", b"\"e f\""]);
+        for path in ["/plain", "/with blank,comma", "/a\"b", "/a#b", "/end\\"] {
+            let line = [b"include ", &access_quoted(Path::new(path))[..]].concat();
+            assert_eq!(access_includes(&line, true), [Include::File(PathBuf::from(path))], "{path}");
+        }
     }
 
     #[test]

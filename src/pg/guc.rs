@@ -1,5 +1,7 @@
-//! The syntax of postgresql.conf (guc-file.l): one setting a line, values quoted or bare, and lines that include files.
-//! Files are read as bytes: their encoding is the server's.
+//! Values of postgresql.conf (guc-file.l) as text: quoted, as truths and as lists. What a line says is read by
+//! [`conf`](super::conf).
+
+use super::conf;
 
 /// Of a line that sets something, or includes something: then the name is `include`, `include_if_exists` or `include_dir`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,72 +11,30 @@ pub struct Setting {
     pub value: String,
 }
 
-/// `None` for blank lines, comments, and what the server would refuse.
+/// `None` for blank lines, comments, and what the server would refuse. A byte that is not UTF-8 is replaced.
 pub fn parse_line(line: &str) -> Option<Setting> {
-    let line = line.trim_matches(|c: char| c.is_ascii_whitespace());
-    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '$') || !c.is_ascii();
-    let (name, rest) = line.split_at(line.find(|c| !is_name(c)).unwrap_or(line.len()));
-    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
-        return None;
-    }
-    let rest = rest.trim_start();
-    let rest = rest.strip_prefix('=').unwrap_or(rest).trim_start();
-    let value = match rest.strip_prefix('\'') {
-        Some(quoted) => unquote(quoted)?,
-        None => {
-            let end = rest.find(|c: char| c.is_ascii_whitespace() || c == '#').unwrap_or(rest.len());
-            Some(rest[..end].to_owned()).filter(|value| !value.is_empty())?
-        }
-    };
-    Some(Setting { name: name.to_ascii_lowercase(), value })
-}
-
-/// Behind the first quote, to the last (`DeescapeQuotedString`).
-fn unquote(text: &str) -> Option<String> {
-    let mut value = String::new();
-    let mut characters = text.chars().peekable();
-    loop {
-        match characters.next()? {
-            '\'' if characters.peek() == Some(&'\'') => {
-                characters.next();
-                value.push('\'');
-            }
-            '\'' => return Some(value),
-            '\\' => match characters.next()? {
-                'b' => value.push('\u{8}'),
-                'f' => value.push('\u{c}'),
-                'n' => value.push('\n'),
-                'r' => value.push('\r'),
-                't' => value.push('\t'),
-                digit @ '0'..='7' => {
-                    let mut code = digit.to_digit(8)?;
-                    for _ in 0..2 {
-                        let Some(next) = characters.peek().and_then(|c| c.to_digit(8)) else { break };
-                        code = code * 8 + next;
-                        characters.next();
-                    }
-                    value.push(char::from(u8::try_from(code).ok()?));
-                }
-                other => value.push(other),
-            },
-            other => value.push(other),
-        }
-    }
+    let (name, value) = conf::setting(line.as_bytes())?;
+    Some(Setting { name, value: value.to_string_lossy().into_owned() })
 }
 
 /// A value in quotes. No character of it can end the line.
 pub fn quote(value: &str) -> String {
-    let mut text = String::from("'");
-    for character in value.chars() {
-        match character {
-            '\'' => text.push_str("''"),
-            '\\' => text.push_str("\\\\"),
-            '\n' => text.push_str("\\n"),
-            '\r' => text.push_str("\\r"),
-            other => text.push(other),
+    String::from_utf8_lossy(&quote_bytes(value.as_bytes())).into_owned()
+}
+
+/// The same of a path, which need not be UTF-8.
+pub fn quote_bytes(value: &[u8]) -> Vec<u8> {
+    let mut text = vec![b'\''];
+    for byte in value {
+        match byte {
+            b'\'' => text.extend_from_slice(b"''"),
+            b'\\' => text.extend_from_slice(b"\\\\"),
+            b'\n' => text.extend_from_slice(b"\\n"),
+            b'\r' => text.extend_from_slice(b"\\r"),
+            other => text.push(*other),
         }
     }
-    text.push('\'');
+    text.push(b'\'');
     text
 }
 

@@ -27,6 +27,8 @@ pub enum Rule {
     Group,
     /// Those that are installed here.
     Libraries,
+    /// `C`, if this machine has no such locale.
+    Locale,
     /// `ssl` is turned off if the file cannot be read.
     SslFile(&'static str),
     Ssl,
@@ -108,6 +110,10 @@ pub const ROWS: &[Row] = &[
         LAST,
         row("oauth_validator_libraries", Libraries, "one that is not installed refuses connections"),
     ),
+    row("lc_messages", Locale, "one that is not installed here stops the start"),
+    row("lc_monetary", Locale, "as above"),
+    row("lc_numeric", Locale, "as above"),
+    row("lc_time", Locale, "as above"),
     row("jit_provider", Keep, "without it there is no jit, and no error"),
     until_decided("archive_mode", Always("off"), "the copy would archive among the original's segments"),
     row("archive_command", Keep, "of no effect without archive_mode"),

@@ -7,12 +7,15 @@
 use crate::catalog::{Configuration, SavedFile};
 use crate::cli::lines::Lines;
 use crate::error::{Error, IoContext, Result};
-use crate::pg::guc::{self, Setting};
+use crate::pg::conf::{self, AccessName, Include};
+use crate::pg::guc;
 use crate::recover::decide::Settings;
 use crate::recover::{AUTO_CONF, Home, Request, replace, text};
 use crate::report;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 /// Written into a main file that was changed: from then on it is the copy's own.
@@ -41,8 +44,6 @@ pub struct Files {
     hba: PathBuf,
     ident: PathBuf,
     hosts: Option<PathBuf>,
-    /// postgresql.conf in the data directory, which the original's server did not read.
-    stale: bool,
     /// Of the data directory, which go to `home`.
     moved: Vec<PathBuf>,
     /// There, and not used.
@@ -73,11 +74,12 @@ impl Files {
             home: place,
             to_write: BTreeMap::new(),
             is_new: false,
-            stale: false,
             moved: Vec::new(),
             saved_unused: false,
             source: "data_directory",
         };
+        let own_main = saved.as_ref().and_then(|saved| Map { root, home: root, saved }.own_main());
+        let own_main = own_main.unwrap_or_else(|| root.join("postgresql.conf"));
         let main_is_saved = saved.as_ref().is_some_and(|saved| saved.main().is_some());
         match (is_used, saved) {
             (true, _) => {
@@ -86,7 +88,7 @@ impl Files {
                 Walk { root, saved: None, files: &mut files }.enter(None)?;
             }
             (false, saved) => {
-                files.source = match (main_is_saved, root.join("postgresql.conf").exists()) {
+                files.source = match (main_is_saved, own_main.exists()) {
                     (true, _) => "saved",
                     (false, true) => "data_directory",
                     (false, false) => "none",
@@ -100,8 +102,8 @@ impl Files {
             }
         }
         for line in files.auto_conf.split(|byte| *byte == b'\n') {
-            if let Some(setting) = guc::parse_line(&String::from_utf8_lossy(line)) {
-                files.settings.insert(setting.name, setting.value);
+            if let Some((name, value)) = conf::setting(line) {
+                files.settings.insert(name, value.to_string_lossy().into_owned());
             }
         }
         Ok(files)
@@ -124,14 +126,19 @@ impl Files {
         self.hba = hba.unwrap_or_else(|| beside("pg_hba.conf"));
         self.ident = ident.unwrap_or_else(|| beside("pg_ident.conf"));
         self.hosts = hosts;
-        self.stale = saved.main().is_some() && self.home == root && root.join("postgresql.conf").exists();
-        let is_moved = saved.main().is_none() && self.home != root;
-        if is_moved {
-            for name in ["postgresql.conf", "pg_hba.conf", "pg_ident.conf"] {
-                if let Some(content) = read_if_there(&root.join(name))? {
-                    self.to_write.insert(self.home.join(name), content);
-                    self.moved.push(root.join(name));
-                }
+        // What is not the main file, and lies where that goes.
+        if self.home == root && map.own_main().as_ref() != Some(&self.main) {
+            if let Some(content) = read_if_there(&self.main)? {
+                self.to_write.insert(root.join(UNUSED), content);
+            }
+            if let Some(content) = map.own_main().map_or(Ok(None), |own| read_if_there(&own))? {
+                self.to_write.insert(self.main.clone(), content);
+            }
+        }
+        for (from, to) in map.moved() {
+            if let Some(content) = read_if_there(&from)? {
+                self.to_write.insert(to, content);
+                self.moved.push(from);
             }
         }
         for SavedFile { member, path } in &original.saved {
@@ -140,7 +147,17 @@ impl Files {
                 self.to_write.insert(map.place(path), saved.read(member)?);
             }
         }
-        Walk { root, saved: Some(saved), files: self }.enter(Some(&saved.main_path()))?;
+        let beside = |name: &str| saved.main_path().with_file_name(name);
+        let access = [
+            (self.hba.clone(), original.hba_file.clone().unwrap_or_else(|| beside("pg_hba.conf"))),
+            (self.ident.clone(), original.ident_file.clone().unwrap_or_else(|| beside("pg_ident.conf"))),
+        ];
+        let mut walk = Walk { root, saved: Some(saved), files: self };
+        walk.enter(Some(&saved.main_path()))?;
+        let mut seen = BTreeSet::new();
+        for (path, original) in access {
+            walk.access(saved, &path, &original, 0, &mut seen)?;
+        }
         if self.home != root {
             self.is_new = true;
         }
@@ -159,11 +176,14 @@ impl Files {
     }
 
     /// The block of places, behind all that the main file says.
-    fn places(&self, request: &Request) -> String {
+    fn places(&self, request: &Request) -> Vec<u8> {
         let root = &request.directory;
         let is_apart = self.home != *root;
-        let mut text = format!("\n{MARK}\n");
-        let mut add = |name: &str, path: &Path| text += &guc::line(name, &path.to_string_lossy());
+        let mut text = format!("\n{MARK}\n").into_bytes();
+        let mut add = |name: &str, path: &Path| {
+            let quoted = guc::quote_bytes(path.as_os_str().as_bytes());
+            text.extend([name.as_bytes(), b" = ", &quoted, b"\n"].concat());
+        };
         if is_apart {
             add("data_directory", root);
         }
@@ -181,7 +201,7 @@ impl Files {
         }
         // pg_lsclusters looks for it here.
         if let (Some(port), true) = (request.port, is_apart) {
-            text += &format!("port = {port}\n");
+            text.extend(format!("port = {port}\n").into_bytes());
         }
         text
     }
@@ -195,16 +215,12 @@ impl Files {
             replace(path, content)?;
         }
         let root = &request.directory;
-        if self.stale {
-            std::fs::copy(self.home.join("postgresql.conf"), self.home.join(UNUSED))
-                .during_path("copy", &self.home.join("postgresql.conf"))?;
-        }
         if self.is_new || self.to_write.contains_key(&self.main) {
             let mut content = match self.to_write.get(&self.main) {
                 Some(content) => content.clone(),
                 None => read_if_there(&self.main)?.unwrap_or_default(),
             };
-            content.extend(self.places(request).into_bytes());
+            content.extend(self.places(request));
             make_directories(&self.home)?;
             replace(&self.main, &content)?;
         }
@@ -260,6 +276,10 @@ fn make_directories(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).during_path("create", path)
 }
 
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
+
 /// What the backup brought beside the data directory.
 struct Saved {
     directory: PathBuf,
@@ -284,10 +304,10 @@ impl Saved {
         let mut members = Vec::new();
         list(&directory, Path::new(""), &mut members)?;
         let main = read_if_there(&directory.join("postgresql.conf"))?.unwrap_or_default();
-        let main = String::from_utf8_lossy(&main).into_owned();
+        let settings = conf::settings(&main);
         let named = |name: &str| {
-            let setting = main.lines().filter_map(guc::parse_line).rfind(|setting| setting.name == name);
-            setting.map(|setting| PathBuf::from(setting.value)).filter(|path| path.is_absolute())
+            let setting = settings.iter().rfind(|setting| setting.0 == name);
+            setting.map(|(_, value)| PathBuf::from(value)).filter(|path| path.is_absolute())
         };
         let hba = named("hba_file");
         // Where the main file lay nobody said; its access rules lie beside it as a rule.
@@ -335,14 +355,6 @@ impl Saved {
         let path = self.directory.join(member);
         std::fs::read(&path).during_path("read", &path)
     }
-
-    fn has(&self, path: &Path) -> bool {
-        self.configuration.saved.iter().any(|file| file.path == path)
-    }
-
-    fn has_below(&self, directory: &Path) -> bool {
-        self.configuration.saved.iter().any(|file| file.path.starts_with(directory))
-    }
 }
 
 fn list(directory: &Path, below: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
@@ -366,15 +378,37 @@ struct Map<'a> {
 }
 
 impl Map<'_> {
+    /// Whether a configuration of the data directory goes elsewhere: then only the files that a server looks for there
+    /// go, and what they include stays.
+    fn leaves_data(&self) -> bool {
+        self.saved.main().is_none() && self.home != self.root
+    }
+
+    /// Files of the copy's data directory, and where they go.
+    fn moved(&self) -> Vec<(PathBuf, PathBuf)> {
+        if !self.leaves_data() {
+            return Vec::new();
+        }
+        let names = ["pg_hba.conf", "pg_ident.conf"];
+        let main = self.own_main().map(|own| (own, self.home.join("postgresql.conf")));
+        main.into_iter().chain(names.map(|name| (self.root.join(name), self.home.join(name)))).collect()
+    }
+
+    /// The main file, if it is one of the data directory's, whatever it is called.
+    fn own_main(&self) -> Option<PathBuf> {
+        let main = self.saved.main_path();
+        let rest = main.strip_prefix(&self.saved.configuration.data_directory);
+        self.saved.main().is_none().then(|| self.root.join(rest.unwrap_or(Path::new("postgresql.conf"))))
+    }
+
     fn place(&self, original: &Path) -> PathBuf {
         let original = without_dots(original);
         let main = self.saved.main_path();
         if original == main {
             return self.home.join("postgresql.conf");
         }
-        let data = &self.saved.configuration.data_directory;
         let beside = main.parent().and_then(|directory| original.strip_prefix(directory).ok());
-        if let (Some(rest), true) = (beside, self.saved.main().is_some() || self.home != self.root) {
+        if let (Some(rest), true) = (beside, self.saved.main().is_some()) {
             // A directory of the data must not be mixed with those of a configuration.
             let first = rest.components().next().map(|part| part.as_os_str().to_string_lossy().into_owned());
             let is_data = first.is_some_and(|first| {
@@ -385,10 +419,23 @@ impl Map<'_> {
                 return self.home.join(rest);
             }
         }
-        match original.strip_prefix(data) {
-            Ok(rest) => self.root.join(rest),
+        match original.strip_prefix(&self.saved.configuration.data_directory) {
+            Ok(rest) => {
+                let own = self.root.join(rest);
+                if self.home == self.root && own == self.home.join("postgresql.conf") {
+                    return self.root.join(UNUSED);
+                }
+                self.moved().into_iter().find(|(from, _)| *from == own).map_or(own, |(_, to)| to)
+            }
             Err(_) => self.home.join("included").join(original.strip_prefix("/").unwrap_or(&original)),
         }
+    }
+
+    /// Where the files of a directory go.
+    fn place_of_directory(&self, original: &Path) -> PathBuf {
+        let mut place = self.place(&original.join("any.conf"));
+        place.pop();
+        place
     }
 }
 
@@ -420,27 +467,72 @@ impl Walk<'_> {
         let main = self.files.main.clone();
         let mut seen = BTreeSet::new();
         let original = original.unwrap_or(&main).to_owned();
-        self.file(&main, &original, 0, &mut seen)?;
-        if let Some(saved) = self.saved {
-            for path in [self.files.hba.clone(), self.files.ident.clone()] {
-                if let Some(content) = self.files.to_write.get(&path).cloned() {
-                    let renamed = self.renamed(saved, content);
-                    self.files.to_write.insert(path, renamed);
+        self.file(&main, &original, 0, &mut seen)
+    }
+
+    /// Rewrites the names of files in an access file, and in those that it includes, where they are others in the copy.
+    fn access(
+        &mut self,
+        saved: &Saved,
+        path: &Path,
+        original: &Path,
+        depth: usize,
+        seen: &mut BTreeSet<PathBuf>,
+    ) -> Result<()> {
+        if depth > DEEPEST || !seen.insert(path.to_owned()) {
+            return Ok(());
+        }
+        let Some(content) = self.content(path)? else { return Ok(()) };
+        let (directory, original_directory) = (parent(path), parent(original));
+        let mut text = Vec::with_capacity(content.len());
+        let mut copied = 0;
+        // Releases before 16 refuse lines that include files, so none of them has one.
+        for AccessName { include, span } in conf::access_names(&content, true) {
+            let map = Map { root: self.root, home: &self.files.home, saved };
+            let (name, is_directory) = match include {
+                Include::File(name) => (name, false),
+                Include::Directory(name) => (name, true),
+            };
+            let named = conf::absolute(&name, original_directory);
+            let place = if is_directory { map.place_of_directory(&named) } else { map.place(&named) };
+            let as_it_stands = conf::absolute(&name, directory);
+            if !self.is_there(&place) {
+                if !as_it_stands.exists() {
+                    report::warn(format_args!(
+                        "{}: {} did not come with the backup",
+                        path.display(),
+                        named.display()
+                    ));
                 }
+                continue;
             }
+            if as_it_stands != place {
+                text.extend_from_slice(&content[copied..span.start]);
+                text.extend(conf::access_quoted(&place));
+                copied = span.end;
+            }
+            for (member, original) in self.included(&place, &named, is_directory)? {
+                self.access(saved, &member, &original, depth + 1, seen)?;
+            }
+        }
+        if copied > 0 {
+            text.extend_from_slice(&content[copied..]);
+            self.files.to_write.insert(path.to_owned(), text);
         }
         Ok(())
     }
 
-    /// Absolute names of saved files in a file of another syntax.
-    fn renamed(&self, saved: &Saved, content: Vec<u8>) -> Vec<u8> {
-        let map = Map { root: self.root, home: &self.files.home, saved };
-        let Ok(mut text) = String::from_utf8(content.clone()) else { return content };
-        for file in &saved.configuration.saved {
-            let (old, new) = (file.path.to_string_lossy(), map.place(&file.path));
-            text = text.replace(old.as_ref(), &new.to_string_lossy());
+    /// What a file of the copy is to hold.
+    fn content(&self, path: &Path) -> Result<Option<Vec<u8>>> {
+        match self.files.to_write.get(path) {
+            Some(content) => Ok(Some(content.clone())),
+            None => read_if_there(path),
         }
-        text.into_bytes()
+    }
+
+    /// A file or a directory of the copy.
+    fn is_there(&self, place: &Path) -> bool {
+        place.exists() || self.files.to_write.keys().any(|path| path.starts_with(place))
     }
 
     fn file(
@@ -454,18 +546,12 @@ impl Walk<'_> {
             return Ok(());
         }
         let is_saved = self.files.to_write.contains_key(path);
-        let content = match self.files.to_write.get(path) {
-            Some(content) => content.clone(),
-            None => match read_if_there(path)? {
-                Some(content) => content,
-                None => return Ok(()),
-            },
-        };
+        let Some(content) = self.content(path)? else { return Ok(()) };
         let mut text = Vec::with_capacity(content.len());
         let mut is_changed = false;
         for line in content.split_inclusive(|byte| *byte == b'\n') {
-            let changed = match guc::parse_line(&String::from_utf8_lossy(line)) {
-                Some(setting) => self.line(&setting, path, original, depth, seen)?,
+            let changed = match conf::setting(line) {
+                Some((name, value)) => self.line(&name, &value, path, original, depth, seen)?,
                 None => None,
             };
             match changed {
@@ -475,7 +561,7 @@ impl Walk<'_> {
                     text.extend_from_slice(b"#pgv-restore: ");
                     text.extend_from_slice(old);
                     text.push(b'\n');
-                    text.extend_from_slice(new.as_bytes());
+                    text.extend_from_slice(&new);
                 }
                 None => text.extend_from_slice(line),
             }
@@ -492,23 +578,24 @@ impl Walk<'_> {
     /// What stands instead of a line, which may be nothing; `None`: the line stays.
     fn line(
         &mut self,
-        setting: &Setting,
+        name: &str,
+        value: &OsStr,
         path: &Path,
         original: &Path,
         depth: usize,
         seen: &mut BTreeSet<PathBuf>,
-    ) -> Result<Option<String>> {
-        match (setting.name.as_str(), self.saved) {
+    ) -> Result<Option<Vec<u8>>> {
+        match (name, self.saved) {
             ("include" | "include_if_exists" | "include_dir", _) => {
-                self.include(setting, path, original, depth, seen)
+                self.include(name, value, path, original, depth, seen)
             }
             (
                 "data_directory" | "config_file" | "hba_file" | "ident_file" | "hosts_file"
                 | "external_pid_file",
                 Some(_),
-            ) => Ok(Some(String::new())),
+            ) => Ok(Some(Vec::new())),
             _ => {
-                self.files.settings.insert(setting.name.clone(), setting.value.clone());
+                self.files.settings.insert(name.to_owned(), value.to_string_lossy().into_owned());
                 Ok(None)
             }
         }
@@ -516,51 +603,52 @@ impl Walk<'_> {
 
     fn include(
         &mut self,
-        setting: &Setting,
+        name: &str,
+        value: &OsStr,
         path: &Path,
         original: &Path,
         depth: usize,
         seen: &mut BTreeSet<PathBuf>,
-    ) -> Result<Option<String>> {
-        let beside = |of: &Path| without_dots(&of.parent().unwrap_or(Path::new("/")).join(&setting.value));
+    ) -> Result<Option<Vec<u8>>> {
+        let beside = |of: &Path| conf::absolute(Path::new(value), parent(of));
         let named = beside(original);
-        let is_directory = setting.name == "include_dir";
-        let place = match self.saved {
-            Some(saved) => Map { root: self.root, home: &self.files.home, saved }.place(&named),
-            None => named.clone(),
+        let is_directory = name == "include_dir";
+        let map = self.saved.map(|saved| Map { root: self.root, home: &self.files.home, saved });
+        let place = match (&map, is_directory) {
+            (Some(map), true) => map.place_of_directory(&named),
+            (Some(map), false) => map.place(&named),
+            (None, _) => named.clone(),
         };
-        let members = match is_directory {
-            true => self.members(&place)?,
-            false => vec![place.clone()],
-        };
-        let is_there = match is_directory {
-            true => {
-                place.is_dir()
-                    || !members.is_empty()
-                    || self.saved.is_some_and(|saved| saved.has_below(&named))
-            }
-            false => place.exists() || self.saved.is_some_and(|saved| saved.has(&named)),
-        };
-        for member in &members {
-            let name = member.file_name().unwrap_or_default();
-            let original = if is_directory { named.join(name) } else { named.clone() };
-            self.file(member, &original, depth + 1, seen)?;
+        for (member, original) in self.included(&place, &named, is_directory)? {
+            self.file(&member, &original, depth + 1, seen)?;
         }
         if self.saved.is_none() {
             return Ok(None);
         }
-        if !is_there && setting.name != "include_if_exists" {
+        if !self.is_there(&place) && name != "include_if_exists" {
             report::warn(format_args!(
-                "{}: {} did not come with the backup, and is left out",
-                setting.name,
+                "{name}: {} did not come with the backup, and is left out",
                 named.display()
             ));
-            return Ok(Some(String::new()));
+            return Ok(Some(Vec::new()));
         }
         match beside(path) == place {
             true => Ok(None),
-            false => Ok(Some(format!("{} {}\n", setting.name, guc::quote(&place.to_string_lossy())))),
+            false => {
+                let quoted = guc::quote_bytes(place.as_os_str().as_bytes());
+                Ok(Some([name.as_bytes(), b" ", &quoted, b"\n"].concat()))
+            }
         }
+    }
+
+    /// The files of an include, each with where it lay.
+    fn included(&self, place: &Path, named: &Path, is_directory: bool) -> Result<Vec<(PathBuf, PathBuf)>> {
+        if !is_directory {
+            return Ok(vec![(place.to_owned(), named.to_owned())]);
+        }
+        let original = |member: &PathBuf| named.join(member.file_name().unwrap_or_default());
+        let members = self.members(place)?;
+        Ok(members.into_iter().map(|member| (member.clone(), original(&member))).collect())
     }
 
     /// `*.conf` in the order of their names, but for hidden ones (`GetConfFilesInDir`).
@@ -575,8 +663,8 @@ impl Walk<'_> {
             }
         }
         members.retain(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            path.parent() == Some(directory) && name.ends_with(".conf") && !name.starts_with('.')
+            let name = path.file_name().unwrap_or_default().as_bytes();
+            path.parent() == Some(directory) && conf::is_included_name(name)
         });
         Ok(members.into_iter().collect())
     }
@@ -607,7 +695,9 @@ mod tests {
             let (root, etc) = (scratch.path().join("copy"), scratch.path().join("etc"));
             fs::create_dir_all(root.join("pgv/config")).unwrap();
             for (name, content) in own {
-                fs::write(root.join(name), content).unwrap();
+                let path = root.join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, content).unwrap();
             }
             for (member, _, content) in saved {
                 let path = root.join("pgv/config").join(member);
@@ -722,6 +812,99 @@ mod tests {
         assert!(copy.etc.join("conf.d/a.conf").exists() && copy.etc.join("start.conf").exists());
     }
 
+    /// A configuration in the data directory, as Patroni has it, goes to Debian's place.
+    #[test]
+    fn what_a_moved_configuration_includes_stays_in_the_data_directory() {
+        let copy = Copy::new(
+            Some(Configuration {
+                data_directory: PathBuf::from("/data"),
+                config_file: Some(PathBuf::from("/data/postgresql.conf")),
+                hba_file: Some(PathBuf::from("/data/pg_hba.conf")),
+                ident_file: Some(PathBuf::from("/data/pg_ident.conf")),
+                ..Configuration::default()
+            }),
+            &[],
+            &[
+                ("postgresql.conf", "include 'postgresql.base.conf'\ninclude_dir 'conf.d'\n"),
+                ("postgresql.base.conf", "max_connections = 300\ninclude 'more.conf'\n"),
+                ("more.conf", "work_mem = 5MB\n"),
+                ("conf.d/a.conf", "port = 7\n"),
+                ("pg_hba.conf", "local all @admins trust\n"),
+                ("admins", "joe\n"),
+            ],
+        );
+        let (files, text) = copy.install(Home::New(copy.etc.clone()));
+        for (name, expected) in [("max_connections", "300"), ("work_mem", "5MB"), ("port", "7")] {
+            assert_eq!(files.settings.get(name).map(String::as_str), Some(expected), "{name}");
+        }
+        assert_eq!(value(&text, "include").as_deref(), copy.root.join("postgresql.base.conf").to_str());
+        assert_eq!(value(&text, "include_dir").as_deref(), copy.root.join("conf.d").to_str());
+        assert!(
+            fs::read_to_string(copy.root.join("postgresql.base.conf"))
+                .unwrap()
+                .contains("\ninclude 'more.conf'")
+        );
+        let hba = fs::read_to_string(copy.etc.join("pg_hba.conf")).unwrap();
+        assert_eq!(hba, format!("local all @{} trust\n", copy.root.join("admins").display()));
+        assert!(!copy.root.join("postgresql.conf").exists() && !copy.root.join("pg_hba.conf").exists());
+    }
+
+    /// A server was started with config_file, which includes the file that is beside it.
+    #[test]
+    fn a_main_file_of_the_data_directory_may_have_another_name() {
+        let own = [
+            ("conf/own.conf", "port = 7\ninclude '../postgresql.conf'\n"),
+            ("postgresql.conf", "max_connections = 300\n"),
+        ];
+        for is_apart in [false, true] {
+            let configuration = original("/data/conf/own.conf", "/data/pg_hba.conf");
+            let copy = Copy::new(Some(configuration), &[], &own);
+            let home = if is_apart { Home::New(copy.etc.clone()) } else { Home::Data };
+            let (files, text) = copy.install(home);
+            assert_eq!(value(&text, "port").as_deref(), Some("7"), "{text}");
+            assert_eq!(files.settings.get("max_connections").map(String::as_str), Some("300"));
+            let included = value(&text, "include").unwrap();
+            assert_eq!(fs::read_to_string(&included).unwrap(), own[1].1, "{included}");
+        }
+    }
+
+    #[test]
+    fn names_in_access_files_are_rewritten_once_wherever_they_stand() {
+        let hba = "local all @/etc/acl/admins,@/etc/acl/admins2 trust # @/etc/acl/admins\n\
+            include_dir /etc/hba.d\ninclude \"rules.hba\"\nlocal all \"@/etc/acl/admins\" trust\n";
+        let rules = "local all @/etc/acl/admins2 trust\n";
+        let copy = Copy::new(
+            Some(original("/etc/pg/postgresql.conf", "/etc/pg/pg_hba.conf")),
+            &[
+                ("postgresql.conf", "/etc/pg/postgresql.conf", "port = 1\n"),
+                ("pg_hba.conf", "/etc/pg/pg_hba.conf", hba),
+                ("rules.hba", "/etc/pg/rules.hba", rules),
+                ("abs/etc/acl/admins", "/etc/acl/admins", "joe\n"),
+                ("abs/etc/acl/admins2", "/etc/acl/admins2", "jim\n"),
+                ("abs/etc/hba.d/a.conf", "/etc/hba.d/a.conf", rules),
+            ],
+            &[],
+        );
+        copy.install(Home::Data);
+        let acl = copy.root.join("included/etc/acl");
+        let (one, two) = (acl.join("admins"), acl.join("admins2"));
+        assert!(one.exists() && two.exists());
+        let read = |name: &str| fs::read_to_string(copy.root.join(name)).unwrap();
+        assert_eq!(
+            read("pg_hba.conf"),
+            format!(
+                "local all @{},@{} trust # @/etc/acl/admins\ninclude_dir {}\ninclude \"rules.hba\"\n\
+                 local all \"@/etc/acl/admins\" trust\n",
+                one.display(),
+                two.display(),
+                copy.root.join("included/etc/hba.d").display()
+            )
+        );
+        let renamed = format!("local all @{} trust\n", two.display());
+        assert_eq!(read("rules.hba"), renamed);
+        assert_eq!(read("included/etc/hba.d/a.conf"), renamed);
+    }
+
     #[test]
     fn the_data_directory_s_own_is_touched_only_where_it_names_the_original() {
         let plain =
@@ -734,6 +917,17 @@ mod tests {
         let (_, text) = naming.install(Home::Data);
         assert_eq!((value(&text, "data_directory"), value(&text, "port")), (None, Some("1".to_owned())));
         assert!(text.contains("#pgv-restore: data_directory = '/data'\n"), "{text}");
+    }
+
+    #[test]
+    fn paths_are_written_as_bytes() {
+        use std::os::unix::ffi::OsStringExt;
+        let copy = Copy::new(None, &[], &[("postgresql.conf", "port = 1\n")]);
+        let place = copy.etc.join(OsStr::from_bytes(b"caf\xe9"));
+        let (files, _) = copy.install(Home::New(place.clone()));
+        let settings = conf::settings(&fs::read(&files.main).unwrap());
+        let wanted = place.join("pg_hba.conf").into_os_string().into_vec();
+        assert!(settings.iter().any(|(name, value)| name == "hba_file" && value.as_bytes() == wanted));
     }
 
     /// Links of a data directory that stand for files elsewhere.

@@ -4,8 +4,9 @@ use crate::pg::control::Control;
 use crate::pg::guc;
 use crate::pg::settings::{self, JOBS, Job, Row, Rule};
 use crate::recover::libraries::Installed;
+use crate::recover::locales::Locales;
 use nix::unistd::Group;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::TcpListener;
 use std::path::{Component, Path};
@@ -19,6 +20,7 @@ pub struct Facts<'a> {
     pub original: Option<&'a Path>,
     pub major: u32,
     pub libraries: Option<&'a Path>,
+    pub locales: Locales,
     pub keep_archiving: bool,
 }
 
@@ -30,6 +32,8 @@ pub struct Decisions {
     pub undecided: Vec<(&'static str, String)>,
     /// What a person must know.
     pub warnings: Vec<String>,
+    /// Of settings; a warning names each of them.
+    pub missing_locales: BTreeSet<String>,
 }
 
 pub fn decide(facts: &Facts<'_>, settings: &Settings, control: &Control) -> Decisions {
@@ -37,6 +41,7 @@ pub fn decide(facts: &Facts<'_>, settings: &Settings, control: &Control) -> Deci
     for row in settings::rows(facts.major) {
         decisions.row(facts, settings, row);
     }
+    decisions.warn_of_locales(settings);
     decisions.stay.extend(limits(settings, control));
     decisions
 }
@@ -77,8 +82,25 @@ impl Decisions {
                 self.add(row, "");
             }
             (Rule::Libraries, Some(set)) => self.libraries(facts, settings, row, set),
+            (Rule::Locale, Some(set)) if !facts.locales.has(set) => {
+                self.missing_locales.insert(set.to_owned());
+                self.add(row, "C");
+            }
             (Rule::Ssl, Some(set)) if guc::is_on(set) => self.ssl(facts, settings, row),
             _ => {}
+        }
+    }
+
+    /// One warning for each: a database's own locale is in its catalog, where no setting helps.
+    fn warn_of_locales(&mut self, settings: &Settings) {
+        for locale in std::mem::take(&mut self.missing_locales) {
+            let has = |row: &&Row| row.rule == Rule::Locale && settings.get(row.name) == Some(&locale);
+            let names: Vec<_> = settings::ROWS.iter().filter(has).map(|row| row.name).collect();
+            self.warn(format!(
+                "{}: no locale {locale} here (locale -a); the copy uses C. A database with this collation refuses \
+                 connections until the locale is installed",
+                names.join(", ")
+            ));
         }
     }
 
@@ -205,6 +227,7 @@ mod tests {
             original: Some(Path::new("/data")),
             major,
             libraries,
+            locales: Locales::listed("C\nde_DE.utf8\n"),
             keep_archiving: false,
         };
         decide(&facts, &settings, &control())
@@ -272,6 +295,9 @@ mod tests {
             ("unix_socket_directories", "/nowhere/at/all"),
             ("unix_socket_group", "no such group"),
             ("ssl", "on"),
+            ("lc_messages", "de_DE.UTF-8"),
+            ("lc_time", "en_US.UTF-8"),
+            ("lc_numeric", "en_US.UTF-8"),
         ];
         let decisions = decided(15, &set, Some(libraries.path()));
         let stay = |name| value(&decisions.stay, name);
@@ -288,8 +314,17 @@ mod tests {
         assert_eq!(stay("listen_addresses"), Some("localhost"));
         assert_eq!(stay("unix_socket_directories"), Some("/tmp"));
         assert_eq!((stay("unix_socket_group"), stay("ssl")), (Some(""), Some("off")));
+        assert_eq!((stay("lc_messages"), stay("lc_monetary")), (None, None));
+        assert_eq!((stay("lc_time"), stay("lc_numeric")), (Some("C"), Some("C")));
         let warnings = decisions.warnings.join("\n");
-        for word in ["nowhere is not installed", "pg_cron runs jobs", "192.0.2.1", "server.crt"] {
+        assert_eq!(warnings.matches("no locale en_US.UTF-8 here").count(), 1, "{warnings}");
+        for word in [
+            "lc_numeric, lc_time: ",
+            "nowhere is not installed",
+            "pg_cron runs jobs",
+            "192.0.2.1",
+            "server.crt",
+        ] {
             assert!(warnings.contains(word), "no {word} in {warnings}");
         }
         // What cannot be looked at is not missing.

@@ -4,6 +4,7 @@
 mod configuration;
 mod decide;
 mod libraries;
+mod locales;
 mod plan;
 mod target;
 mod text;
@@ -18,6 +19,7 @@ use crate::pg::control::{self, Control};
 use crate::report;
 use configuration::Files;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// `pg_control` while the directory must not be started.
@@ -55,6 +57,7 @@ pub struct Request {
 /// Writes all of it, each file whole or not at all; may be done again. Returns what a script says about it.
 pub fn prepare(request: &Request) -> Result<Lines> {
     let root = &request.directory;
+    refuse_bytes(request)?;
     let major = major(root)?;
     let control = control(root)?;
     let target = target::target(root, &request.plan, &control)?;
@@ -72,6 +75,7 @@ pub fn prepare(request: &Request) -> Result<Lines> {
         original: files.original.as_deref(),
         major,
         libraries: request.libraries.as_deref(),
+        locales: locales::Locales::ask(),
         keep_archiving: request.keep_archiving,
     };
     let decisions = decide::decide(&facts, &files.settings, &control);
@@ -104,6 +108,23 @@ pub fn raise(root: &Path, home: &Home) -> Result<Lines> {
         replace(&root.join(AUTO_CONF), &auto)?;
     }
     Ok(lines)
+}
+
+/// A command and a minimal configuration are text: a path of other bytes would name another file there.
+fn refuse_bytes(request: &Request) -> Result<()> {
+    let place = match &request.home {
+        Home::Isolated(place) => Some(place),
+        _ => None,
+    };
+    let written = [Some(&request.get.program), Some(&request.get.config), place];
+    match written.into_iter().flatten().find(|path| path.to_str().is_none()) {
+        None => Ok(()),
+        Some(path) => {
+            let path = crate::cli::lines::escape(path.as_os_str().as_bytes());
+            Err(Error::usage(format!("{path}: the path is not UTF-8, and no setting can name it"))
+                .hint("give it a name in UTF-8, or a link to it"))
+        }
+    }
 }
 
 fn isolated(request: &Request, place: &Path, recovery: &str, control: &Control) -> Result<Lines> {
@@ -151,5 +172,34 @@ fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         removed => removed.during_path("remove", path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+    use std::ffi::OsStr;
+
+    #[test]
+    fn a_path_that_no_setting_can_name_is_refused_before_anything_is_written() {
+        let odd = PathBuf::from(OsStr::from_bytes(b"/etc/pgv/caf\xe9.conf"));
+        let plan =
+            "label x\nrecovery_target_timeline latest\narchive no\nwal_included true\nbackup_wal_last y\n";
+        let request = |config: &Path, home| Request {
+            directory: PathBuf::from("/nowhere"),
+            plan: Plan::parse(plan, Goal::Told, Action::Promote).unwrap(),
+            get: Get { program: "/g".into(), config: config.to_owned(), cluster: "x".to_owned() },
+            home,
+            port: None,
+            pid_file: None,
+            keep_archiving: false,
+            libraries: None,
+        };
+        for request in [request(&odd, Home::Data), request(Path::new("/c"), Home::Isolated(odd.clone()))] {
+            let error = prepare(&request).unwrap_err();
+            assert_eq!(error.kind, Kind::Usage);
+            assert!(error.to_string().contains("/etc/pgv/caf\\xe9.conf: the path is not UTF-8"), "{error}");
+        }
     }
 }

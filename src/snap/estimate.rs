@@ -1,5 +1,6 @@
 //! What a backup would be, without one.
 
+use crate::cli::lines::Lines;
 use crate::error::Result;
 use crate::snap::base;
 use crate::snap::options::Options;
@@ -15,6 +16,17 @@ pub struct Estimate {
     pub pg_version: String,
     /// Why there can be no increment since the manifests that were given.
     pub refusal: Option<String>,
+}
+
+impl Estimate {
+    /// For scripts.
+    pub fn lines(&self) -> Lines {
+        let mut lines = Lines::new();
+        lines.add("bytes", self.bytes).add("system_identifier", self.system_identifier);
+        lines.add_path("data_directory", &self.data_directory).add("pg_version", &self.pg_version);
+        lines.add_some("refusal", self.refusal.as_ref());
+        lines
+    }
 }
 
 /// Looks, and starts nothing.

@@ -113,6 +113,9 @@ pub fn run(options: &Options) -> Result<Status> {
     if let Some(path) = &options.facts {
         write_facts(path, &facts)?;
     }
+    if let Some(path) = &options.facts_lines {
+        write_whole(path, facts.lines().as_str().as_bytes())?;
+    }
     match finished.findings == Findings::default() {
         true => Ok(Status::Done),
         false => Ok(Status::Findings),
@@ -499,8 +502,12 @@ fn copy_spool(
 fn write_facts(path: &Path, facts: &Facts) -> Result<()> {
     let mut json = serde_json::to_vec(facts).map_err(|e| Error::failed(format!("encode the facts: {e}")))?;
     json.push(b'\n');
+    write_whole(path, &json)
+}
+
+fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     let mut output = Output::create(Some(path))?;
-    output.write_all(&json).during_path("write", path)?;
+    output.write_all(content).during_path("write", path)?;
     output.finish()
 }
 

@@ -142,7 +142,7 @@ restore_refusals() {
   expect_message 'nothing was written'
   expect_message '--replace'
   [ "$(find "$scratch/full")" = "$before" ] || fail "a refusal changed the directory"
-  expect_status 6 pgv-restore demo "$scratch/source" --replace --tablespaces-under "$scratch/spaces"
+  expect_status 6 pgv-restore demo "$source" --replace --tablespaces-under "$scratch/spaces"
   expect_message 'a server may be running in'
   as_postgres sh -c 'umask 077; pgv-crypt --generate-key >"$1"' sh "$scratch/other-key"
   expect_status 4 env "PGV_KEY_FILE=$scratch/other-key" pgv-restore demo "$scratch/new" --tablespaces-under "$scratch/spaces"
@@ -296,7 +296,8 @@ main() {
   begin
   cp "$root"/scripts/pgv-* "$scratch/bin/"
   as_postgres mkdir "$scratch/old" "$scratch/spaces" "$scratch/typed-spaces"
-  local source=$scratch/source
+  # The name of a data directory need not be UTF-8.
+  local source=$scratch/sour$'\351'ce
   bin=$(server_bin 15)
   create_cluster "$bin" "$source"
   start_cluster "$bin" "$source"
