@@ -120,7 +120,7 @@ fn refuse_bytes(request: &Request) -> Result<()> {
     match written.into_iter().flatten().find(|path| path.to_str().is_none()) {
         None => Ok(()),
         Some(path) => {
-            let path = crate::cli::lines::escape(path.as_os_str().as_bytes());
+            let path = crate::catalog::escape(path.as_os_str().as_bytes());
             Err(Error::usage(format!("{path}: the path is not UTF-8, and no setting can name it"))
                 .hint("give it a name in UTF-8, or a link to it"))
         }
