@@ -84,7 +84,7 @@ end_stages() {
 find_stages() { # PID
   local children=() child words name
   # The list ends without a newline; of what has just ended there is none.
-  { read -r -a children <"/proc/$1/task/$1/children" || true; } 2>/dev/null
+  { read -r -a children <"/proc/$1/task/$1/children" || true; } 2>/dev/null # it may have ended
   for child in "${children[@]}"; do
     [[ " $starter $lock_keeper_PID " != *" $child "* ]] || continue
     stages+=("$child")
@@ -177,7 +177,7 @@ refuse_unmounted() { # SYSTEM-IDENTIFIER
   [ ! -e "$seen" ] ||
     die 1 "$tree was there, and is gone" "is the repository mounted? if it was moved away for good: rm $seen"
   [ -d "$tree" ] || return 0
-  [ -d "$PGV_STATE_DIR" ] || mkdir --parents "$PGV_STATE_DIR" 2>/dev/null || true
+  [ -d "$PGV_STATE_DIR" ] || mkdir --parents "$PGV_STATE_DIR" 2>/dev/null || true # warned of below
   { : >"$seen"; } 2>/dev/null ||
     warn "cannot write to PGV_STATE_DIR $PGV_STATE_DIR: a repository that is not mounted would not be noticed"
 }

@@ -91,11 +91,17 @@ server_pauses() {
 
 # Sets `moved_at` to when its recovery was last seen to move, and `replays` to the segment it is at.
 look_at_recovery() {
-  local line pid seen
-  line=$(pgrep --parent "${postmaster[0]}" --full --list-full startup | head --lines=1) || return 0
-  read -r pid _ <<<"$line"
-  [[ ! $line =~ [0-9A-F]{24} ]] || replays=${BASH_REMATCH[0]}
-  seen="$line $(cut --delimiter=' ' --fields=14-17 "/proc/$pid/stat" 2>/dev/null || true) $(control checkpoint || true)"
+  local children=() pid title='' seen
+  # Without procps, which not every host has. The list ends without a newline; what has ended has none.
+  { read -r -a children <"/proc/${postmaster[0]}/task/${postmaster[0]}/children" || true; } 2>/dev/null # as said
+  for pid in "${children[@]}"; do
+    title=$(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline") || title=
+    [[ $title != *startup* ]] || break
+  done
+  [[ $title == *startup* ]] || return 0
+  [[ ! $title =~ [0-9A-F]{24} ]] || replays=${BASH_REMATCH[0]}
+  # Whatever cannot be read now is read a second later.
+  seen="$title $(cut --delimiter=' ' --fields=14-17 "/proc/$pid/stat" 2>/dev/null || true) $(control checkpoint || true)" # as said
   [ "$seen" = "${last_seen:-}" ] || moved_at=$SECONDS
   last_seen=$seen
 }
@@ -110,12 +116,13 @@ raise_limits() {
 
 # Of this start: what is fatal, or else the last lines.
 tell_log() {
-  local file lines
-  { find_log && lines=$(as_owner tail --bytes=+"$((log_begins + 1))" "$directory_log" 2>/dev/null || true); } || true
+  local file lines=''
+  # What cannot be read is left out: the reason was printed.
+  { find_log && lines=$(as_owner tail --bytes=+"$((log_begins + 1))" "$directory_log" 2>/dev/null || true); } || true # as said
   for file in "${logs[@]}"; do
-    lines+=$'\n'$(as_owner tail --lines=200 "$file" 2>/dev/null || true)
+    lines+=$'\n'$(as_owner tail --lines=200 "$file" 2>/dev/null || true) # as said
   done
-  { grep --extended-regexp 'FATAL|PANIC' <<<"$lines" || grep . <<<"$lines" || true; } | tail --lines=5 | cut --characters=1-400 >&2
+  { grep --extended-regexp 'FATAL|PANIC' <<<"$lines" || grep . <<<"$lines" || true; } | tail --lines=5 | cut --characters=1-400 >&2 # no lines, no failure
 }
 
 # Sets `logs` to where it logs: several forms, or its collector's files.

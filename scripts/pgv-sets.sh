@@ -20,7 +20,7 @@ make_tmp() {
   # Workers come and go meanwhile; what this misses goes the next time.
   [ ! -d "$PGV_STATE_DIR/spool" ] ||
     find "$PGV_STATE_DIR/spool" -ignore_readdir_race -mindepth 2 -mmin +60 \( -path '*/in/*' -o -path '*/sealed/*' \) \
-      -prune -exec rm --recursive --force {} + 2>/dev/null || true
+      -prune -exec rm --recursive --force {} + 2>/dev/null || true # as said above
   on_exit drop_tmp
 }
 
@@ -86,7 +86,7 @@ find_original() { # SYSTEM-IDENTIFIER [EXCEPT BELOW DIRECTORY]
   for process in /proc/[0-9]*; do
     place=$process/cwd
     if [ -e "$place/global/pg_control" ]; then
-      directory=$(readlink "$place" || true)
+      directory=$(readlink "$place" || true) # the process may have ended
       [[ $directory/ != "${2:-/nowhere}"/* ]] || continue
       ! may_be "$place" "$1" || { original=$directory original_runs=yes && return; }
     elif [ ! -O "$process" ] && [ ! -e "$place/." ] && read -r comm 2>/dev/null <"$process/comm" && [[ $comm =~ ^post(gres|master)$ ]]; then

@@ -107,8 +107,8 @@ main() {
   # It came to its end, with fewer commands than that.
   [[ $status =~ ^[07]$ && $(wc --lines <"$scratch/count") -lt $at ]] ||
     fail "not killed at $at, set-up exits with $status: $(cat "$scratch/err")"
-  # What the owner does in one shell counts once.
-  [ "$at" -gt 40 ] || fail "it runs only $at commands"
+  # What the owner does in one shell counts once: 48 today, and fewer would mean that not all are seen.
+  [ "$at" -gt 48 ] || fail "it runs only $at commands"
   echo "set-up: killed before each of $((at - 1)) commands, and the same in the end"
 }
 
