@@ -1,5 +1,5 @@
 # Sourced, after pgv-common.sh, by the scripts that look at whether a server's WAL arrives in the archive.
-# shellcheck shell=bash disable=SC2034  # what is set here is for them
+# shellcheck shell=bash disable=SC2034,SC2154  # what is set here is for them, and theirs is used
 
 ask() { # SQL
   psql --no-psqlrc --quiet --tuples-only --no-align --dbname="${PGDATABASE:-postgres}" --command="$1"
@@ -19,14 +19,14 @@ find_archiving_fault() { # CONFIGURATION-FILE
   local failed never
   fault='' advice="archive_command = 'pgv-wal-push -c $1 %p'"
   if [ "$in_recovery" = t ] && [ "$archive_mode" != always ]; then
-    fault='this is a standby: its primary archives the WAL, a segment when it is full'
+    fault='this is a standby: its primary archives a WAL segment when it is full'
     advice='on the primary: select pg_switch_wal()'
   elif [ "$archive_mode" = off ] && [ "$(ask "select pending_restart from pg_settings where name = 'archive_mode'")" = t ]; then
-    fault='archive_mode is on in the configuration, but off in the server' advice='it needs a restart, not a reload'
+    fault='archive_mode is on in the configuration, but off in the server' advice='restart the server: a reload is not enough'
   elif [ "$archive_mode" = off ]; then
-    fault='archive_mode is off' advice='only the ends of backups can be restored; archive_mode = on needs a restart'
+    fault='archive_mode is off' advice='set archive_mode = on and restart the server; until then only the ends of backups can be restored'
   elif [ -n "$archive_library" ]; then
-    fault="archive_library is $archive_library" advice='it is used instead of archive_command'
+    fault="archive_library is $archive_library" advice='the server uses archive_library instead of archive_command: clear it'
   elif [[ $archive_command != *pgv-wal-push* ]]; then
     fault="archive_command is $archive_command"
   elif [ -e "$1" ] && [[ $archive_command =~ (-c|--config)[=\ ]+([^\ \'\"]+) ]] && [ ! "${BASH_REMATCH[2]}" -ef "$1" ]; then
@@ -35,10 +35,55 @@ find_archiving_fault() { # CONFIGURATION-FILE
     failed=$(ask "select last_failed_wal || ' at ' || last_failed_time from pg_stat_archiver
       where last_failed_time > coalesce(last_archived_time, '-infinity')")
     never=$(ask 'select archived_count = 0 from pg_stat_archiver')
-    advice="the server's log has what pgv-wal-push said"
+    advice="the server's log has the messages of pgv-wal-push"
     if [ -n "$failed" ]; then
       fault="fails, last with $failed"
       [ "$never" != t ] || fault="never succeeded, and $fault"
     fi
   fi
+}
+
+# Before a backup: does the WAL go where a restore finds it?
+require_archive() { # here|elsewhere|nowhere BY-WHAT
+  [ "$1" != elsewhere ] ||
+    warn "the server archives elsewhere (by $2), so only the ends of backups can be restored from this repository"
+  [ "$1" = here ] || [ "${PGV_WAL:-}" != none ] ||
+    die 2 'PGV_WAL is none, but no WAL goes into this repository: this backup could not be restored' 'nothing was stored' \
+      'archive with pgv-wal-push, or set PGV_WAL=include'
+}
+
+# Waits until the archive has the WAL that a backup needs; or sets `fault` and `advice`. Called where `set -e` is off.
+await_wal() { # FACTS CONFIGURATION-FILE
+  local status=0 missing
+  pgv-info await "$PGV_CLUSTER" --quiet --repo "$PGV_REPO" --facts "$1" --wait "${wal_timeout_seconds}s" 2>"$tmp/said" || status=$?
+  [ "$status" -ne 0 ] || return 0
+  missing=$(sed --quiet 's/^[^ ]*: error: //p' "$tmp/said" | head --lines=1)
+  fault=${missing:-cannot look for the WAL that the backup needs: status $status} advice='check that the repository can be reached and read'
+  [ "$status" -ne 3 ] || { explain_archiving "$2" && fault="$missing; $fault"; }
+  return "$status"
+}
+
+# Sets `fault` and `advice` where WAL has not arrived, by what the server knows.
+explain_archiving() { # CONFIGURATION-FILE
+  # Where `set -e` is off: the server may have gone.
+  if learn_archiving && find_archiving_fault "$1"; then
+    fault="archiving: ${fault:-the archiver reports no failure; it may be slow}"
+    return
+  fi
+  fault='archiving: cannot query the server about it' advice="pg_stat_archiver and the server's log say why"
+}
+
+# After a restore nothing is archived until somebody decides what for: sets `fault` and `advice`, or `fault` to nothing.
+find_undecided() { # DATA-DIRECTORY
+  local mark=$1/pgv/archiving-undecided
+  fault='' advice="to archive, delete archive_mode = 'off' from its postgresql.auto.conf; in any case, remove $mark then"
+  [ ! -e "$mark" ] || fault="archiving: $1 was restored, and you have not decided whether it archives"
+}
+
+# Of pgv-backup. The backup holds the WAL it needs; but an archive that lacks it has a hole in the way to every later moment.
+look_at_archiving() {
+  local fault='' advice
+  [ "${next[archiving]}" != here ] || [ "${PGV_WAL:-}" = none ] || await_wal "$tmp/facts" "$file" || { warn "$fault; $advice" && findings=7; }
+  find_undecided "$data_directory"
+  [ -z "$fault" ] || { warn "$fault: $advice" && findings=7; }
 }

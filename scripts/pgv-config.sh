@@ -80,7 +80,7 @@ make_run_directory() {
   if [ -n "$place" ] && mkdir --parents "$place" 2>/dev/null && [ -w "$place" ]; then
     # Nobody removes a directory between its making and its lock.
     exec {lock}<"$place"
-    flock --timeout 60 "$lock" || die 75 "another run makes its directory in $place"
+    flock --timeout 60 "$lock" || die 75 "another run has held the lock of $place for 60 s" 'give the same command again'
     remove_dead_runs "$place"
     make_locked_directory "$place"
     exec {lock}<&-
@@ -88,14 +88,15 @@ make_run_directory() {
     for other in "${TMPDIR:-/tmp}" /tmp /var/tmp; do
       [ ! -d "$other" ] || [ ! -w "$other" ] || break
     done
+    remove_own_dead_runs "$other"
     make_locked_directory "$other"
   fi
   export TMPDIR=$tmp
 }
 
 make_locked_directory() { # PLACE
-  tmp=$(mktemp --directory "$1/$pgv_tool.XXXXXX") || die 1 "no temporary files can be made in $1" \
-    'make room there, or set PGV_STATE_DIR to a directory on another disk'
+  tmp=$(mktemp --directory "$1/$pgv_tool.XXXXXX") || die 1 "cannot create temporary files in $1" \
+    'free space there, or set PGV_STATE_DIR to a directory on another disk'
   exec {run_lock}<"$tmp"
   flock --nonblock "$run_lock"
 }
@@ -111,6 +112,12 @@ remove_dead_runs() { # PLACE
       rm --force "$run"
     fi
   done
+}
+
+# In a place of everybody: of this tool and this user only, and none that could be between its making and its lock.
+remove_own_dead_runs() { # PLACE
+  find "$1" -maxdepth 1 -type d -name "$pgv_tool.??????" -user "$EUID" -mmin +10 \
+    -exec flock --nonblock '{}' rm --recursive --force '{}' \; || true # what cannot be removed is no reason to stop
 }
 
 drop_tmp() {

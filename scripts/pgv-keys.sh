@@ -15,8 +15,8 @@ require_key_name() {
   text=$(pgv-crypt --key-name ${PGV_KEY_NAME:+--expect-name="$PGV_KEY_NAME"}) || status=$?
   case $status in
     0) ;;
-    4) die 4 "the key is not $PGV_KEY_NAME, which PGV_KEY_NAME${config_file:+ in $config_file} names" 'nothing was written or moved' \
-      'after a change of keys on purpose: pgv-setup CLUSTER --no-backup writes the new name' ;;
+    4) die 4 "the key is not $PGV_KEY_NAME, the value of PGV_KEY_NAME${config_file:+ in $config_file}" 'nothing was written or moved' \
+      'if you changed the key on purpose, record its name: pgv-setup CLUSTER --no-backup' ;;
     # That the key is not there is a matter of configuration, and no answer to what the caller asked.
     *) die "${status/#3/2}" 'no usable key: see above' 'nothing was written or moved' ;;
   esac
@@ -42,8 +42,10 @@ check_key() { # URL-OF-A-BACKUP
   # 128 bytes of text, 16 of salt, and the first record's header of 96.
   said=$(
     set +e
+    # A key that root handed on may be descriptor 3.
+    exec {record_fd}<<<"$record"
     pgv-s3 --quiet get --range 0-239 "$1/data.pgv" |
-      pgv-crypt --quiet --check-key ${PGV_KEY_NAME:+--expect-name="$PGV_KEY_NAME"} --expect-record /dev/fd/3 3<<<"$record" 2>&1 >/dev/null
+      pgv-crypt --quiet --check-key ${PGV_KEY_NAME:+--expect-name="$PGV_KEY_NAME"} --expect-record "/dev/fd/$record_fd" 2>&1 >/dev/null
     echo "${PIPESTATUS[*]}"
   )
   read -r -a statuses <<<"${said##*$'\n'}"
@@ -66,7 +68,7 @@ require_key() { # [URL-OF-A-BACKUP]
   case $status in
     0) ;;
     4) die 4 "no key of ${PGV_KEY_FILE:-PGV_KEY_FILE} opens $1/data.pgv" 'nothing was written or moved' ;;
-    *) die "$status" "whether the key opens $1/data.pgv is not known: see above" 'nothing was written or moved' ;;
+    *) die "$status" "could not test whether the key opens $1/data.pgv: see above" 'nothing was written or moved' ;;
   esac
 }
 
@@ -79,14 +81,14 @@ require_sealing_key() { # [URL-OF-THE-NEWEST-BACKUP [full]]
   check_key "$1" || status=$?
   case $status in
     0) ;;
-    3 | 5) warn "the newest backup $1 is damaged, and does not show whether the key is right" ;;
+    3 | 5) warn "the newest backup $1 is damaged, so it cannot show whether the key is right" ;;
     4)
       { [ "${2:-}" = full ] && [[ ${PGV_KEY_NAME:-} =~ ^[0-9a-f]{8}$ ]]; } ||
         die 4 "no key of ${PGV_KEY_FILE:-PGV_KEY_FILE} opens the newest backup $1" 'nothing was stored' \
-          'after a change of keys keep the old one behind the new: PGV_KEY_FILE=NEW:OLD' \
-          'if it is lost: pgv-setup CLUSTER --key-lost --no-backup, then pgv-backup CLUSTER --type full'
-      warn "no key opens the newest backup $1: this full begins anew with the key $PGV_KEY_NAME"
+          'if you changed the key, keep the old one after the new: PGV_KEY_FILE=NEW:OLD' \
+          'if the old key is lost: pgv-setup CLUSTER --key-lost --no-backup, then pgv-backup CLUSTER --type full'
+      warn "no key opens the newest backup $1: this full backup starts again, with the key $PGV_KEY_NAME"
       ;;
-    *) die "$status" "whether the key opens the newest backup $1 is not known: see above" 'nothing was stored' ;;
+    *) die "$status" "could not test whether the key opens the newest backup $1: see above" 'nothing was stored' ;;
   esac
 }

@@ -10,7 +10,7 @@ each_line() { # FUNCTION
     [ -n "$line_of_text" ] || continue
     line_key=${line_of_text%% *} line_value=
     [[ $line_of_text != *' '* ]] || line_value=${line_of_text#* }
-    [[ $line_key != *[!a-z_]* && -n $line_key ]] || die 1 "a line between pgv's tools has no key: ${line_of_text@Q}"
+    [[ $line_key != *[!a-z_]* && -n $line_key ]] || die 1 "internal error: a line of a pgv tool has no key: ${line_of_text@Q}"
     unescape "$line_value"
     "$1" "$line_key" "$unescaped"
   done

@@ -19,7 +19,7 @@ parse_options() { # OPTION… -- ARGUMENT…
   for word in "$@"; do
     case $word in
       -h | --help) usage && exit 0 ;;
-      -V | --version) exec "${pgv_env[@]}" --version ;;
+      -V | --version) "${pgv_env[@]}" --version && exit 0 ;;
       --) break ;;
     esac
   done
@@ -78,6 +78,6 @@ set_option() { # OPTION VALUE
 
 # The only argument, which names a cluster, or nothing: sets `cluster`.
 take_cluster() { # of `arguments`
-  [ "${#arguments[@]}" -le 1 ] || die 2 "one cluster, not ${arguments[*]@Q}" "$pgv_tool --help"
+  [ "${#arguments[@]}" -le 1 ] || die 2 "give one cluster, not ${arguments[*]@Q}" "$pgv_tool --help"
   cluster=${arguments[0]:-}
 }

@@ -38,16 +38,6 @@ find_programs() { # MAJOR
   programs=
 }
 
-# What a restore needs of this machine, beside room.
-require_machine() {
-  find_programs "$major"
-  [ "$start" = no ] || [ -n "$programs" ] || die 2 "no PostgreSQL $major on this machine to start it with" 'nothing was written' \
-    "apt-get install postgresql-$major, or leave out --start"
-  [ "${way[archive]}" = yes ] && [ ! -r "${config_file:-/nowhere}" ] || return 0
-  [ "$immediate${way[wal_included]}" = yestrue ] || die 2 'recovery reads WAL by a configuration, and there is none' 'nothing was written' \
-    'pgv-setup --restore-only writes it; or give one: --config FILE'
-}
-
 # Sets `postmaster` to lines of postmaster.pid: process, directory, start, port, socket directory, address, key, status. After
 # a crash that process may be any other; a server's working directory is its data directory. One that does not let us see
 # counts as a server.
@@ -76,7 +66,7 @@ ask_server() ( # SQL
   [ -n "$host" ] || host=${postmaster[5]/\*/localhost}
   unset PGSERVICE PGHOSTADDR PGOPTIONS PGSSLMODE
   export PGCONNECT_TIMEOUT=5 PGDATABASE=${PGDATABASE:-postgres}
-  as_owner env ${PGUSER:+"PGUSER=$PGUSER"} psql --no-psqlrc --no-password --quiet --tuples-only --no-align --host="$host" --port="${postmaster[3]}" --command="$1" 2>/dev/null
+  as_owner env ${PGUSER:+"PGUSER=$PGUSER"} psql --no-psqlrc --no-password --quiet --tuples-only --no-align --host="$host" --port="${postmaster[3]}" --command="$1" 2>"$tmp/asked"
 )
 
 # Whether it stays at its target. Where nobody may log in, whether its startup process has done nothing for ten seconds.
@@ -89,16 +79,22 @@ server_pauses() {
   [ $((SECONDS - moved_at)) -ge 10 ]
 }
 
-# Sets `moved_at` to when its recovery was last seen to move, and `replays` to the segment it is at.
-look_at_recovery() {
-  local children=() pid title='' seen
-  # Without procps, which not every host has. The list ends without a newline; what has ended has none.
+# Sets `pid` and `title` to those of a child of the server, or fails. Without procps, which not every host has.
+find_child() { # WORD OF ITS TITLE
+  local children=()
+  # The list ends without a newline; what has ended has none.
   { read -r -a children <"/proc/${postmaster[0]}/task/${postmaster[0]}/children" || true; } 2>/dev/null # as said
   for pid in "${children[@]}"; do
     title=$(tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline") || title=
-    [[ $title != *startup* ]] || break
+    [[ $title != *$1* ]] || return 0
   done
-  [[ $title == *startup* ]] || return 0
+  return 1
+}
+
+# Sets `moved_at` to when its recovery was last seen to move, and `replays` to the segment it is at.
+look_at_recovery() {
+  local pid title seen
+  find_child startup || return 0
   [[ ! $title =~ [0-9A-F]{24} ]] || replays=${BASH_REMATCH[0]}
   # Whatever cannot be read now is read a second later.
   seen="$title $(cut --delimiter=' ' --fields=14-17 "/proc/$pid/stat" 2>/dev/null || true) $(control checkpoint || true)" # as said
@@ -111,10 +107,10 @@ raise_limits() {
   local raised
   raised=$(as_owner pgv-info prepare --raise "${home[@]}" "$directory") || return
   [ -n "$raised" ] || return
-  say "recovery needs $(sed 's/^raised //; s/ / = /' <<<"$raised" | paste --serial --delimiters=, | sed 's/,/, /g'): raised in $directory/postgresql.auto.conf; the server is started again"
+  say "recovery needs $(sed 's/^raised //; s/ / = /' <<<"$raised" | paste --serial --delimiters=, | sed 's/,/, /g'): raised in $directory/postgresql.auto.conf; starting the server again"
 }
 
-# Of this start: what is fatal, or else the last lines.
+# Of this start: what is fatal, or else the last lines. All of it is in $tmp/log then.
 tell_log() {
   local file lines=''
   # What cannot be read is left out: the reason was printed.
@@ -122,6 +118,7 @@ tell_log() {
   for file in "${logs[@]}"; do
     lines+=$'\n'$(as_owner tail --lines=200 "$file" 2>/dev/null || true) # as said
   done
+  echo "$lines" >"$tmp/log"
   { grep --extended-regexp 'FATAL|PANIC' <<<"$lines" || grep . <<<"$lines" || true; } | tail --lines=5 | cut --characters=1-400 >&2 # no lines, no failure
 }
 
@@ -150,8 +147,8 @@ stop_server() {
   as_owner "$programs/pg_ctl" --pgdata="$directory" --mode=fast --silent --wait --timeout=600 stop
 }
 
-# Starts it and waits until it is where it was to go: `action`. 0: it is there; 1: it ended, or does not go on. Called where
-# `set -e` is off.
+# Starts it and waits until it is where it was to go: `action`, which is follow for a replica. 0: it is there; 1: it ended, or
+# does not go on. Called where `set -e` is off.
 run_recovery() {
   local told=$SECONDS looked_at=$SECONDS
   moved_at=$SECONDS replays=
@@ -161,6 +158,8 @@ run_recovery() {
       # "ready" takes connections, if only for reading; before that the state is of the original.
       if [[ ${postmaster[7]:-} == ready* ]]; then
         if [ "$action" = promote ] && [ "$(control state)" = 'in production' ]; then
+          return 0
+        elif [ "$action" = follow ]; then
           return 0
         elif [ "$action" = pause ] && server_pauses; then
           # It pauses, too, where its limits are too low.
@@ -172,20 +171,22 @@ run_recovery() {
       if [ "$SECONDS" -gt "$looked_at" ]; then
         looked_at=$SECONDS
         look_at_recovery
-        if raise_limits; then
+        # Never stopped but where it pauses: just when it leaves recovery it would go on behind its target when it is started
+        # again. Where it takes no connections yet, it ends by itself if its limits are too low.
+        if [[ ${postmaster[7]:-} == ready* ]] && server_pauses && raise_limits; then
           stop_server || return 1
           begin_server
         fi
       fi
       if [ $((SECONDS - told)) -ge "$tell_every" ]; then
         told=$SECONDS
-        say "waiting: the server is $(control state)${replays:+, at WAL segment $replays}, for $((SECONDS - moved_at)) s without progress"
+        say "waiting: the server is $(control state)${replays:+, at WAL segment $replays}; no progress for $((SECONDS - moved_at)) s"
       fi
       [ $((SECONDS - moved_at)) -lt "$stall_limit" ] || return 1
     elif ! kill -0 "$starter" 2>/dev/null; then
       server_runs && continue
       # Without hot_standby it shuts down where it was to pause.
-      if [ "$action" != promote ] && [ "$(control state)" = 'shut down in recovery' ]; then return 0; fi
+      if [[ $action =~ ^(pause|shutdown)$ ]] && [ "$(control state)" = 'shut down in recovery' ]; then return 0; fi
       raise_limits || return 1
       begin_server
     fi

@@ -14,6 +14,26 @@ take_lock() { # [WAIT SECONDS]
     die 75 "another pgv run holds the lock of cluster $PGV_CLUSTER ($PGV_STATE_DIR/lock)" 'wait for it: --wait 1h'
 }
 
+# As take_lock. For root what is there is made and opened by the owner, who goes on with it: a process of the owner's holds
+# the lock until nobody has descriptor 9, its standard input, any more.
+take_lock_for() { # OWNER
+  local answers keeper status=0
+  [ "$EUID" -eq 0 ] || { take_lock 0 && return; }
+  # shellcheck disable=SC2016  # of those shells
+  coproc lock_keeper {
+    exec runuser --user "$1" -- sh -c 'mkdir -m 0700 -p "$1" "$1/tmp" "$1/manifest" && : >>"$1/lock" &&
+      exec flock --nonblock --conflict-exit-code 75 "$1/lock" sh -c "trap \"\" INT TERM HUP; echo locked; exec cat >/dev/null"' sh "$PGV_STATE_DIR"
+  }
+  # Opened again: a copy of the coprocess's descriptor would not be inherited by the tools.
+  exec 9>"/proc/$$/fd/${lock_keeper[1]}" {answers}<&"${lock_keeper[0]}"
+  keeper=$lock_keeper_PID
+  ! read -r <&"$answers" || return 0
+  wait "$keeper" || status=$?
+  [ "$status" -ne 75 ] || die 75 "another pgv run holds the lock of cluster $PGV_CLUSTER ($PGV_STATE_DIR/lock)" 'nothing was written'
+  die 2 "user $1 cannot write to PGV_STATE_DIR $PGV_STATE_DIR" 'nothing was written' \
+    "as root: install --directory --owner=$1 --mode=0700 $PGV_STATE_DIR"
+}
+
 # A scratch directory that goes when the script ends, and those that killed runs left.
 make_tmp() {
   make_run_directory
@@ -36,7 +56,7 @@ expire_sets() { # OPTION OF PRUNE…
       echo "${url##*/}"
       continue
     fi
-    remove_set "$url" || die $? "could not remove $url" 'run it again: it goes on where it stopped'
+    remove_set "$url" || die $? "could not remove $url" 'give the same command again: it continues where it stopped'
     rm --force "$PGV_STATE_DIR/manifest/${url##*/}"
     say "removed ${url##*/}"
   done <"$tmp/newest-first"
@@ -53,7 +73,7 @@ remove_wal() {
   pgv-info wal "$PGV_CLUSTER" --repo "$PGV_REPO" --unneeded ${now:+--now "$now"} >"$tmp/unneeded" || status=$?
   [ "$status" -eq 0 ] || [ "$status" -eq 7 ] || exit "$status"
   [ -s "$tmp/unneeded" ] || return 0
-  pgv-s3 --quiet rm - <"$tmp/unneeded" || die $? 'could not remove all WAL that no backup needs' 'run it again: it goes on where it stopped'
+  pgv-s3 --quiet rm - <"$tmp/unneeded" || die $? 'could not remove all WAL that no backup needs' 'give the same command again: it continues where it stopped'
   say "removed $(wc --lines <"$tmp/unneeded") WAL files that no backup needs"
 }
 
@@ -77,42 +97,79 @@ remove_set() { # URL
   pgv-s3 --quiet rm --recursive "$1/"
 }
 
-# Sets `original` to a data directory of that cluster on this machine, or to what may be one and cannot be looked at, and
-# `original_runs`. Empty: there is none below what this machine can tell.
+# What killed runs of this host left goes, by the lines of pgv-info next, unless another host expires.
+sweep() { # FILE
+  [ "${PGV_EXPIRE:-yes}" = no ] || each_line sweep_one <"$1"
+}
+
+# shellcheck disable=SC2317  # by each_line
+sweep_one() { # KEY VALUE
+  case $1 in
+    leftover)
+      say "removing what an interrupted run left of ${2##*/}"
+      remove_set "$2" || die $? "cannot remove $2" 'nothing was stored'
+      ;;
+    # These come after them.
+    claim_file) rm --force "$2" ;;
+  esac
+}
+
+# A backup that is not to be: what was stored of it goes, as far as our rights allow.
+give_up_set() { # URL CLAIM-FILE
+  if [ "${PGV_EXPIRE:-yes}" = no ]; then
+    return 0
+  elif remove_set "$1" 2>"$tmp/unremoved"; then
+    rm --force "$2"
+  else
+    warn "cannot remove the unfinished backup $1: $(head --lines=1 "$tmp/unremoved"); the next run tries again"
+  fi
+}
+
+# How to restore without pgv, for whoever finds the bucket. 6: it is there.
+leave_note() {
+  pgv-s3 --quiet put "$PGV_REPO/RESTORE-1.txt" -- pgv-info note 2>"$tmp/said" || [ $? -eq 6 ] ||
+    warn "cannot store $PGV_REPO/RESTORE-1.txt: $(head --lines=1 "$tmp/said")"
+}
+
+# Sets `original` to a data directory of that cluster on this machine, and `original_runs`; or to what may be one and
+# cannot be looked at, with `original_known` no. Empty: there is none below what this machine can tell.
 # shellcheck disable=SC2034  # for the caller
 find_original() { # SYSTEM-IDENTIFIER [EXCEPT BELOW DIRECTORY]
-  local process place comm directory listed=''
-  original='' original_runs=no
+  local process comm directory listed='' stranger=no
+  original='' original_runs=no original_known=yes
   for process in /proc/[0-9]*; do
-    place=$process/cwd
-    if [ -e "$place/global/pg_control" ]; then
-      directory=$(readlink "$place" || true) # the process may have ended
+    if [ -e "$process/cwd/global/pg_control" ]; then
+      directory=$(readlink "$process/cwd" || true) # the process may have ended
       [[ $directory/ != "${2:-/nowhere}"/* ]] || continue
-      ! may_be "$place" "$1" || { original=$directory original_runs=yes && return; }
-    elif [ ! -O "$process" ] && [ ! -e "$place/." ] && read -r comm 2>/dev/null <"$process/comm" && [[ $comm =~ ^post(gres|master)$ ]]; then
-      original="that of process ${process#/proc/}, which this user may not look at" original_runs=yes
-      return
+      ! is_original "$process/cwd" "$1" "$directory" || original_runs=yes
+    elif [ ! -O "$process" ] && [ ! -e "$process/cwd/." ] && read -r comm 2>/dev/null <"$process/comm" && [[ $comm =~ ^post(gres|master)$ ]]; then
+      suspect "process ${process#/proc/}, whose data directory this user may not see"
+      stranger=yes
     fi
+    [ "$original_runs$original_known" != yesyes ] || return 0
   done
   if command -v pg_lsclusters >/dev/null; then
     listed=$(pg_lsclusters --no-header) || die 1 'pg_lsclusters cannot list the clusters of this machine: one may be the original' 'nothing was written'
     listed=$(awk '{ print $6 }' <<<"$listed")
   fi
   while read -r directory; do
-    if [ -n "$directory" ] && may_be "$directory" "$1"; then
-      original=$directory
-      return
-    fi
+    [ -z "$directory" ] || ! is_original "$directory" "$1" "$directory" || return 0
   done <<<"${PGV_PGDATA:-}"$'\n'"$listed"
+  [ "$original_known" = yes ] || original_runs=$stranger
 }
 
-# Whether a directory holds that cluster, or does not let us see.
-may_be() { # DIR SYSTEM-IDENTIFIER
+# Whether a directory is known to hold that cluster. One that cannot be looked at may.
+is_original() { # DIRECTORY SYSTEM-IDENTIFIER NAME
   local found
   if [ ! -e "$1/global/pg_control" ]; then
-    [ -d "$1" ] && [ ! -x "$1" ]
-    return
+    [ ! -d "$1" ] || [ -x "$1" ] || suspect "$3, which this user may not look at"
+    return 1
   fi
-  found=$(data_system_identifier "$1" 2>/dev/null) || found=$2
-  [ "$found" = "$2" ]
+  found=$(data_system_identifier "$1" 2>/dev/null) || { suspect "$3, whose pg_control cannot be read" && return 1; }
+  [ "$found" = "$2" ] || return 1
+  original=$3 original_known=yes
+}
+
+suspect() { # WHAT
+  [ -n "$original" ] || original=$1 original_known=no
 }

@@ -19,7 +19,7 @@ find_cluster() {
     # A cluster whose data directory does not exist has no owner there.
     ! id --user -- "$listed_owner" >/dev/null 2>&1 || owner=$listed_owner
   fi
-  [ -n "$cluster" ] || die 2 'which cluster?' 'name it, such as 15-main, and give --pgdata where there is no pg_lsclusters'
+  [ -n "$cluster" ] || die 2 'no cluster is named' 'name it, such as 15-main; without pg_lsclusters also give --pgdata DIR'
   [[ $cluster =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]*$ ]] || die 2 "\"$cluster\" is not a cluster's name"
   find_owner
 }
@@ -28,14 +28,14 @@ find_cluster() {
 find_owner() {
   if [ "$restore_only$sheet_only" = nono ]; then
     [ -n "$pgdata" ] || die 2 "no cluster $cluster" "pg_lsclusters lists them; or give --pgdata DIR"
-    [ -e "$pgdata/global/pg_control" ] || die 2 "$pgdata is no data directory of $cluster" \
+    [ -e "$pgdata/global/pg_control" ] || die 2 "$pgdata is not a data directory of $cluster" \
       'give --pgdata DIR; to restore on this host: --restore-only'
     owner=$(stat --format=%U -- "$pgdata")
   elif [ -n "$pgdata" ] && [ -d "$pgdata" ]; then
     owner=$(stat --format=%U -- "$pgdata")
   fi
   : "${owner:=postgres}"
-  [ "$owner" != root ] || die 2 "$pgdata belongs to root, as whom no server runs" 'give the data directory of the server: --pgdata DIR'
+  [ "$owner" != root ] || die 2 "$pgdata belongs to root, but no server runs as root" 'give the data directory of the server: --pgdata DIR'
   owner_home=$(getent passwd "$owner" | cut --delimiter=: --fields=6) || die 2 "there is no user $owner" 'apt-get install postgresql'
 }
 
@@ -47,7 +47,7 @@ find_server() {
       die 1 "no server runs in $pgdata: it has no postmaster.pid" 'start it' "then: $again"
     mapfile -t lines <<<"$text"
     port=${lines[3]:-} server=("PGPORT=$port")
-    [[ $port =~ ^[0-9]+$ ]] || die 1 "$pgdata/postmaster.pid names no port" "is the server just starting? then: $again"
+    [[ $port =~ ^[0-9]+$ ]] || die 1 "$pgdata/postmaster.pid has no port" "wait until the server has started, then: $again"
     [ -z "${lines[4]:-}" ] || server+=("PGHOST=${lines[4]}")
     export "${server[@]}"
   fi
@@ -72,5 +72,5 @@ query() { # SQL
 
 # Its answer, or the end.
 server_sql() { # SQL
-  query "$1" || die 1 "the server of $cluster refused: see above" "the same command goes on: $again"
+  query "$1" || die 1 "the server of $cluster refused a command: see above" "to continue: $again"
 }

@@ -27,8 +27,8 @@ configured() { # KEY
 setting() { # KEY VALUE
   # shellcheck disable=SC1003  # one backslash
   if [[ $2 == *['"\$`']* || $2 == *[[:cntrl:]]* ]]; then
-    die 2 "the value of $1 holds a character that a configuration cannot: \" \\ \$ or a backquote" \
-      'choose a name without it; for secrets: PGV_S3_PROFILE, or the environment of the service'
+    die 2 "the value of $1 contains a character that a configuration cannot contain: \" \\ \$ or a backquote" \
+      'choose a value without it; for secrets: PGV_S3_PROFILE, or the environment of the service'
   elif [[ $2 == *[!A-Za-z0-9_./:@%+,=-]* ]]; then
     printf '%s="%s"\n' "$1" "$2"
   else
@@ -79,7 +79,7 @@ find_repository() {
   for given in ${settings[@]+"${settings[@]}"}; do
     [[ $given != PGV_REPO=* ]] || repository=${given#*=}
   done
-  [ -n "$repository" ] || die 2 'where shall backups go?' 'give --repo s3://bucket/prefix or file:///path'
+  [ -n "$repository" ] || die 2 'no repository is given' 'give --repo s3://bucket/prefix or file:///path'
   [ -z "$before" ] || [ "${before%/}" = "$repository" ] || warn "PGV_REPO changes from $before to $repository"
   ask_for_secret "$repository"
 }
@@ -91,8 +91,8 @@ make_trial() {
   # Root's own, as libpam-tmpdir makes it.
   as_owner test -w "$place" || place=/tmp
   as_owner find "$place/" -maxdepth 1 -name 'pgv-setup.??????' -user "$owner" -mmin +60 -exec rm --recursive --force {} + ||
-    warn "cannot look in $place for what killed runs left"
-  trial_directory=$(as_owner mktemp --directory "$place/pgv-setup.XXXXXX") || die 1 "cannot make a directory in $place" "then: $again"
+    warn "cannot search $place for files of killed runs"
+  trial_directory=$(as_owner mktemp --directory "$place/pgv-setup.XXXXXX") || die 1 "cannot create a directory in $place" "then: $again"
   trap 'as_owner rm --recursive --force "$trial_directory"' EXIT
   trial=$trial_directory/$cluster.conf
   # shellcheck disable=SC2016  # of that shell
@@ -102,7 +102,7 @@ make_trial() {
 
 put_configuration() {
   if [ -e "$file" ] && [ "$(<"$file")" = "$configuration" ]; then
-    say "the configuration $file is as it should be"
+    say "the configuration $file is up to date"
   else
     run "writing $file" write_file "$file" 0600 "$configuration"
   fi

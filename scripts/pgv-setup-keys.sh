@@ -11,7 +11,7 @@ find_keys() {
   IFS=: read -r -a before <<<"$before"
   for key in ${before[@]+"${before[@]}"}; do
     [[ ":$key_file:" == *":$key:"* ]] ||
-      warn "$key is not among the keys any more, and what it sealed will not open: --key-file $key_file:$key keeps it"
+      warn "$key is no longer one of the keys, and what it sealed cannot be opened without it; to keep it: --key-file $key_file:$key"
   done
 }
 
@@ -29,23 +29,23 @@ examine_key() { # FILE
   local text status=0
   local -A facts=()
   # As root, whoever may read it today; who may read it is looked at below.
-  text=$(pgv-crypt --key-name --key-file "$1" --key-world-readable=yes) || status=$?
+  text=$(pgv-crypt --key-name --key-file "$1" --key-world-readable=yes 2>&1) || status=$?
   case $status in
     0)
       read_lines facts <<<"$text"
       key_names+=("${facts[key_name]:-}")
-      say "the key $1 is there${facts[key_name]:+, named ${facts[key_name]}}"
+      say "the key $1 exists${facts[key_name]:+, named ${facts[key_name]}}"
       ;;
     # Only this is proved absence.
     3)
       # In the place of a lost key another one would look like it.
       if [ "$restore_only" = yes ] || [ "${#keys[@]}" -gt 1 ] || { [ -n "$(configured PGV_KEY_FILE)" ] && [ "$key_lost" = no ]; }; then
-        die 2 "no key $1" 'is its file system mounted? else write the line of the recovery sheet that begins with pgvkey1_ into it' \
-          'if the key is lost for good: man 7 pgv-runbooks, THE KEY IS LOST' "then: $again"
+        die 2 "the key $1 does not exist" 'mount its file system; if the file is lost, write the line of the recovery sheet that begins with pgvkey1_ into it' \
+          'if the key is lost for good: man 7 pgv-runbooks, THE KEY FILE IS LOST' "then: $again"
       fi
       new_key=$1
       ;;
-    *) die 2 "the key $1 cannot be used: see above" 'nothing was changed' "then: $again" ;;
+    *) echo "$text" >&2 && die 2 "the key $1 cannot be used: see above" 'nothing was changed' "then: $again" ;;
   esac
 }
 
@@ -66,6 +66,20 @@ name_key() {
   [ -z "$name" ] || settings+=("PGV_KEY_NAME=$name")
 }
 
+# Refuses what protect_keys could not change: it comes when everything was tried.
+look_at_readers() {
+  local key
+  for key in "${keys[@]}"; do
+    [ "$key" = "$new_key" ] || as_owner test -r "$key" || only_root_writes "$key" ||
+      [ "$(stat --dereference --format=%U -- "$key")" = "$owner" ] || refuse_key "$key"
+  done
+}
+
+refuse_key() { # FILE
+  die 2 "user $owner cannot read the key $1, and other users may write to its directory" \
+    "put it where only root may write: install --owner=$owner --mode=0600 $1 $etc/key" "then: $again --key-file $etc/key"
+}
+
 # The cluster's owner reads the keys, others do not.
 protect_keys() {
   local key mode
@@ -73,9 +87,9 @@ protect_keys() {
     [ "$key" != "$new_key" ] || continue
     mode=$(stat --dereference --format=%a -- "$key")
     if [ "${mode: -1}" != 0 ] && [[ $(configured PGV_KEY_WORLD_READABLE) =~ ^(y|yes|t|true|on|1)$ ]]; then
-      say "everybody may read $key, as PGV_KEY_WORLD_READABLE allows"
+      say "every user may read $key, as PGV_KEY_WORLD_READABLE allows"
     elif [ "${mode: -1}" != 0 ] || ! as_owner test -r "$key"; then
-      run "only $owner may read $key" protect "$key"
+      run "letting only $owner read $key" protect "$key"
     fi
   done
 }
@@ -87,14 +101,13 @@ protect() { # FILE
     chown --no-dereference -- "$owner" "$file"
     chmod 0600 -- "$file"
   else
-    as_owner chmod 0600 -- "$1" || die 2 "$owner cannot read the key $1, and others may change its directory" \
-      "put it where only root writes: install --owner=$owner --mode=0600 $1 $etc/key" "then: $again --key-file $etc/key"
+    as_owner chmod 0600 -- "$1" || refuse_key "$1"
   fi
 }
 
 # Never over a file that exists.
 make_key() {
-  run "making the key $new_key" generate_key "$new_key"
+  run "creating the key $new_key" generate_key "$new_key"
   [ "$dry_run" = no ] || return 0
   examine_keys
   name_key
@@ -107,5 +120,5 @@ generate_key() { # FILE
     chown --no-dereference -- "$owner" "$1"
   else
     as_owner sh -c 'umask 077; exec pgv-crypt --generate-key --output "$1"' sh "$1"
-  fi || die 1 "cannot make the key $1" "the same command goes on: $again"
+  fi || die 1 "cannot create the key $1" "to continue: $again"
 }

@@ -81,7 +81,7 @@ put_file() { # PATH MODE [OWNER]
     bash -c "$put_script" put "$1" "$2" "${3:-$owner}"
   else
     as_owner bash -c "$put_script" put "$1" "$2" ''
-  fi || die 1 "cannot write $1" "the same command goes on: $again"
+  fi || die 1 "cannot write $1" "to continue: $again"
 }
 
 write_file() { # PATH MODE TEXT [OWNER]
@@ -97,12 +97,12 @@ make_directory() { # DIR MODE
   elif [ ! -e "$1" ]; then
     as_owner mkdir --parents --mode=0700 -- "$1"
   else
-    die 2 "$owner cannot use the directory $1" "its owner must let it: chown $owner $1; then $again"
+    die 2 "user $owner cannot use the directory $1" "as its owner or root: chown $owner $1; then: $again"
   fi
 }
 
 make_places() {
   # PostgreSQL's group reads the keys; nobody else does.
-  as_owner test -x "$etc" || run "making $etc" make_directory "$etc" 0750
-  as_owner test -w "$state" || run "making $state" make_directory "$state" 0700
+  as_owner test -x "$etc" || run "creating $etc" make_directory "$etc" 0750
+  as_owner test -w "$state" || run "creating $state" make_directory "$state" 0700
 }

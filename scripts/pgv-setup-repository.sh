@@ -18,16 +18,16 @@ with_trial() { # COMMAND…
 try_repository() {
   local tried status=0
   if [ "$dry_run$restore_only" != nono ]; then
-    say "trying to list $repository/; nothing is stored there$([ "$dry_run" = no ] || echo ', and whether it can be is not tried')"
+    say "listing $repository/; nothing is stored there$([ "$dry_run" = no ] || echo ', and storing is not tested')"
     with_trial sh -c 'exec pgv-s3 --quiet ls "$PGV_REPO/"' >/dev/null || refuse_repository $?
     return
   fi
-  say "trying the repository $repository/"
+  say "testing the repository $repository/"
   tried=$(with_trial sh -c 'exec pgv-s3 check "$PGV_REPO/$PGV_CLUSTER/"') || status=$?
   [ -z "$tried" ] || echo "$tried" >&2
   if [ "$status" -eq 7 ] && ! grep '^BAD' <<<"$tried" | grep --quiet --invert-match '^BAD  rm: '; then
     [ -n "$(configured PGV_EXPIRE)" ] || settings+=(PGV_EXPIRE=no)
-    todo+=('run pgv-expire elsewhere, with credentials that may remove')
+    todo+=('run pgv-expire on another host, with credentials that may delete')
     return
   fi
   [ "$status" -eq 0 ] || refuse_repository "$status"
@@ -40,22 +40,33 @@ refuse_repository() { # STATUS
 # Sets `newest` to the URL of the newest backup of this cluster, or to nothing, and `others` to system identifiers of
 # other clusters under this name. What cannot be listed is not empty.
 list_backups() {
-  local trees urls status=0 own=''
+  local trees sets text status=0 own='' state system url
+  local -A control=()
   newest='' others=''
   trees=$(with_trial sh -c 'exec pgv-s3 --quiet ls "$PGV_REPO/$PGV_CLUSTER/"') || refuse_repository $?
   [ -n "$trees" ] || return 0
-  urls=$(with_trial sh -c 'exec pgv-info "$PGV_CLUSTER" --repo "$PGV_REPO" --format url') || status=$?
-  [[ $status =~ ^[037]$ ]] || die "$status" "the backups below $repository/ cannot be listed: see above" "then: $again"
+  sets=$(with_trial sh -c 'exec pgv-info sets "$PGV_CLUSTER" --repo "$PGV_REPO"') || status=$?
+  [[ $status =~ ^[03]$ ]] || die "$status" "the backups below $repository/ cannot be listed: see above" "then: $again"
   if [ "$restore_only" = no ]; then
     own=$(configured PGV_SYSTEM_ID)
-    [ -n "$own" ] || own=$(data_system_identifier "$pgdata")
+    if [ -z "$own" ]; then
+      text=$("${pgv_peek[@]}" control "$pgdata") || die 1 "cannot read the data directory $pgdata" "then: $again"
+      read_lines control <<<"$text"
+      own=${control[system_identifier]}
+    fi
   fi
-  newest=$(awk -F/ -v own="$own" 'NF > 3 && (own == "" || $(NF - 2) == own) { url = $0 } END { print url }' <<<"$urls")
-  others=$(awk -F/ -v own="$own" 'NF > 3 && own != "" && $(NF - 2) != own { print $(NF - 2) }' <<<"$urls" | sort --unique | paste --serial --delimiters=' ')
+  # Oldest first.
+  while read -r state system _ _ _ _ _ _ _ _ url; do
+    if [ "$state" = complete ] && [ "${own:-$system}" = "$system" ]; then
+      newest=$url
+    elif [ "$state" = complete ] && [[ " $others " != *" $system "* ]]; then
+      others+=${others:+ }$system
+    fi
+  done <<<"$sets"
   # A name that has backups of another cluster would mix strangers.
   [ -z "$others" ] || [ -n "$(configured PGV_SYSTEM_ID)" ] ||
     die 2 "the repository has backups of another cluster under the name $cluster (system identifier $others; this one is $own)" \
-      "give this one another name: add PGV_CLUSTER=name to $file" "or, if it was restored or upgraded and shall go on there, add PGV_SYSTEM_ID=$own"
+      "give this one another name: add PGV_CLUSTER=name to $file" "or, if it was restored or upgraded and continues those backups, add PGV_SYSTEM_ID=$own"
 }
 
 # RESTORE-1.txt lies in every repository. Where it does not, the path may be wrong.
@@ -66,13 +77,13 @@ look_for_mark() {
   case $status in
     0)
       [ "$restore_only" = no ] || die 3 "$repository/ is a repository, but has no backup of $cluster" \
-        "it has: $(with_trial sh -c 'exec pgv-s3 --quiet ls "$PGV_REPO/"' | sed --quiet 's:.*/\([^/]*\)/$:\1:p' | paste --serial --delimiters=' ')"
-      say "$repository/ is a repository, without a backup of $cluster"
+        "it has backups of: $(with_trial sh -c 'exec pgv-s3 --quiet ls "$PGV_REPO/"' | sed --quiet 's:.*/\([^/]*\)/$:\1:p' | paste --serial --delimiters=' ')"
+      say "$repository/ exists, and has no backup of $cluster yet"
       ;;
     3)
       [ "$restore_only" = no ] || die 3 "no repository at $repository/: it has no RESTORE-1.txt, and no backup of $cluster" \
-        'is the path right, and its file system mounted?'
-      say "$repository/ is not a repository yet, and becomes one; if it should be one, check the path"
+        'check the path, and that its file system is mounted'
+      say "no repository at $repository/ yet: the first backup creates it; if one should exist, check the path"
       ;;
     *) echo "$said" >&2 && refuse_repository "$status" ;;
   esac
@@ -82,17 +93,17 @@ look_for_mark() {
 try_keys() {
   [ -n "$newest" ] || return 0
   if [ "$key_lost" = yes ]; then
-    warn "--key-lost: whether a key opens $newest is not tried"
+    warn "--key-lost: not testing whether a key opens $newest"
     return
   fi
   [ -z "$new_key" ] ||
-    die 4 "$repository/ has backups of $cluster, and there is no key $new_key" 'no key was made: another one opens none of them' \
+    die 4 "$repository/ has backups of $cluster, but the key $new_key does not exist" 'no key was created: a new key opens none of them' \
       "write the key from the recovery sheet into $new_key, then: $again" 'if it is lost for good: --key-lost'
-  if [ "$dry_run" = yes ] && ! as_owner test -r "${keys[0]}"; then
-    warn "whether ${keys[0]} opens the newest backup is not tried: $owner cannot read it yet"
-    return
-  fi
-  with_trial bash -c 'here=$1; source "$2/pgv-common.sh"; source "$2/pgv-keys.sh"; require_key "$3"' \
+  bound_service
+  # Its rights are made right when nothing is refused: until then root hands the keys on that the owner cannot read.
+  PGV_KEY_FILE=$key_file PGV_KEY_WORLD_READABLE=yes "${pgv_env[@]}" --step-down --owner-of "$trial" -- '' \
+    "${limit[@]}" "${pgv_env[@]}" --config "$trial" "$cluster" \
+    bash -c 'here=$1; source "$2/pgv-common.sh"; source "$2/pgv-keys.sh"; require_key "$3"' \
     pgv-setup "$here" "$library" "$newest" || die $? 'the configuration was not changed' "then: $again"
   say "the key opens the newest backup, ${newest##*/}"
 }
@@ -100,10 +111,10 @@ try_keys() {
 take_first_backup() {
   local status=0
   if [ -n "$newest" ]; then
-    say "backup ${newest##*/} is there, and no other is taken now"
+    say "backup ${newest##*/} exists, so no backup is taken now"
     return
   fi
   run 'taking the first backup' as_owner pgv-backup "$cluster" --config "$file" || status=$?
-  [[ $status =~ ^[07]$ ]] || die "$status" 'the first backup failed: see above' "the same command goes on: $again"
+  [[ $status =~ ^[07]$ ]] || die "$status" 'the first backup failed: see above' "to continue: $again"
   [ "$status" -eq 0 ] || todo+=("look at the findings of the first backup: pgv-info $cluster")
 }

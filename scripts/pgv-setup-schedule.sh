@@ -6,7 +6,7 @@ set_up_schedule() {
   case $schedule in
     cron)
       if [ -e "$cron" ]; then
-        say "the schedule $cron is there"
+        say "the schedule $cron exists"
       else
         run "writing $cron: every night at 1:$(printf %02d "$minute")" write_cron "$cron" "$minute"
         command -v cron >/dev/null || todo+=('apt-get install cron')
@@ -16,12 +16,12 @@ set_up_schedule() {
       run "enabling the timers of pgv-backup@$cluster, pgv-verify@$cluster and pgv-age@$cluster" \
         systemctl enable --now pgv-{backup,verify,age}@"$cluster.timer"
       ;;
-    none) todo+=("start pgv-backup $cluster every night, and look at its status") ;;
+    none) todo+=("start pgv-backup $cluster every night, and check its exit status") ;;
   esac
 }
 
 write_cron() { # FILE MINUTE
-  write_file "$1" 0644 "# Written by pgv-setup. Whatever goes wrong is mailed to MAILTO; nothing else is.
+  write_file "$1" 0644 "# Written by pgv-setup. cron mails errors and warnings to MAILTO, and nothing else.
 MAILTO=root
 PATH=$(dirname "$(command -v pgv-backup)"):/usr/local/bin:/usr/bin:/bin
 $2 1 * * *  $owner  pgv-backup $cluster --quiet --wait 6h

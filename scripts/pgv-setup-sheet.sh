@@ -1,19 +1,19 @@
 # Sourced by pgv-setup: the recovery sheet. It shows the keys, so it goes to a terminal or into a file that its reader named.
 # shellcheck shell=bash disable=SC2034,SC2154  # pgv-setup and its steps share what they set
 
-# To `sheet`, or to the terminal; else it is said how to get it.
+# To `sheet`, or to the terminal; else a message says how to get it.
 deliver_sheet() {
   local text
   if [ -n "$sheet" ] && [ "$sheet" != - ]; then
     text=$(print_sheet)
     run "writing the recovery sheet to $sheet" write_sheet "$sheet" "$text"
-    say "print $sheet, keep it away from this host, and remove the file"
+    say "print $sheet, keep the paper away from this host, and delete the file"
   elif [ -t 1 ]; then
     print_sheet
   elif [ "$sheet" = - ]; then
-    die 2 'the recovery sheet holds the key, and stdout is no terminal' "give a file: pgv-setup $cluster --sheet FILE"
+    die 2 'print the recovery sheet: it contains the key, and stdout is not a terminal; nothing was printed' "pgv-setup $cluster --sheet FILE"
   else
-    say "the recovery sheet holds the key, and stdout is no terminal: print it with pgv-setup $cluster --sheet FILE"
+    say "the recovery sheet was not printed, because it contains the key and stdout is not a terminal: pgv-setup $cluster --sheet FILE"
   fi
 }
 
@@ -23,7 +23,7 @@ write_sheet() { # FILE TEXT
     write_file "$1" 0600 "$2" root
   else
     (umask 077 && set -o noclobber && printf '%s\n' "$2" >"$1") ||
-      die 2 "cannot make $1" "in a directory that others may write it must be a new file"
+      die 2 "cannot create $1" 'where other users may write, the sheet must be a new file: give another name'
     sync --data -- "$1"
   fi
 }
@@ -33,31 +33,32 @@ learn_backup() {
   local rows status=0 row fields
   label=LABEL sizes='' version='' identifier=$(configured PGV_SYSTEM_ID)
   bound_service
-  rows=$(as_owner "${limit[@]}" pgv-info --config "$file" ${identifier:+--system-id "$identifier"} --format tsv) || status=$?
+  # With --no-backup, where there was none a moment ago, there is nothing to ask for.
+  rows=''
+  [ "$no_backup$newest" = yes ] || rows=$(as_owner "${limit[@]}" pgv-info --config "$file" ${identifier:+--system-id "$identifier"} --format tsv) || status=$?
   if ! [[ $status =~ ^[07]$ ]]; then
-    warn "the backups cannot be listed: the sheet lacks the newest backup's name and size"
+    warn "cannot list the backups: the sheet does not have the label and size of the newest one"
     rows=
   fi
   row=$(awk -F'\t' '$4 == "full"' <<<"$rows" | tail --lines=1)
   if [ -n "$row" ]; then
     IFS=$'\t' read -r -a fields <<<"$row"
     identifier=${fields[1]} label=${fields[2]} version=${fields[8]}
-    sizes="$(iec "${fields[6]}") of data, $(iec "${fields[7]}") stored, in $label, the newest full when this was printed"
+    sizes="$(size "${fields[6]}") of data, $(size "${fields[7]}") stored"
   fi
   if [ -z "$version" ] && [ -r "${pgdata:-/nowhere}/PG_VERSION" ]; then
     version=$(as_owner cat -- "$pgdata/PG_VERSION") || version=
   fi
 }
 
-iec() { # BYTES
-  numfmt --to=iec-i --suffix=B --format=%.1f -- "$1"
-}
-
 print_keys() {
-  local key number=0
+  local key use number=0
   for key in "${keys[@]}"; do
-    printf 'key         %s\n            %sin %s of this host%s\n' "$(<"$key")" "${key_names[number]:+named ${key_names[number]}, }" "$key" \
-      "$([ "${#keys[@]}" -eq 1 ] || { [ "$number" -eq 0 ] && echo '; it seals what is new' || echo '; it opens what is older'; })"
+    printf 'key         %s\n            %sin %s on this host\n' \
+      "$(<"$key")" "${key_names[number]:+named ${key_names[number]}, }" "$key"
+    use='opens older backups'
+    [ "$number" -gt 0 ] || use='seals new backups'
+    [ "${#keys[@]}" -eq 1 ] || echo "            $use"
     number=$((number + 1))
   done
 }
@@ -67,82 +68,128 @@ print_facts() {
   for pair in 'endpoint    PGV_S3_ENDPOINT_URL' 'region      PGV_S3_REGION' 'CA          PGV_S3_CA_FILE' 'access key  AWS_ACCESS_KEY_ID'; do
     [ -z "$(configured "${pair##* }")" ] || echo "${pair% *} $(configured "${pair##* }")"
   done
-  echo "host        $(hostname), user $owner${pgdata:+, data directory $pgdata}"
+  echo "host        $(hostname), user $owner"
+  [ -z "$pgdata" ] || echo "directory   $pgdata"
   echo "PostgreSQL  ${version:-unknown}${identifier:+, system identifier $identifier}"
-  [ -z "$sizes" ] || echo "size        $sizes"
-  echo "pgv         $(pgv-crypt --version | cut --delimiter=' ' --fields=2), for $(uname --machine): keep its package with the backups; part 2 needs none"
+  [ -z "$sizes" ] || printf 'size        %s\n            (%s, the newest full backup when this was printed)\n' "$sizes" "$label"
+  echo "pgv         $(pgv-crypt --version | cut --delimiter=' ' --fields=2), $(uname --machine); keep its package with the backups"
 }
 
-# What a new machine's set-up has to be told, as it is typed.
+# Ends a line of a command that goes on in the next: a page of 80 columns cuts no command.
+goes_on=$' \\\n    '
+
+# What pgv-setup needs on a new machine, as it is typed.
 restore_options() {
+  printf '%s--repo %q%s--key-file %q' "$goes_on" "$repository" "$goes_on" "$(configured PGV_KEY_FILE)"
+  service_options ca-file
+  [[ ! $(configured PGV_S3_PATH_STYLE) =~ ^(y|yes|t|true|on|1)$ ]] || printf '%s--path-style' "$goes_on"
+}
+
+service_options() { # NAME-OF-THE-CA-OPTION
   local pair
-  printf ' --repo %q --key-file %q' "$repository" "$(configured PGV_KEY_FILE)"
-  for pair in endpoint-url=PGV_S3_ENDPOINT_URL region=PGV_S3_REGION ca-file=PGV_S3_CA_FILE; do
-    [ -z "$(configured "${pair#*=}")" ] || printf -- ' --%s %q' "${pair%%=*}" "$(configured "${pair#*=}")"
+  for pair in endpoint-url=PGV_S3_ENDPOINT_URL region=PGV_S3_REGION "$1=PGV_S3_CA_FILE"; do
+    [ -z "$(configured "${pair#*=}")" ] || printf '%s--%s %q' "$goes_on" "${pair%%=*}" "$(configured "${pair#*=}")"
   done
-  [[ ! $(configured PGV_S3_PATH_STYLE) =~ ^(y|yes|t|true|on|1)$ ]] || printf ' --path-style'
+}
+
+# How each key comes into its file again.
+key_commands() {
+  local key number=0
+  for key in "${keys[@]}"; do
+    echo "  # type the key${key_names[number]:+ named ${key_names[number]}}, then Control-D:"
+    printf '  (umask 077; mkdir -p %q; cat > %q)\n' "$(dirname "$key")" "$key"
+    number=$((number + 1))
+  done
+  [ -z "$(configured PGV_S3_CA_FILE)" ] || echo "  # copy the certificate of the service to $(configured PGV_S3_CA_FILE)"
 }
 
 # The command that fetches an object without pgv.
 fetch_command() { # URL
-  local options
   if [[ $1 == file://* ]]; then
-    printf 'cp %q data.pgv' "${1#file://}"
-    return
+    printf 'cp %q%sdata.pgv' "${1#file://}" "$goes_on"
+  else
+    printf 'aws s3 cp%s%s%q%sdata.pgv' "$(service_options ca-bundle)" "$goes_on" "$1" "$goes_on"
   fi
-  options=$(for pair in endpoint-url=PGV_S3_ENDPOINT_URL region=PGV_S3_REGION ca-bundle=PGV_S3_CA_FILE; do
-    [ -z "$(configured "${pair#*=}")" ] || printf -- ' --%s %q' "${pair%%=*}" "$(configured "${pair#*=}")"
-  done)
-  printf 'aws s3 cp%s %q data.pgv' "$options" "$1"
 }
 
 print_sheet() {
-  local repository name identifier label sizes version major key
+  local repository name identifier label sizes version major tree client='' secret='' in_place=''
   repository=$(configured PGV_REPO) name=$(configured PGV_CLUSTER)
   : "${name:=$cluster}"
   learn_backup
-  major=${version%%.*}
+  major=${version%%[!0-9]*}
   : "${major:=MAJOR}"
+  # Tablespaces stay directories, which servers refuse since 15.
+  [[ ! $major =~ ^[0-9]+$ ]] || [ "$major" -lt 15 ] || in_place=$'"allow_in_place_tablespaces = on" \\\n    '
+  tree=$repository/$name/${identifier:-SYSTEM-IDENTIFIER}
+  if [[ $repository != file://* ]]; then
+    client=', an S3 client such as aws'
+    secret=$'\npgv-setup asks for AWS_SECRET_ACCESS_KEY, which is not on this sheet.'
+  fi
   cat <<TEXT
 
-==================== recovery sheet of $cluster, $(date --utc +%Y-%m-%d) ====================
-Keep it on paper, away from the host: without the key nobody opens a backup. Print it again when a key was changed.
+========== recovery sheet of $cluster, printed $(date --utc +%Y-%m-%d) ==========
+Keep this sheet on paper, away from the host: without the key nobody can open
+a backup. Print a new sheet after you change a key.
 
 $(print_keys)
 backups     $repository/$name/
 $(print_facts)
 
-1. WITH PGV
+In the commands below, a line that ends with \\ continues on the next line.
 
-On a new machine, with pgv and PostgreSQL $major, as root (AWS_SECRET_ACCESS_KEY is not on this sheet, and is asked for):
-$(for key in "${keys[@]}"; do printf '  (umask 077; mkdir -p %q; cat > %q)     # then its key, from above, and Ctrl-D\n' "$(dirname "$key")" "$key"; done
-    [ -z "$(configured PGV_S3_CA_FILE)" ] || echo "  # the certificate of the service into $(configured PGV_S3_CA_FILE), and then")
+1. RESTORE WITH PGV
+
+Install pgv and PostgreSQL $major.$secret
+
+On a new machine, as root:
+$(key_commands)
   pgv-setup $name --restore-only$(restore_options)
-  sudo -u postgres pgv-restore $name DIRECTORY${identifier:+ --system-id $identifier} --start
+  sudo -u postgres pgv-restore $name DIRECTORY${identifier:+$goes_on--system-id $identifier} --start
 
-DIRECTORY is new or empty. With --replace it may hold something, such as the empty cluster that Debian makes: that is
-renamed to DIRECTORY.before-TIME first, and nothing is deleted. --plan says what would be done, --time how far.
+DIRECTORY must be new or empty. With --replace, pgv-restore first renames an
+existing DIRECTORY, such as the empty cluster that Debian creates, to
+DIRECTORY.before-TIME; it deletes nothing. --plan shows what a restore would
+do, and writes nothing. --time '2026-11-23 14:30:00+01' restores to a moment.
 
-2. WITHOUT PGV
+2. RESTORE WITHOUT PGV
 
-The newest full as it was at its end, without later backups and WAL; they lie in $repository/$name/${identifier:-SYSTEM-IDENTIFIER}/.
-LABEL ends with F, and has a record.json beside data.pgv, which says key_name. It needs PostgreSQL $major, openssl and zstd
-$([[ $repository == file://* ]] || echo 'and an S3 client such as aws '; echo '(apt-get install), and KEY, a file with the line of the key from above. The first line of data.pgv says how it opens:')
-the number after -iter, which is 1000 for a key that begins with pgvkey1_, goes where 1000 is.
+This restores a full backup as it was when the backup ended, without later
+backups and WAL. The backups are below
+  $tree/backup/
+The label of a full backup ends with F. A backup is complete if record.json is
+beside data.pgv; key_name in record.json is the name of its key.
+
+You need PostgreSQL $major, openssl, zstd$client, and a file
+named KEY that contains the key from above, in one line. The first line of
+data.pgv says how it opens. If the number after -iter there is not 1000, use
+that number; it is 1000 for a key that begins with pgvkey1_.
+
 Without pgv, as root:
-  $(fetch_command "$repository/$name/${identifier:-SYSTEM-IDENTIFIER}/backup/$label/data.pgv")
+  $(fetch_command "$tree/backup/$label/data.pgv")
   head -c 127 data.pgv; echo
   install -d -o postgres -m 0700 DIRECTORY
-  (set -o pipefail; tail -n +2 data.pgv | openssl enc -d -aes-256-cbc -pbkdf2 -md sha256 -iter 1000 -pass file:KEY | zstd -d | tar x -C DIRECTORY)
-  for f in postgresql.conf postgresql.auto.conf pg_hba.conf pg_ident.conf; do [ ! -e DIRECTORY/\$f ] || mv DIRECTORY/\$f DIRECTORY/\$f.original; done
-  printf '%s\n' "port = 5433" "listen_addresses = ''" "hot_standby = off" "archive_mode = off" "restore_command = 'false'" "max_prepared_transactions = 100" > DIRECTORY/postgresql.conf
+  (set -o pipefail; tail -n +2 data.pgv | \\
+    openssl enc -d -aes-256-cbc -pbkdf2 -md sha256 -iter 1000 -pass file:KEY | \\
+    zstd -d | tar x -C DIRECTORY)
+  for f in postgresql.conf postgresql.auto.conf pg_hba.conf pg_ident.conf; do \\
+    [ ! -e DIRECTORY/\$f ] || mv DIRECTORY/\$f DIRECTORY/\$f.original; done
+  printf '%s\n' "port = 5433" "listen_addresses = ''" "hot_standby = off" \\
+    "archive_mode = off" "restore_command = 'false'" \\
+    $in_place"max_prepared_transactions = 100" > DIRECTORY/postgresql.conf
   echo 'local all all peer' > DIRECTORY/pg_hba.conf
   touch DIRECTORY/pg_ident.conf
   chown -R postgres DIRECTORY
-  sudo -u postgres /usr/lib/postgresql/$major/bin/pg_ctl -D DIRECTORY -l DIRECTORY/start.log start
-  while ! sudo -u postgres psql -p 5433 -l && sudo -u postgres /usr/lib/postgresql/$major/bin/pg_ctl -D DIRECTORY status; do sleep 2; done
+  sudo -u postgres /usr/lib/postgresql/$major/bin/pg_ctl -D DIRECTORY \\
+    -l DIRECTORY/start.log start
+  while ! sudo -u postgres psql -p 5433 -l && \\
+    sudo -u postgres /usr/lib/postgresql/$major/bin/pg_ctl -D DIRECTORY status; \\
+    do sleep 2; done
 
-The last line waits until recovery has ended; DIRECTORY/start.log says why it does not. The server listens on no address but port 5433 of the local socket. The configuration as it was is in the files .original and in
-DIRECTORY/pgv/config; tablespaces are directories in DIRECTORY/pg_tblspc. RESTORE-1.txt beside the backups says more.
+The last command waits until recovery has ended. If the server stops instead,
+DIRECTORY/start.log says why. The server accepts connections only on its local
+socket, port 5433. The original configuration is in DIRECTORY/*.original, or in
+DIRECTORY/pgv/config. Tablespaces are directories in DIRECTORY/pg_tblspc.
+RESTORE-1.txt, at the top of the repository, says more.
 TEXT
 }

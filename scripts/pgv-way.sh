@@ -2,8 +2,8 @@
 # gets there, and what is refused before a byte is written. Their options of the same names set these variables.
 # shellcheck shell=bash disable=SC2034,SC2154  # what is set here is for the scripts
 
-label='' system_id='' time='' lsn='' xid='' name='' immediate=no action=promote timeline=''
-way_options=(label= system-id= time= lsn= xid= name= immediate action= timeline=)
+label='' system_id='' time='' lsn='' xid='' name='' immediate=no exclusive=no action='' timeline=''
+way_options=(label= system-id= time= lsn= xid= name= immediate exclusive action= timeline=)
 
 # Sets `target`, a word for people, and `goal`, the option of pgv-info recovery.
 check_target() {
@@ -12,13 +12,24 @@ check_target() {
     [ -z "${!kind}" ] || given+=("--$kind=${!kind}")
   done
   [ "$immediate" = no ] || given+=(--immediate)
-  [ "${#given[@]}" -le 1 ] || die 2 "one target, not ${given[*]}"
+  [ "${#given[@]}" -le 1 ] || die 2 "give one target, not ${given[*]}"
   goal=("${given[@]}")
   target=${given[0]:-} target=${target#--} target=${target/=/ }
-  [[ $action =~ ^(promote|pause|shutdown)$ ]] || die 2 "--action $action: it is promote, pause or shutdown"
-  [[ $timeline =~ ^([0-9]*|latest|current)$ ]] || die 2 "--timeline $timeline: it is a number, latest or current"
-  [ "$action" = promote ] || [ -n "$target" ] || die 2 "--action $action: at which target?"
+  if [ "$exclusive" = yes ]; then
+    [ -n "$time$lsn$xid" ] || die 2 '--exclusive needs --time, --lsn or --xid'
+    goal+=(--exclusive)
+    target="before $target"
+  fi
+  : "${action:=promote}"
+  [[ $action =~ ^(promote|pause|shutdown)$ ]] || die 2 "--action $action: must be promote, pause or shutdown"
+  [[ $timeline =~ ^([0-9]*|latest|current)$ ]] || die 2 "--timeline $timeline: must be a number, latest or current"
+  [ "$action" = promote ] || [ -n "$target" ] || die 2 "--action $action needs a target"
   [ -z "$xid" ] || [[ $xid =~ ^[0-9]+$ ]] || die 2 "--xid $xid is not a number"
+}
+
+check_format() {
+  [[ $format =~ ^(|lines|json)$ ]] || die 2 "--format $format: must be lines or json"
+  [ -z "$format" ] || [ "$plan" = yes ] || die 2 '--format needs --plan'
 }
 
 # The first stage that failed is the cause; those before it died of its death (SIGPIPE, 141).
@@ -100,7 +111,7 @@ find_way() {
   text=$(pgv-info recovery "$PGV_CLUSTER" --histories "$tmp/histories" "${goal[@]}" ${label:+--label "$label"} \
     ${timeline:+--timeline "$timeline"} ${system_id:+--system-id "$system_id"}) ||
     die $? "$PGV_CLUSTER cannot be restored${target:+ to $target}" 'nothing was written' \
-      "pgv-info $PGV_CLUSTER shows its backups, and pgv-info wal $PGV_CLUSTER what is archived"
+      "to see its backups: pgv-info $PGV_CLUSTER; to see its archived WAL: pgv-info wal $PGV_CLUSTER"
   way_file=$tmp/way
   echo "$text" >"$way_file"
   read_way
@@ -108,10 +119,10 @@ find_way() {
     say "restoring from the newest backup, ${way[label]}; use --label to choose an older one"
   fi
   [ -z "${way[passed_over]:-}" ] ||
-    say "backup ${way[passed_over]% *} is newer, and timeline ${way[passed_over]#* } was left before its end: --timeline current goes along that"
+    say "backup ${way[passed_over]% *} is newer, but the way to the target leaves timeline ${way[passed_over]#* } before that backup ends; to use it: --timeline current"
   label=${way[label]} system_id=${way[system_identifier]}
   [ -z "${way[wal_missing]:-}" ] || [ "$immediate" = yes ] ||
-    warn "the archive has a hole at ${way[wal_missing]}: no recovery goes beyond it"
+    warn "the archive has a hole at ${way[wal_missing]}: recovery cannot continue after it"
   [ -z "$time" ] || find_end_of_time
 }
 
@@ -120,7 +131,7 @@ read_way() {
   urls=() stream_bytes=() branches=() tablespaces=() newest=()
   each_line take_way <"$way_file"
   label=${way[label]} system_id=${way[system_identifier]}
-  version=${way[pg_version]} major=${way[pg_version]%%.*}
+  version=${way[pg_version]} major=${way[pg_version]%%[!0-9]*}
   partial=${way[wal_partial]:-}
   [ "$immediate" = no ] || partial=
 }
@@ -135,7 +146,7 @@ find_end_of_time() {
     open_wal "$segment" "$tmp/segment" || die $? "WAL segment $segment cannot be read" 'nothing was written'
     # Its only record may have begun in the segment before.
     [ -z "$older" ] || files+=("$tmp/newer")
-    lines=$("${pgv_peek[@]}" records --until "$time" "${files[@]}") || die $? "WAL segment $segment cannot be read" 'nothing was written'
+    lines=$("${pgv_peek[@]}" records --until "$time" "${goal[@]:1}" "${files[@]}") || die $? "WAL segment $segment cannot be read" 'nothing was written'
     found=()
     read_lines found <<<"$lines"
     [ "${found[transactions_after]}" -eq 0 ] || return 0
@@ -149,33 +160,22 @@ find_end_of_time() {
     [ "${found[transactions_long_before]}" -eq 0 ] || break
   done
   [ -n "$last" ] || return 0
+  # When a segment was stored says little of when it was written, least of all in a copy of the repository.
+  [ -z "${way[wal_missing]:-}" ] ||
+    die 3 "$PGV_CLUSTER cannot be restored to $target: the archive has a hole at ${way[wal_missing]}, and no transaction before it ended after $time" \
+      'nothing was written' "to recover to the end of the backup only, ${way[stopped_at]}: --label $label --immediate" \
+      "to see what can be restored: pgv-info wal $PGV_CLUSTER"
   echo "recovery_target_end $last" >>"$way_file"
   way[recovery_target_end]=$last
   say "no transaction in the archive ended after $time: recovery goes to the end of the archive, $last"
 }
 
-# What recovery finds, for the plan.
-wal_says() {
-  local says branch
-  if [ "${way[archive]}" = no ]; then
-    echo 'none archived: to the end of the backup'
-    return
-  fi
-  if [ "$immediate" = yes ]; then
-    echo 'as far as the backup needs it'
-    return
-  fi
-  if [ -n "${way[wal_first]:-}" ]; then
-    says="archived from ${way[wal_first]} to ${way[wal_last]}, ${way[wal_segments]} segments"
-  else
-    says='nothing archived after the backup'
-  fi
-  [ -z "$partial" ] || says+=", and what there is of $partial"
-  [ -z "${way[wal_stored_at]:-}" ] || says+=", stored at ${way[wal_stored_at]}"
-  [ -z "${way[wal_missing]:-}" ] || says+="; ${way[wal_missing]} is missing, and ${way[wal_beyond]} is there"
-  for branch in "${branches[@]}"; do
-    says+="; timeline ${branch% *}"
-    [[ $branch != *' '* ]] || says+=" until ${branch#* }"
-  done
-  echo "$says"
+# What a restore needs of this machine, beside room.
+require_machine() {
+  find_programs "$major"
+  [ "$start" = no ] || [ -n "$programs" ] || die 2 "PostgreSQL $major, which must start it, is not installed on this machine" 'nothing was written' \
+    "apt-get install postgresql-$major"
+  [ "${way[archive]}" = yes ] && [ ! -r "${config_file:-/nowhere}" ] || return 0
+  [ "$immediate${way[wal_included]}" = yestrue ] || die 2 'recovery needs a configuration to fetch WAL, and there is none' 'nothing was written' \
+    'create one with pgv-setup --restore-only, or give one: --config FILE'
 }

@@ -28,6 +28,15 @@ pub enum Kind {
     Temporary = 75,
 }
 
+impl Kind {
+    /// By the exit status of a tool of pgv, whose meaning stays through the tool that ran it. Of any other tool it is a
+    /// failure, if the number means nothing here.
+    pub fn of_status(code: i32) -> Self {
+        let known = [Kind::Usage, Kind::NotFound, Kind::Key, Kind::Damaged, Kind::Exists, Kind::Temporary];
+        known.into_iter().find(|kind| *kind as i32 == code).unwrap_or(Kind::Failed)
+    }
+}
+
 /// How an operation that was carried out ended. The number is the exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use tar::{EntryType, Header};
 
 const LABEL: &str = "20261123-010000F";
@@ -27,6 +27,24 @@ fn file(name: &str, data: &[u8]) -> Member {
 
 fn directory(name: &str) -> Member {
     Member { name: name.to_owned(), kind: EntryType::Directory, data: Vec::new() }
+}
+
+/// As far as anybody looks: a process that works in its data directory, and whose number lies there.
+struct Server(Child);
+
+impl Server {
+    fn in_directory(data: &Path) -> Self {
+        let child = Command::new("sleep").arg("600").current_dir(data).spawn().unwrap();
+        fs::write(data.join("postmaster.pid"), format!("{}\n", child.id())).unwrap();
+        Server(child)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
 }
 
 fn control() -> Vec<u8> {
@@ -361,7 +379,7 @@ fn members_that_no_backup_has_are_refused() {
     assert!(!Path::new("/tmp/pgv-apply-must-not-write-this").exists());
     let whole = good();
     assert_eq!(refused(&[&whole[..], b"x"].concat()).0, 5, "something follows");
-    assert_eq!(refused(&whole[..whole.len() - 512]).0, 5, "half an end marker");
+    assert_eq!(refused(&whole[..whole.len() - 512]).0, 5, "the end marker of the tar archive is incomplete");
     assert_eq!(refused(b"not a tar archive").0, 5);
     assert_eq!(refused(b"").0, 5);
 }
@@ -376,11 +394,16 @@ fn what_is_there_stays_there() {
     assert_eq!(output.status.code(), Some(6));
     assert_eq!(fs::read_dir(&target).unwrap().count(), 1);
     fs::remove_file(target.join("precious")).unwrap();
-    // A server may be running: this very process has that number.
-    fs::write(target.join("postmaster.pid"), format!("{}\n", std::process::id())).unwrap();
+    let server = Server::in_directory(&target);
     let output = apply(&[target.to_str().unwrap()], &good());
     assert_eq!(output.status.code(), Some(6));
     assert!(String::from_utf8_lossy(&output.stderr).contains("may be running"));
+    drop(server);
+    // After a crash the number may be that of any process: one elsewhere is no server of this directory.
+    fs::write(target.join("postmaster.pid"), format!("{}\n", std::process::id())).unwrap();
+    let output = apply(&["--set-aside", "crashed", target.to_str().unwrap()], &[]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(scratch.path().join("data.before-crashed/postmaster.pid").exists());
 }
 
 #[test]
@@ -475,7 +498,7 @@ fn a_record_that_lies_is_refused_before_anything_is_written() {
         let output = apply(&["--record", record.path().to_str().unwrap(), path], &stream);
         assert_eq!(output.status.code(), Some(5), "{field}: {}", said(&output));
         assert!(said(&output).contains(&format!("record.json: {field} is ")), "{}", said(&output));
-        assert!(said(&output).contains("nothing was written; the record is not that of this stream"));
+        assert!(said(&output).contains("nothing was written; record.json does not belong to this stream"));
         assert!(!target.exists(), "{field}");
     }
     // What only the end tells is told before a server can start.
@@ -584,7 +607,7 @@ fn a_plan_refuses_what_a_run_refuses() {
     fs::write(path("ts/16384/x"), "x").unwrap();
     fs::write(path("file"), "x").unwrap();
     fs::write(path("undelta/x"), "x").unwrap();
-    fs::write(path("running/postmaster.pid"), format!("{}\n", std::process::id())).unwrap();
+    let _server = Server::in_directory(Path::new(&path("running")));
     let mut other = control();
     other[0] ^= 1;
     let crc = crc32c::crc32c(&other[..288]);
@@ -602,14 +625,14 @@ fn a_plan_refuses_what_a_run_refuses() {
         (6, "may be running", &plain, &[&path("running")]),
         (6, "may be running", &plain, &["--delta", &path("running")]),
         (6, "another cluster", &plain, &["--delta", &path("cluster")]),
-        (6, "no data directory", &plain, &["--delta", &path("undelta")]),
-        (6, "no backup lies there", &blocks, &[&path("empty")]),
+        (6, "not a data directory", &plain, &["--delta", &path("undelta")]),
+        (6, "there is no backup in it", &blocks, &[&path("empty")]),
         (2, "no place was given", &spaces, &[&path("empty")]),
         (2, "has no tablespace fats", &spaces, &["--tablespace", &typo, &path("empty")]),
         (2, "must not contain each other", &spaces, &["--tablespace", &inside, &path("empty")]),
         (
             2,
-            "for two places",
+            "given more than once",
             &spaces,
             &["--tablespaces-under", &path("n"), "--waldir", &path("n/16384"), &path("empty")],
         ),
@@ -779,10 +802,13 @@ fn group_access_comes_back() {
         "global/pg_control",
         "backup_manifest",
         "pg_wal/000000010000000000000001",
+        // Who copies the directory as one of the group must be able to read all of it.
+        "pgv/stream.json",
+        "pgv/config/conf.d/x.conf",
     ] {
         assert_eq!(mode(&target.join(file)), 0o640, "{file}");
     }
-    assert_eq!(mode(&target.join("pgv/config/conf.d/x.conf")), 0o600);
+    assert_eq!(mode(&target.join("pgv/config/conf.d")), 0o750);
 }
 
 fn is_root() -> bool {
@@ -834,19 +860,17 @@ fn what_lies_in_the_way_is_set_aside() {
     fs::write(path("disk/x"), "x").unwrap();
     fs::set_permissions(path("disk"), fs::Permissions::from_mode(0o750)).unwrap();
     fs::create_dir(path("disk.before-1")).unwrap();
+    // Through the link, which stays and leads to a new directory of the same mode. The name is taken.
     let output = aside("1", &path("data"));
-    assert_eq!(output.status.code(), Some(6), "{}", said(&output));
-    assert_eq!(fs::read(path("data/x")).unwrap(), b"x");
-    // Through the link, which stays and leads to a new directory of the same mode.
-    let output = aside("2", &path("data"));
     assert!(output.status.success(), "{}", said(&output));
     let real = fs::canonicalize(scratch.path()).unwrap();
-    assert_eq!(output.stdout, format!("aside {}/disk.before-2\n", real.display()).into_bytes());
-    assert_eq!(fs::read(path("disk.before-2/x")).unwrap(), b"x");
+    assert_eq!(output.stdout, format!("aside {}/disk.before-1-2\n", real.display()).into_bytes());
+    assert_eq!(fs::read(path("disk.before-1-2/x")).unwrap(), b"x");
     assert_eq!(fs::read_dir(path("data")).unwrap().count(), 0);
     assert_eq!(fs::metadata(path("data")).unwrap().permissions().mode() & 0o777, 0o750);
-    fs::write(path("disk/postmaster.pid"), format!("{}\n", std::process::id())).unwrap();
+    let server = Server::in_directory(Path::new(&path("disk")));
     assert_eq!(aside("3", &path("data")).status.code(), Some(6));
+    drop(server);
     fs::remove_file(path("disk/postmaster.pid")).unwrap();
     // An unfinished restore is begun anew, and not kept.
     let whole = good();
@@ -956,7 +980,7 @@ fn root_works_as_the_owner() {
     fs::create_dir(path("home/real")).unwrap();
     std::os::unix::fs::symlink(path("precious"), path("home/link")).unwrap();
     for (directory, status, hint) in [
-        ("home/link/data", 1, "nobody must be able to enter"),
+        ("home/link/data", 1, "user nobody must be able to read"),
         ("home/real/data", 2, "install --directory --owner=nobody"),
     ] {
         let output = apply(&[&nobody[..], &[&path(directory)]].concat(), &whole);

@@ -150,7 +150,7 @@ fn a_wrong_value_is_named_before_anything_is_done() {
     for (more, why) in [
         ("PGV_KEEP_FULL=two\n", "shop.conf: line 3: PGV_KEEP_FULL: \"two\""),
         ("PGV_WAL_JOBS=0\n", "shop.conf: line 3: PGV_WAL_JOBS: \"0\""),
-        ("PGV_REPO=s3://b/again\n", "line 3: PGV_REPO is there twice, first in line 1"),
+        ("PGV_REPO=s3://b/again\n", "line 3: PGV_REPO is set twice, first in line 1"),
         ("PGV_LEVEL=3\r\n", "line 3 ends with a carriage return"),
     ] {
         host.configure("shop", more);

@@ -4,11 +4,15 @@
 
 #![allow(clippy::unwrap_used)] // a failing step of a test may stop it
 
+mod common;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::RwLock;
 use std::time::Instant;
+
+use common::debian_postgres;
 
 /// Scripts run side by side, as many as the test runner has threads. Those that change what all share on this machine
 /// (Debian's clusters, /etc, the port 5432 of 127.0.0.1) run alone.
@@ -86,6 +90,16 @@ fn postgresql_18() {
 }
 
 #[test]
+fn postgresql_19() {
+    run("roundtrip.sh", "19");
+}
+
+#[test]
+fn the_real_client_tools() {
+    run("stock.sh", "19");
+}
+
+#[test]
 fn increments_on_13() {
     run("increments.sh", "13");
 }
@@ -96,28 +110,28 @@ fn increments_on_15() {
 }
 
 #[test]
-fn increments_on_18() {
-    run("increments.sh", "18");
+fn increments_on_19() {
+    run("increments.sh", "19");
 }
 
 #[test]
 fn increments_over_changes_of_shape() {
-    run("shapes.sh", "15");
+    run("shapes.sh", debian_postgres());
 }
 
 #[test]
 fn wal_and_points_in_time() {
-    run("wal.sh", "15");
+    run("wal.sh", debian_postgres());
 }
 
 #[test]
 fn wal_and_points_in_time_of_the_newest_major() {
-    run("wal.sh", "18");
+    run("wal.sh", "19");
 }
 
 #[test]
 fn every_moment() {
-    run("moments.sh", "15");
+    run("moments.sh", debian_postgres());
 }
 
 #[test]
@@ -127,7 +141,7 @@ fn the_wrong_key_is_noticed_at_once() {
 
 #[test]
 fn copies_beside_their_original() {
-    run("copies.sh", "15");
+    run("copies.sh", debian_postgres());
 }
 
 #[test]
@@ -142,12 +156,22 @@ fn verification_and_drill() {
 
 #[test]
 fn nothing_acts_in_a_drill() {
-    run_alone("drill.sh", "15");
+    run_alone("drill.sh", debian_postgres());
 }
 
 #[test]
 fn nothing_acts_in_a_drill_of_the_oldest_major() {
     run_alone("drill.sh", "13");
+}
+
+#[test]
+fn mistakes_are_found() {
+    run("find.sh", debian_postgres());
+}
+
+#[test]
+fn mistakes_are_found_on_the_newest_major() {
+    run("find.sh", "19");
 }
 
 #[test]
@@ -167,7 +191,12 @@ fn wal_by_workers_on_s3() {
 
 #[test]
 fn a_standby_is_backed_up() {
-    run("standby.sh", "15");
+    run("standby.sh", debian_postgres());
+}
+
+#[test]
+fn replicas_from_the_backup() {
+    run("replica.sh", debian_postgres());
 }
 
 #[test]
@@ -182,7 +211,7 @@ fn scripts_on_s3() {
 
 #[test]
 fn debian_clusters() {
-    run_alone("debian.sh", "15");
+    run_alone("debian.sh", "");
 }
 
 #[test]
@@ -196,8 +225,18 @@ fn expiry_killed_and_over_years() {
 }
 
 #[test]
+fn wal_is_kept_for_a_window() {
+    run("window.sh", "");
+}
+
+#[test]
 fn retention_of_your_own() {
     run("retention.sh", "");
+}
+
+#[test]
+fn a_repository_of_an_older_release() {
+    run("compatibility.sh", "");
 }
 
 #[test]

@@ -214,7 +214,7 @@ fn what_is_no_parent_is_refused() {
     let output = other.run(&format!("pgv-snap --label {one} --since m data | wc -c"));
     assert!(!output.status.success() && output.stdout == b"0\n");
     let estimate = other.ok("pgv-snap --estimate --json --since m data");
-    assert!(estimate.contains("\"refusal\":\"it is of another cluster\""), "{estimate}");
+    assert!(estimate.contains("\"refusal\":\"it belongs to another cluster\""), "{estimate}");
     let text = fs::read_to_string(cluster.path(&format!("{full}.manifest"))).unwrap();
     let foreign = text.replacen("\"timeline\":1,", "\"timeline\":7,", 1);
     let (lines, _) = foreign.trim_end().rsplit_once('\n').unwrap();
@@ -224,5 +224,5 @@ fn what_is_no_parent_is_refused() {
     let sum: String = Sha256::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
     let last = format!("{{\"files\":{},\"bytes\":{},\"sha256\":\"{sum}\"}}\n", tail["files"], tail["bytes"]);
     fs::write(cluster.path("timeline"), body + &last).unwrap();
-    refused("--since timeline", 1, "is not in this server's past");
+    refused("--since timeline", 1, "is not in this server's history");
 }

@@ -25,7 +25,8 @@ impl Repository {
         self.0.path().join("repo").join(cluster).join(id).join("backup").join(label)
     }
 
-    /// A complete full backup, which ended one minute after its label's time at LSN 0/`stop`.
+    /// A complete full backup, which ended one minute after its label's time, `stop` bytes into the first segment, or at
+    /// LSN 0/`stop` if that is in a later one. All of it is in one segment.
     fn add(&self, label: &str, stop: u32) -> PathBuf {
         self.add_to("15-main", ID, label, stop)
     }
@@ -37,10 +38,12 @@ impl Repository {
         fs::write(set.join("data.pgv"), [7; 100]).unwrap();
         let (day, time) = label.rsplit('_').next().unwrap().split_at(8);
         let at = format!("{}-{}-{}T{}:{}", &day[..4], &day[4..6], &day[6..], &time[1..3], &time[3..5]);
+        let stop = if stop < SEGMENT { SEGMENT + stop } else { stop };
+        let (start, segment) = (stop / SEGMENT * SEGMENT, format!("0000000100000000{:08X}", stop / SEGMENT));
         let record = format!(
             r#"{{"format":"pgv-record/1","label":"{label}","type":"full","mode":null,"parent":null,"system_identifier":"{id}",
-            "pg_version":"15.20","host":"h","started_at":"{at}:00Z","stopped_at":"{at}:59Z","start_lsn":"0/28",
-            "stop_lsn":"0/{stop:X}","timeline":1,"wal_first":"000000010000000000000001","wal_last":"000000010000000000000001",
+            "pg_version":"15.20","host":"h","started_at":"{at}:00Z","stopped_at":"{at}:59Z","start_lsn":"0/{start:X}",
+            "stop_lsn":"0/{stop:X}","timeline":1,"wal_first":"{segment}","wal_last":"{segment}",
             "wal_included":true,"tablespaces":[],"database_bytes":1000,"stream_bytes":1000,
             "files":{{"total":1,"whole":1,"blocks":0,"same":0,"removed":0}},"blocks":{{"read":0,"sent":0}},
             "findings":{{"bad_pages":0,"links":0}},"tool_version":"0.1.0","cluster":"{cluster}","future":1,
@@ -82,6 +85,16 @@ fn status(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
 
+/// Bytes of a WAL segment.
+const SEGMENT: u32 = 16 << 20;
+
+/// A record whose backup was made in the first segment, as if that had been in another one.
+fn in_segment(record: &str, number: u32) -> String {
+    record
+        .replace("000000010000000000000001", &format!("0000000100000000{number:08X}"))
+        .replace(r#"_lsn":"0/1"#, &format!(r#"_lsn":"0/{number:X}"#))
+}
+
 const A: &str = "20261101-010000F";
 const B: &str = "20261102-010000F";
 const C: &str = "20261103-010000F";
@@ -104,7 +117,7 @@ fn nothing_stored_is_no_error_and_no_repository_is_one() {
         for arguments in asked {
             let output = repository.info(arguments);
             assert_eq!((status(&output), lines(&output).len()), (3, 0), "{arguments:?}: {}", stderr(&output));
-            assert!(stderr(&output).contains("there is no repository"), "{}", stderr(&output));
+            assert!(stderr(&output).contains("no repository at "), "{}", stderr(&output));
         }
     }
     assert_eq!(status(&repository.info(&["next", "15-main"])), 0, "the first backup makes it");
@@ -127,7 +140,7 @@ fn formats() {
     let json: serde_json::Value = serde_json::from_str(&repository.lines(&["--json"])[1]).unwrap();
     assert_eq!((json["label"].as_str(), json["state"].as_str()), (Some(B), Some("complete")));
     assert_eq!(json["system_identifier"], ID);
-    assert_eq!(json["record"]["stop_lsn"], "0/200");
+    assert_eq!(json["record"]["stop_lsn"], "0/1000200");
     let table = repository.lines(&["--format", "table"]);
     assert!(table[0].starts_with("BACKUP") && table[1].contains("15-main") && table[2].starts_with(A));
 }
@@ -159,17 +172,16 @@ fn a_backup_exists_iff_its_record_and_its_objects_do() {
     // Its WAL stays with it.
     let lost = repository.set("15-main", ID, "20261106-010000F").join("record.json");
     let record = fs::read_to_string(&lost).unwrap();
-    let (old, new) = ("000000010000000000000001", "000000010000000000000005");
-    for (set, first) in [(A, new), ("20261105-010000F", new), ("20261106-010000F", old)] {
+    for set in [A, "20261105-010000F"] {
         let path = repository.set("15-main", ID, set).join("record.json");
-        fs::write(&path, fs::read_to_string(&path).unwrap().replace(old, first)).unwrap();
+        fs::write(&path, in_segment(&fs::read_to_string(&path).unwrap(), 5)).unwrap();
     }
     let wal = repository.0.path().join("repo/15-main").join(ID).join("wal/00000001");
     fs::create_dir_all(&wal).unwrap();
     fs::write(wal.join("000000010000000000000002.pgv"), "x").unwrap();
     let unneeded = || repository.info(&["wal", "15-main", "--unneeded"]);
     assert_eq!((status(&unneeded()), lines(&unneeded()).len()), (7, 0), "{}", stderr(&unneeded()));
-    fs::write(&lost, record.replace(old, new)).unwrap();
+    fs::write(&lost, in_segment(&record, 5)).unwrap();
     assert_eq!(lines(&unneeded()).len(), 1);
 }
 
@@ -210,7 +222,7 @@ fn a_damaged_backup_is_refused_and_another_named() {
         }
         refused(&["recovery", "15-main", "--immediate"]);
         refused(&["choose", "15-main", "--time", "2026-11-04 00:00:00Z"]);
-        refused(&["choose", "15-main", "--lsn", "0/300"]);
+        refused(&["choose", "15-main", "--lsn", "0/1000300"]);
         assert_eq!(status(&repository.info(&["15-main"])), 7, "{damage}");
         for format in ["table", "label", "url", "tsv", "json"] {
             let output = repository.info(&["15-main", "--label", C, "--format", format]);
@@ -247,8 +259,7 @@ fn columns_for_scripts_hold_nobodys_words() {
             r#""annotations":{}"#,
             r#""annotations":{"parent":"x\ncomplete","mode":"x","state":"damaged"}"#,
         )
-        .replace(r#""host":"h""#, r#""host":"\",\"parent\":\"x\n""#)
-        .replace(r#""wal_last":"000000010000000000000001""#, r#""wal_last":"x y\nz""#);
+        .replace(r#""host":"h""#, r#""host":"\",\"parent\":\"x\n""#);
     fs::write(&record, noted).unwrap();
     let set = |label: &str| format!("{}/15-main/{ID}/backup/{label}", repository.url());
     let segment = "000000010000000000000001";
@@ -258,7 +269,7 @@ fn columns_for_scripts_hold_nobodys_words() {
         set(A)
     );
     let next = format!(
-        "complete {ID} {incr} {A} blocks 1000 {} {segment} - 15-main {}",
+        "complete {ID} {incr} {A} blocks 1000 {} {segment} {segment} 15-main {}",
         stored(&repository, &incr),
         set(&incr)
     );
@@ -297,7 +308,7 @@ fn the_next_backup() {
         ["type", "parent", "chain", "reason", "label"].map(value)
     };
     let [kind, _, chain, reason, label] = next(&["--type", "incr"]);
-    assert_eq!((kind.as_str(), chain.as_str(), reason.as_str()), ("full", "", "there is none yet"));
+    assert_eq!((kind.as_str(), chain.as_str(), reason.as_str()), ("full", "", "there is no full backup yet"));
     assert!(label.ends_with('F'), "{label}");
     assert_eq!(next(&["--type", "full"])[3], "", "it was asked for");
     repository.add(A, 1);
@@ -323,7 +334,7 @@ fn the_next_backup() {
             judge(&link, kind, false);
             let [made, _, chain, reason, _] = next(&["--type", type_wanted]);
             assert_eq!((made.as_str(), chain.as_str()), ("full", ""), "{link:?} {kind}");
-            assert_eq!(reason, "the chain was found bad when it was last verified or drilled");
+            assert_eq!(reason, "the last verification or drill found its chain bad");
             judge(&link, kind, true);
             judge(&link, "wal", false);
             assert_eq!(next(&["--type", type_wanted])[0], type_wanted);
@@ -342,7 +353,6 @@ fn the_next_backup() {
     let running = repository.set("15-main", ID, "20261110-010000F");
     fs::create_dir_all(&running).unwrap();
     fs::write(running.join("claim.json"), "{}").unwrap();
-    assert!(repository.lines(&["next", "15-main"]).contains(&"unfinished 20261110-010000F".to_owned()));
     fs::rename(&running, running.with_file_name("22261110-010000F")).unwrap();
     let output = repository.info(&["next", "15-main"]);
     assert_eq!((status(&output), lines(&output).len()), (1, 0), "{}", stderr(&output));
@@ -368,7 +378,7 @@ fn a_damaged_record_is_reported_and_hides_nothing() {
         let output = repository.info(&["recovery", "15-main"]);
         assert_eq!(status(&output), 5, "{timeline}: {}", stderr(&output));
         assert!(
-            stderr(&output).contains(&format!("its record has the timeline {timeline}")),
+            stderr(&output).contains(&format!("its record says timeline {timeline}")),
             "{}",
             stderr(&output)
         );
@@ -378,6 +388,46 @@ fn a_damaged_record_is_reported_and_hides_nothing() {
     let set = repository.add(A, 1);
     fs::copy(set.join("record.json"), repository.add(B, 1).join("record.json")).unwrap();
     assert_eq!(lines(&repository.info(&["--format", "label"])), [A]);
+}
+
+#[test]
+fn what_lies_in_the_place_of_a_record_or_a_set_is_damage() {
+    for (place, why) in [
+        ("record.json", "record.json is a directory"),
+        ("record.json/x", "record.json is a directory"),
+        ("", "20261102-010000F is a file, not a directory"),
+    ] {
+        let repository = Repository::new();
+        repository.add(A, 1);
+        let set = repository.add(B, 1);
+        // Where a disk is mounted, nobody but root may look.
+        let lost = set.parent().unwrap().join("lost+found");
+        fs::create_dir(&lost).unwrap();
+        fs::set_permissions(&lost, fs::Permissions::from_mode(0o000)).unwrap();
+        fs::remove_file(set.join("record.json")).unwrap();
+        match place {
+            "" => {
+                fs::remove_dir_all(&set).unwrap();
+                fs::write(&set, "").unwrap();
+            }
+            place => {
+                fs::create_dir(set.join("record.json")).unwrap();
+                if place != "record.json" {
+                    fs::write(set.join(place), "").unwrap();
+                }
+            }
+        }
+        let output = repository.info(&["--format", "label"]);
+        assert_eq!(
+            (status(&output), lines(&output)),
+            (7, vec![A.to_owned()]),
+            "{place}: {}",
+            stderr(&output)
+        );
+        assert!(stderr(&output).contains(B) && stderr(&output).contains(why), "{place}: {}", stderr(&output));
+        let output = repository.info(&["choose", "15-main"]);
+        assert_eq!(status(&output), 5, "{place}: {}", stderr(&output));
+    }
 }
 
 #[test]
@@ -393,12 +443,13 @@ fn choose_the_newest_that_can_reach_the_target() {
     };
     assert_eq!(chosen(&[]), C);
     assert_eq!(chosen(&["--label", B]), B);
-    assert_eq!(chosen(&["--lsn", "0/2FF"]), B);
-    assert_eq!(chosen(&["--lsn", "0/200"]), B);
+    assert_eq!(chosen(&["--lsn", "0/10002FF"]), B);
+    assert_eq!(chosen(&["--lsn", "0/1000200"]), B);
     assert_eq!(chosen(&["--time", "2026-11-02 12:00:00+00"]), B);
     // At the very second of its end a backup is not yet before it.
     assert_eq!(chosen(&["--time", "2026-11-02T01:00:59Z"]), A);
-    for none in [["--lsn", "0/FF"], ["--time", "2026-10-01T00:00:00Z"], ["--label", "20200101-000000F"]] {
+    for none in [["--lsn", "0/10000FF"], ["--time", "2026-10-01T00:00:00Z"], ["--label", "20200101-000000F"]]
+    {
         let output = repository.info(&[&["choose", "15-main"], &none[..]].concat());
         assert_eq!(status(&output), 3);
         assert!(stderr(&output).contains(A), "it says what exists: {}", stderr(&output));
@@ -447,8 +498,8 @@ fn recovery_follows_timelines_or_refuses() {
     assert!(own.contains(&"recovery_target_timeline current".to_owned()), "{own:?}");
     assert!(own.contains(&"recovery_target_time 2026-11-01 11:30:00.500000+00".to_owned()), "{own:?}");
     refused(&["--timeline", "7"], 3, "there is no timeline 7");
-    refused(&["--lsn", "0/5000000"], 3, "is beyond it");
-    refused(&["--label", A, "--lsn", "0/1"], 3, "the target is before that");
+    refused(&["--lsn", "0/5000000"], 3, "is not before that");
+    refused(&["--label", A, "--lsn", "0/1"], 3, "the target is before backup");
     refused(&["--time", "2126-11-02 12:00:00+00"], 3, "the archive ends at about");
     refused(&["--time", "2126-11-02 12:00:00+00"], 3, "--timeline latest");
     fs::remove_file(wal.join("00000001/000000010000000000000002.pgv")).unwrap();
@@ -464,7 +515,7 @@ fn recovery_follows_timelines_or_refuses() {
     let without =
         fs::read_to_string(&record).unwrap().replace("\"wal_included\":true", "\"wal_included\":false");
     fs::write(record, without).unwrap();
-    refused(&["--immediate"], 3, "the archive lacks 000000010000000000000001");
+    refused(&["--immediate"], 3, "the archive does not have 000000010000000000000001");
 }
 
 #[test]
@@ -546,6 +597,70 @@ fn a_configuration_gives_the_repository() {
     assert!(stderr(&output).contains("15-main, 16-main"), "{}", stderr(&output));
 }
 
+/// What pgv-find has to read: too much rather than too little, and no more than that.
+#[test]
+fn segments_that_may_hold_what_happened() {
+    let repository = Repository::new();
+    // Of 02:00:59 and 04:00:59, in segments 3 and 6.
+    repository.add("20260101-020000F", 0x300_0100);
+    repository.add("20260101-040000F", 0x600_0100);
+    let archive = repository.0.path().join("repo/15-main").join(ID).join("wal");
+    let at = |hour: u64, minute: u64| {
+        std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_767_225_600 + hour * 3600 + minute * 60)
+    };
+    let add = |timeline: &str, name: &str, time| {
+        fs::create_dir_all(archive.join(timeline)).unwrap();
+        let path = archive.join(timeline).join(format!("{timeline}00000000{name}.pgv"));
+        fs::write(&path, "x").unwrap();
+        fs::File::open(&path).unwrap().set_modified(time).unwrap();
+    };
+    // One every half hour from 01:00 on.
+    for number in 1..=9 {
+        add(
+            "00000001",
+            &format!("{number:08X}"),
+            at(1, 0) + std::time::Duration::from_secs(1800 * (number - 1)),
+        );
+    }
+    let found = |arguments: &[&str]| -> Vec<String> {
+        let output = repository.info(&[&["segments", "15-main"], arguments].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let short = |line: String| line.replace("segment 0000000100000000000000", "");
+        let shown = |line: &String| line.starts_with("stretch") || line.starts_with("segment");
+        lines(&output).into_iter().filter(shown).map(short).collect()
+    };
+    // Segment 4 was stored at 02:30, so what happened at 02:20 is in it or in a later one; the backup of 04:00 came later.
+    let between = |from: &str, to: &str| {
+        found(&["--from", &format!("2026-01-01T{from}:00Z"), "--to", &format!("2026-01-01T{to}:00Z")])
+    };
+    assert_eq!(between("02:20", "02:25"), ["stretch 1 0/0 whole", "04", "05", "06"]);
+    // What a clock ten minutes off would hide.
+    assert_eq!(between("02:35", "02:40"), ["stretch 1 0/0 whole", "04", "05", "06"]);
+    // Where a copy made all of them young, the backups tell.
+    for number in 1..=9 {
+        add("00000001", &format!("{number:08X}"), at(9, 0));
+    }
+    assert_eq!(between("02:20", "02:25"), ["stretch 1 0/0 whole", "03", "04", "05", "06"]);
+    // A hole, what is there only in part, and another timeline, of which the history tells where it begins.
+    fs::remove_file(archive.join("00000001/000000010000000000000004.pgv")).unwrap();
+    add("00000001", "00000009.partial", at(9, 0));
+    add("00000001", "0000000A.partial", at(9, 0));
+    add("00000002", "0000000A", at(9, 0));
+    add("00000002", "0000000B.partial", at(9, 0));
+    add("00000002", "0000000C", at(9, 0));
+    let histories = repository.0.path().join("histories");
+    fs::create_dir(&histories).unwrap();
+    fs::write(histories.join("00000002.history"), "1\t0/A000100\tno recovery target specified\n").unwrap();
+    let all = found(&["--from", "2026-01-01T00:00:00Z", "--histories", histories.to_str().unwrap()]);
+    assert_eq!(
+        all.join(" ").replace("segment 0000000200000000000000", "2:"),
+        "stretch 1 0/0 whole 01 02 03 stretch 1 0/0 hole 05 06 07 08 09 0A.partial \
+         stretch 2 0/A000100 whole 2:0A 2:0B.partial stretch 2 0/A000100 hole 2:0C"
+    );
+    let output = repository.info(&["segments", "nothing"]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+}
+
 #[test]
 fn windows_and_gaps_of_the_archive() {
     let repository = Repository::new();
@@ -604,9 +719,7 @@ fn windows_and_gaps_of_the_archive() {
 fn an_archive_that_begins_after_a_backup_has_no_gap_before_it() {
     let repository = Repository::new();
     repository.add("20260101-010000F", 0x100_0100);
-    let second = repository.add("20260102-010000F", 0x600_0100).join("record.json");
-    let moved = fs::read_to_string(&second).unwrap().replace("0000000000000001\"", "0000000000000006\"");
-    fs::write(&second, moved).unwrap();
+    repository.add("20260102-010000F", 0x600_0100);
     let tree = repository.0.path().join("repo/15-main").join(ID);
     let archive = tree.join("wal/00000001");
     fs::create_dir_all(&archive).unwrap();
@@ -620,9 +733,199 @@ fn an_archive_that_begins_after_a_backup_has_no_gap_before_it() {
     let change = |to: &str| fs::write(&record, before.replace("\"wal_included\":true", to)).unwrap();
     change("\"wal_included\":true,\"archiving\":false");
     let output = wal();
-    assert_eq!((status(&output), lines(&output).len()), (0, 1), "{:?}", lines(&output));
+    let kinds: Vec<String> =
+        lines(&output).iter().map(|line| line.split('\t').next().unwrap().to_owned()).collect();
+    assert_eq!((status(&output), kinds), (0, vec!["point".to_owned(), "window".to_owned()]));
     change("\"wal_included\":false,\"archiving\":false");
     assert_eq!(status(&wal()), 7, "nobody has its WAL");
+}
+
+/// Three nights, and their WAL: backups in segments 2, 6 and 10 of 1 to 12, each stored six hours after the one before.
+fn three_nights() -> Repository {
+    let repository = Repository::new();
+    for (label, segment) in [(A, 2), (B, 6), (C, 10)] {
+        repository.add(label, segment * SEGMENT + 0x100);
+    }
+    // 2026-11-01T00:00:00Z
+    for number in 1..=12 {
+        store_segment(&repository, number, 1_793_491_200 + (number - 1) * 6 * 3_600);
+    }
+    repository
+}
+
+fn archive_of(repository: &Repository) -> PathBuf {
+    repository.0.path().join("repo/15-main").join(ID).join("wal/00000001")
+}
+
+fn store_segment(repository: &Repository, number: u64, stored_at: u64) {
+    let archive = archive_of(repository);
+    fs::create_dir_all(&archive).unwrap();
+    let path = archive.join(format!("0000000100000000{number:08X}.pgv"));
+    fs::write(&path, "sealed").unwrap();
+    let stored_at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(stored_at);
+    fs::File::open(&path).unwrap().set_modified(stored_at).unwrap();
+}
+
+/// The numbers of what `wal --unneeded` prints.
+fn unneeded_segments(repository: &Repository, more: &[&str]) -> Vec<u32> {
+    let urls = repository.lines(&[&["wal", "15-main", "--unneeded"], more].concat());
+    let number =
+        |url: &String| url.trim_end_matches(".pgv").rsplit('/').next().map(|name| name[16..].to_owned());
+    urls.iter().map(|url| u32::from_str_radix(&number(url).unwrap(), 16).unwrap()).collect()
+}
+
+fn remove_segments(repository: &Repository, numbers: impl IntoIterator<Item = u32>) {
+    for number in numbers {
+        fs::remove_file(archive_of(repository).join(format!("0000000100000000{number:08X}.pgv"))).unwrap();
+    }
+}
+
+#[test]
+fn wal_older_than_its_window_goes_and_what_backups_need_stays() {
+    let repository = three_nights();
+    let now = ["--now", "2026-11-03T12:00:00Z"];
+    let gone = |rules: &[&str]| repository.lines(&[&["prune", "15-main"], &now[..], rules].concat());
+    // The second reaches the first moment of the day.
+    assert_eq!(gone(&["--keep-last", "1"]), [A, B]);
+    assert_eq!(gone(&["--keep-last", "1", "--keep-wal", "1d"]), [A]);
+    assert_eq!(gone(&["--keep-last", "1", "--keep-wal", "3d"]), [A, B], "nothing reaches so far back");
+    assert!(gone(&["--keep-wal", "1d"]).is_empty(), "alone it is no rule for backups");
+    let why = repository
+        .lines(&[&["prune", "--format", "json", "--keep-last", "1", "--keep-wal", "1d"], &now[..]].concat());
+    assert!(why[1].contains("start of the WAL window"), "{why:?}");
+    let unneeded = |more: &[&str]| unneeded_segments(&repository, &[&now[..], more].concat());
+    assert_eq!(unneeded(&[]), [1]);
+    assert_eq!(unneeded(&["--keep-wal", "1d"]), [1, 3, 4, 5]);
+    assert_eq!(unneeded(&["--keep-wal", "58h"]), [1], "the oldest begins it");
+    assert_eq!(unneeded(&["--keep-wal", "30d"]), [1], "nothing begins it");
+    let by_key = info(
+        &[&["wal", "15-main", "--unneeded", "--repo", &repository.url()], &now[..]].concat(),
+        &[("PGV_KEEP_WAL", "1d")],
+    );
+    assert_eq!(lines(&by_key).len(), 4);
+    // Stored within the window, whatever the records say of it.
+    store_segment(&repository, 4, 1_793_491_200 + 58 * 3_600);
+    assert_eq!(unneeded(&["--keep-wal", "1d"]), [1, 3, 5]);
+    store_segment(&repository, 4, 1_793_491_200 + 18 * 3_600);
+    for zero in [&["wal", "--unneeded", "--keep-wal", "0s"][..], &["prune", "--keep-wal", "0s"]] {
+        assert_eq!(status(&repository.info(zero)), 2);
+    }
+    // A bad one stands for nothing, and one that lost an object keeps its own.
+    let check = repository.set("15-main", ID, B).join("check");
+    fs::create_dir_all(&check).unwrap();
+    let bad = r#"{"format":"pgv-verdict/1","kind":"verify","started_at":"2026-11-03T02:00:00Z","seconds":1,"bytes":1,"ok":false,"findings":["x"]}"#;
+    let verdict = check.join("20261103-020000.000000-verify.json");
+    fs::write(&verdict, bad).unwrap();
+    assert_eq!(unneeded(&["--keep-wal", "1d"]), [1]);
+    assert_eq!(gone(&["--keep-last", "1", "--keep-wal", "1d"]), [B]);
+    fs::remove_file(&verdict).unwrap();
+    fs::remove_file(repository.set("15-main", ID, A).join("data.pgv")).unwrap();
+    let output = repository.info(&[&["wal", "15-main", "--unneeded", "--keep-wal", "1d"], &now[..]].concat());
+    assert_eq!((status(&output), lines(&output).len()), (7, 4), "{}", stderr(&output));
+    assert!(!lines(&output).iter().any(|url| url.ends_with("02.pgv")));
+}
+
+#[test]
+fn holes_that_expiry_made_are_no_findings_and_others_are() {
+    let repository = three_nights();
+    let wal = |more: &[&str]| {
+        let output = repository
+            .info(&[&["wal", "15-main", "--format", "tsv", "--now", "2026-11-03T12:00:00Z"], more].concat());
+        let fields = |line: &String| {
+            let fields: Vec<&str> = line.split('\t').collect();
+            format!("{} {} {}", fields[0], &fields[7][20..], &fields[8][20..])
+        };
+        (status(&output), lines(&output).iter().map(fields).collect::<Vec<_>>())
+    };
+    let found =
+        |status: i32, lines: &[&str]| (status, lines.iter().map(|&line| line.to_owned()).collect::<Vec<_>>());
+    // Before expiry, with the key and without.
+    for keep in [&[][..], &["--keep-wal", "1d"]] {
+        assert_eq!(wal(keep), found(0, &["window 0001 000C"]), "{keep:?}");
+    }
+    remove_segments(&repository, [1, 3, 4, 5]);
+    let expired = found(0, &["point 0002 0002", "window 0006 000C"]);
+    assert_eq!(wal(&["--keep-wal", "1d"]), expired);
+    // Without the key nobody knows what made the hole.
+    assert_eq!(wal(&[]), found(7, &["point 0002 0002", "window 0006 000C", "gap 0003 0005"]));
+    let kept = ["--keep-wal", "1d", "--now", "2026-11-03T12:00:00Z"];
+    let show = |format: &[&str]| repository.lines(&[&["wal", "15-main"], format, &kept].concat());
+    let said = show(&["--format", "lines"]);
+    assert!(
+        said[0].starts_with(&format!(
+            "ok timeline 1: backup {A} can be restored to its end, 2026-11-01T01:00:59Z"
+        )),
+        "{said:?}"
+    );
+    let table = show(&["--format", "table"]);
+    assert!(table[1].contains(&format!("only the end of backup {A}")), "{table:?}");
+    let json: serde_json::Value = serde_json::from_str(&show(&["--format", "json"])[0]).unwrap();
+    assert_eq!(
+        (&json["kind"], &json["from"], &json["to"]),
+        (&"point".into(), &"2026-11-01T01:00:59Z".into(), &json["from"])
+    );
+    let metrics = show(&["--metrics"]);
+    for family in ["pgv_wal_points{", "pgv_wal_missing_segments{"] {
+        let wanted = if family == "pgv_wal_points{" { "} 1" } else { "} 0" };
+        assert!(metrics.iter().any(|line| line.starts_with(family) && line.ends_with(wanted)), "{metrics:?}");
+    }
+    // So is a window that is to be longer than what is there.
+    assert_eq!(wal(&["--keep-wal", "58h"]).0, 7);
+    // Lost in the window, and lost of what a backup needs itself.
+    remove_segments(&repository, [8]);
+    for keep in [&[][..], &["--keep-wal", "1d"]] {
+        assert_eq!(wal(keep).1.last().unwrap(), "gap 0008 0008", "{keep:?}");
+    }
+    store_segment(&repository, 8, 1_793_491_200 + 7 * 6 * 3_600);
+    remove_segments(&repository, [6]);
+    for keep in [&[][..], &["--keep-wal", "1d"]] {
+        let (status, said) = wal(keep);
+        assert!(status == 7 && said.last().unwrap().ends_with("0006"), "{keep:?}: {said:?}");
+    }
+}
+
+/// Whatever is lost, wherever backups are.
+#[test]
+fn without_the_key_a_lost_segment_is_a_finding() {
+    let repository = three_nights();
+    let gap = || repository.info(&["wal", "15-main", "--format", "tsv"]);
+    assert_eq!(status(&gap()), 0);
+    for (lost, what) in
+        [(&[3][..], "right after the oldest backup"), (&[4, 5], "all up to the next"), (&[8], "more")]
+    {
+        remove_segments(&repository, lost.iter().copied());
+        assert_eq!(status(&gap()), 7, "{what}");
+    }
+}
+
+#[test]
+fn a_backup_before_the_window_is_restored_to_its_end_only() {
+    let repository = three_nights();
+    remove_segments(&repository, [1, 3, 4, 5]);
+    let recovery = |goal: &[&str]| repository.info(&[&["recovery", "15-main"], goal].concat());
+    assert_eq!(status(&recovery(&["--label", A, "--immediate"])), 0);
+    let refused = |goal: &[&str], words: &[&str]| {
+        let output = recovery(goal);
+        assert_eq!((status(&output), lines(&output).len()), (3, 0), "{goal:?}: {}", stderr(&output));
+        for word in words {
+            assert!(stderr(&output).contains(word), "{goal:?}: no \"{word}\" in {}", stderr(&output));
+        }
+    };
+    let hole = "a hole at 000000010000000000000003 to 000000010000000000000005";
+    let only = format!("2026-11-01T01:00:59Z: --label {A} --immediate");
+    refused(&["--label", A], &[hole, &only, &format!("backup {C} reaches the target")]);
+    refused(
+        &["--label", A, "--time", "2026-11-03T00:00:00Z"],
+        &[hole, &only, &format!("backup {B} reaches the target")],
+    );
+    refused(&["--label", A, "--lsn", "0/8000000"], &[hole, &format!("backup {B} reaches the target")]);
+    // Between the two nobody can go; where a transaction is nobody knows, but not there.
+    let next = format!("the end of backup {B}, 2026-11-02T01:00:59Z: --label {B} --immediate");
+    refused(&["--time", "2026-11-01T20:00:00Z"], &[hole, &only, &next]);
+    refused(&["--lsn", "0/4000000"], &[hole, &next]);
+    refused(&["--label", A, "--xid", "7"], &[hole, &format!("can be recovered from backup {C}")]);
+    assert_eq!(status(&recovery(&["--time", "2026-11-03T00:00:00Z"])), 0);
+    assert_eq!(status(&recovery(&[])), 0);
 }
 
 /// Of PostgreSQL 15, in production, on timeline 3.
@@ -794,11 +1097,11 @@ fn labels_take_with_them_what_is_built_on_them_and_nothing_good_that_is_the_last
         refused(empty, 2, "is not a backup label");
     }
     refused("20200101-000000F\n", 3, "there is no backup 20200101-000000F");
-    refused(C, 1, &format!("that would remove {C}, the newest good full backup of 15-main {ID}"));
+    refused(C, 1, &format!("this would delete {C}, the newest good full backup of 15-main {ID}"));
     refused("20261009-010000F", 1, "every complete backup of 15-main 42");
     refused(&format!("{A}\n{B}\n{C}"), 1, "every complete backup of 15-main");
     judge(&c, "drill", false);
-    refused(B, 1, &format!("that would remove {B}, the newest good full"));
+    refused(B, 1, &format!("this would delete {B}, the newest good full"));
     assert_eq!(gone(C), [swept, C]);
     repository.add_to("15-main", "42", A, 1);
     refused(A, 2, "several system identifiers");
@@ -820,6 +1123,28 @@ fn labels_take_with_them_what_is_built_on_them_and_nothing_good_that_is_the_last
     assert_eq!(lines(&output), [swept, &later, young.file_name().unwrap().to_str().unwrap()]);
     let output = condemn(&repository, B, &["--now", "2026-11-11T00:00:00Z"]);
     assert_eq!(status(&output), 1, "still the newest good full");
+}
+
+#[test]
+fn the_last_backup_without_bad_pages_stays() {
+    let repository = Repository::new();
+    for label in [A, B, C] {
+        let record = repository.add(label, 1).join("record.json");
+        if label != A {
+            let edited = fs::read_to_string(&record).unwrap().replace("\"bad_pages\":0", "\"bad_pages\":3");
+            fs::write(&record, edited).unwrap();
+        }
+    }
+    let gone = repository.lines(&["prune", "15-main", "--keep-last", "1", "--format", "label"]);
+    assert_eq!(gone, [B]);
+    let output = condemn(&repository, A, &[]);
+    assert_eq!(status(&output), 1);
+    assert!(stderr(&output).contains("the last backup of 15-main"), "{}", stderr(&output));
+    // Another one is no reason to keep it.
+    let record = repository.set("15-main", ID, B).join("record.json");
+    let mended = fs::read_to_string(&record).unwrap().replace("\"bad_pages\":3", "\"bad_pages\":0");
+    fs::write(&record, mended).unwrap();
+    assert_eq!(lines(&condemn(&repository, A, &[])), [A]);
 }
 
 #[test]
@@ -977,8 +1302,7 @@ fn wal_that_no_backup_needs() {
     let repository = Repository::new();
     let a = repository.add(A, 1);
     let record = fs::read_to_string(a.join("record.json")).unwrap();
-    fs::write(a.join("record.json"), record.replace("000000010000000000000001", "000000010000000000000005"))
-        .unwrap();
+    fs::write(a.join("record.json"), in_segment(&record, 5)).unwrap();
     let wal = repository.0.path().join("repo/15-main").join(ID).join("wal");
     let names = [
         "000000010000000000000004",
@@ -1028,4 +1352,403 @@ fn a_hundred_thousand_segments_are_one_window() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let line = lines(&output).join("|");
     assert!(line.ends_with("\t000000010000000000000001\t0000000100000186000000A0\t100000"), "{line}");
+}
+
+/// A record is not authenticated: what it says must at least be possible, or nothing is chosen and removed by it.
+#[test]
+fn a_record_that_contradicts_itself_is_damaged() {
+    let incr = format!("{B}_20261104-010000I");
+    let lies = [
+        (B, r#""wal_first":"000000010000000000000001""#, r#""wal_first":"000000010000000000000002""#),
+        (B, r#""wal_last":"000000010000000000000001""#, r#""wal_last":"000000010000000000000009""#),
+        (B, r#""timeline":1"#, r#""timeline":2"#),
+        (B, r#""start_lsn":"0/1000000""#, r#""start_lsn":"0/3000000""#),
+        (B, r#""parent":null"#, &format!(r#""parent":"{A}""#)),
+        (B, r#""mode":null"#, r#""mode":"blocks""#),
+        (&incr, &format!(r#""parent":"{B}""#), r#""parent":null"#),
+        (&incr, &format!(r#""parent":"{B}""#), &format!(r#""parent":"{incr}""#)),
+        (&incr, &format!(r#""parent":"{B}""#), &format!(r#""parent":"{A}""#)),
+        (&incr, r#""mode":"blocks""#, r#""mode":null"#),
+    ];
+    for (label, was, lie) in lies {
+        let repository = Repository::new();
+        repository.add(A, 1);
+        repository.add(B, 0x100);
+        build_on(&repository.add(&incr, 0x200), B);
+        let wal = repository.0.path().join("repo/15-main").join(ID).join("wal/00000001");
+        fs::create_dir_all(&wal).unwrap();
+        fs::write(wal.join("000000010000000000000001.pgv"), "x").unwrap();
+        let record = repository.set("15-main", ID, label).join("record.json");
+        let text = fs::read_to_string(&record).unwrap();
+        assert!(text.contains(was), "{was} is not in {text}");
+        fs::write(&record, text.replace(was, lie)).unwrap();
+        for (arguments, expected) in [(&["15-main"][..], 7), (&["choose", "15-main", "--label", label], 5)] {
+            let output = repository.info(arguments);
+            assert_eq!(status(&output), expected, "{lie} {arguments:?}: {}", stderr(&output));
+        }
+        let output = repository.info(&["wal", "15-main", "--unneeded"]);
+        assert_eq!((status(&output), lines(&output).len()), (7, 0), "{lie}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_backup_whose_parent_is_not_there_is_damaged() {
+    let repository = Repository::new();
+    let incr = format!("{B}_20261104-010000I");
+    repository.add(A, 1);
+    build_on(&repository.add(&incr, 0x200), B);
+    let output = repository.info(&["15-main"]);
+    assert_eq!(status(&output), 7);
+    assert!(stderr(&output).contains(&format!("builds on {B}, which does not exist")), "{}", stderr(&output));
+    let output = repository.info(&["choose", "15-main"]);
+    assert_eq!(status(&output), 5, "{}", stderr(&output));
+    assert!(stderr(&output).contains(&format!("--label {A}")), "{}", stderr(&output));
+    assert_eq!(status(&repository.info(&["15-main", "--label", A])), 0);
+}
+
+/// What pgv-pin and pgv-annotate do: the verb's object lands beside the backup. Its lines are of `name value`.
+fn mark(repository: &Repository, arguments: &[&str]) -> String {
+    let lines = repository.lines(arguments);
+    let value = |key: &str| lines.iter().find_map(|line| line.strip_prefix(key)).unwrap().to_owned();
+    let path = value("url file://");
+    assert!(path.ends_with(&value("name ")), "{lines:?}");
+    assert!(value("record file://").ends_with("/record.json"));
+    assert!(!fs::exists(&path).unwrap(), "{path} would be overwritten");
+    fs::create_dir_all(std::path::Path::new(&path).parent().unwrap()).unwrap();
+    // No value here has anything that lines escape but backslashes.
+    fs::write(&path, value("content ").replace(r"\\", r"\")).unwrap();
+    path
+}
+
+fn json(repository: &Repository, label: &str) -> serde_json::Value {
+    serde_json::from_str(&repository.lines(&["15-main", "--json", "--label", label])[0]).unwrap()
+}
+
+#[test]
+fn a_pinned_backup_stays_until_its_pin_ends_or_is_removed() {
+    let repository = Repository::new();
+    let incr = format!("{A}_20261101-020000I");
+    repository.add(A, 1);
+    build_on(&repository.add(&incr, 1), A);
+    repository.add(B, 1);
+    repository.add(C, 1);
+    let prune = |more: &[&str]| repository.lines(&[&["prune", "15-main", "--keep-full", "1"], more].concat());
+    assert_eq!(prune(&[]), [A, &incr, B]);
+    let tsv = repository.lines(&["15-main"]);
+    assert!(!repository.lines(&["--format", "table"])[0].contains("PINNED"));
+    let until = ["--until", "2126-01-31 01:00:00+01", "--note", "audit"];
+    mark(&repository, &[&["pin", "15-main", "--label", &incr][..], &until].concat());
+    assert_eq!(prune(&[]), [B]);
+    assert_eq!(prune(&["--now", "2126-01-31 00:00:00Z"]), [A, &incr, B]);
+    let why = prune(&["--format", "table"]);
+    assert_eq!(
+        why[..2],
+        [
+            format!("{A}  stays: pinned {incr} is built on it, parent of {incr}"),
+            format!("{incr}  stays: pinned until 2126-01-31T00:00:00Z")
+        ]
+    );
+    // Old readers' columns are as they were, and others have more.
+    let columns = |lines: &[String]| lines.iter().map(|l| l.matches('\t').count()).collect::<Vec<_>>();
+    assert_eq!(columns(&repository.lines(&["15-main"])), columns(&tsv));
+    let table = repository.lines(&["--format", "table"]);
+    assert!(table[0].contains("PINNED") && table[3].contains("until 2126-01-31"), "{table:?}");
+    let shown = repository.lines(&["15-main", "--label", &incr, "--format", "table"]);
+    assert_eq!(shown[3..], ["pinned until 2126-01-31T00:00:00Z: audit"]);
+    let facts = json(&repository, &incr);
+    assert_eq!((&facts["pinned"], &facts["pin"]["until"]), (&true.into(), &"2126-01-31T00:00:00Z".into()));
+    assert_eq!((&facts["pin"]["note"], &json(&repository, B)["pin"]), (&"audit".into(), &().into()));
+    // Labels cannot take it, nor what it is built on; others they can.
+    for named in [A, incr.as_str()] {
+        let output = condemn(&repository, named, &[]);
+        assert_eq!((status(&output), lines(&output).len()), (1, 0), "{named}: {}", stderr(&output));
+        assert!(
+            stderr(&output).contains(&format!("would delete {incr}: pinned until 2126")),
+            "{}",
+            stderr(&output)
+        );
+        assert!(stderr(&output).contains(&format!("pgv-pin 15-main {incr} --remove")), "{}", stderr(&output));
+    }
+    assert_eq!(lines(&condemn(&repository, B, &[])), [B]);
+    // Newer ones decide: without an end, taken back, and again.
+    mark(&repository, &["pin", "15-main", "--label", &incr]);
+    assert_eq!(prune(&["--now", "2126-01-31 00:00:00Z"]), [B]);
+    mark(&repository, &["pin", "15-main", "--label", &incr, "--remove"]);
+    assert_eq!(prune(&[]), [A, &incr, B]);
+    assert_eq!(
+        (&json(&repository, &incr)["pinned"], lines(&condemn(&repository, A, &[])).len()),
+        (&false.into(), 2)
+    );
+}
+
+#[test]
+fn a_pin_that_nobody_understands_holds_until_a_newer_one() {
+    let repository = Repository::new();
+    let set = repository.add(A, 1);
+    repository.add(B, 1);
+    fs::create_dir(set.join("check")).unwrap();
+    // By a clock that is ahead.
+    let pin = set.join("check/21260101-000000.000000-pin.json");
+    for content in ["", "{", r#"{"format":"pgv-pin/2","pinned":false}"#, r#"{"format":"pgv-pin/1"}"#] {
+        fs::write(&pin, content).unwrap();
+        let prune = || repository.lines(&["prune", "15-main", "--keep-full", "1", "--format", "table"]);
+        assert!(
+            prune()[0].starts_with(&format!("{A}  stays: its pin is damaged: ")),
+            "{content}: {:?}",
+            prune()
+        );
+        assert_eq!(status(&condemn(&repository, A, &[])), 1, "{content}");
+        let output = repository.info(&["15-main", "--format", "table"]);
+        assert_eq!(status(&output), 7, "{content}: {}", stderr(&output));
+        assert!(stderr(&output).contains("000000.000000-pin.json: "), "{}", stderr(&output));
+        let newer = mark(&repository, &["pin", "15-main", "--label", A, "--remove"]);
+        assert!(newer.ends_with("/21260101-000000.000001-pin.json"), "{newer}");
+        assert_eq!(prune()[0], format!("{A}  may go"), "{content}");
+        fs::remove_file(newer).unwrap();
+    }
+    // What is no pin by its name is none: nor by that of a verdict's reader.
+    fs::rename(&pin, set.join("check/21260101-000000.000000-thing.json")).unwrap();
+    assert_eq!(repository.lines(&["prune", "15-main", "--keep-full", "1"]), [A]);
+    assert_eq!(status(&repository.info(&["15-main"])), 0);
+}
+
+#[test]
+fn only_complete_backups_are_pinned_until_a_time_to_come() {
+    let repository = Repository::new();
+    repository.add(A, 1);
+    fs::remove_file(repository.add(B, 1).join("record.json")).unwrap();
+    fs::remove_file(repository.add(C, 1).join("data.pgv")).unwrap();
+    for (label, wanted) in [(A, 0), (B, 3), (C, 5), ("20261109-010000F", 3)] {
+        for verb in [&["pin", "15-main"][..], &["annotate", "15-main", "--annotation", "a=b"]] {
+            let output = repository.info(&[verb, &["--label", label]].concat());
+            assert_eq!(status(&output), wanted, "{verb:?} {label}: {}", stderr(&output));
+            assert_eq!(lines(&output).is_empty(), wanted != 0, "{verb:?} {label}");
+        }
+    }
+    for time in ["2020-01-01 00:00:00Z", "2126-01-01 00:00:00", "9999-12-31 23:59:59-05"] {
+        let output = repository.info(&["pin", "15-main", "--label", A, "--until", time]);
+        assert_eq!((status(&output), lines(&output).len()), (2, 0), "{time}: {}", stderr(&output));
+    }
+    // Of one that is being made nothing is read.
+    let made = lines(&info(&["pin"], &[]));
+    assert!(made.len() == 2 && made[0].starts_with("name check/20"), "{made:?}");
+    assert_eq!(status(&repository.info(&["pin", "--remove"])), 2);
+    // A label that two clusters have is nobody's.
+    repository.add_to("15-main", "12345", A, 1);
+    assert_eq!(status(&repository.info(&["pin", "15-main", "--label", A])), 2);
+    assert_eq!(status(&repository.info(&["pin", "15-main", "--label", A, "--system-id", ID])), 0);
+}
+
+#[test]
+fn notes_lie_over_the_annotations_of_the_record() {
+    let repository = Repository::new();
+    let record = repository.add(A, 1).join("record.json");
+    let text = fs::read_to_string(&record).unwrap();
+    let noted = text.replace(r#""annotations":{}"#, r#""annotations":{"reason":"upgrade","by":"me"}"#);
+    fs::write(&record, noted).unwrap();
+    let annotate = |changes: &[&str]| {
+        let changes = changes.iter().flat_map(|change| ["--annotation", change]).collect::<Vec<_>>();
+        mark(&repository, &[&["annotate", "15-main", "--label", A][..], &changes].concat())
+    };
+    let shown = || json(&repository, A)["annotations"].to_string();
+    assert_eq!(shown(), r#"{"by":"me","reason":"upgrade"}"#);
+    annotate(&["ticket=12=3", "reason=test"]);
+    assert_eq!(shown(), r#"{"by":"me","reason":"test","ticket":"12=3"}"#);
+    annotate(&["by=", "ticket=", "nothing=", "z=1"]);
+    assert_eq!(shown(), r#"{"reason":"test","z":"1"}"#);
+    annotate(&["by=you"]);
+    let last = annotate(&["z="]);
+    assert_eq!(shown(), r#"{"by":"you","reason":"test"}"#);
+    let stored: serde_json::Value = serde_json::from_str(&fs::read_to_string(&last).unwrap()).unwrap();
+    assert_eq!(stored.to_string(), r#"{"annotations":{"by":"you","reason":"test"},"format":"pgv-note/1"}"#);
+    assert_eq!(json(&repository, A)["record"]["annotations"]["reason"], "upgrade", "the record is as it was");
+    assert_eq!(
+        repository.lines(&["15-main", "--label", A, "--format", "table"])[3..],
+        ["annotation by=you", "annotation reason=test"]
+    );
+    assert_eq!(status(&repository.info(&["annotate", "15-main", "--label", A, "--annotation", "=x"])), 2);
+    // Nothing in it commands a terminal.
+    let evil = r#"{"format":"pgv-note/1","annotations":{"a\nb":"\u001b[2J\u009b\u202e"}}"#;
+    fs::write(&last, evil).unwrap();
+    assert_eq!(
+        repository.lines(&["15-main", "--label", A, "--format", "table"])[3..][..1],
+        [r"annotation a\nb=\x1b[2J\xc2\x9b\xe2\x80\xae"]
+    );
+    // One that is damaged is a finding, no change is put over it, and expiry does not ask for it.
+    fs::write(&last, "{").unwrap();
+    let output = repository.info(&["15-main", "--json"]);
+    assert_eq!(status(&output), 7, "{}", stderr(&output));
+    assert!(lines(&output)[0].contains(r#""annotations":null"#), "{:?}", lines(&output));
+    assert_eq!(status(&repository.info(&["annotate", "15-main", "--label", A, "--annotation", "a=b"])), 5);
+    assert_eq!(status(&repository.info(&["prune", "15-main", "--keep-full", "1"])), 0);
+}
+
+#[test]
+fn totals_of_each_cluster_and_of_all() {
+    let repository = Repository::new();
+    let totals = |environment: &[(&str, &str)], more: &[&str]| {
+        let output = info(&[&["--totals", "--repo", &repository.url()], more].concat(), environment);
+        assert_eq!(status(&output), 0, "{}", stderr(&output));
+        lines(&output)
+    };
+    let keep = [("PGV_KEEP_FULL", "1")];
+    repository.add(A, 1);
+    let bytes = stored(&repository, A);
+    assert_eq!(totals(&[], &[])[0], format!("cluster\t15-main\t{ID}\t1\t0\t{bytes}\t0\t0\t\t\t\t\t"));
+    // Three of one size on three days, of which the first begins the window; one of years ago is before it.
+    for label in [B, C, "20161101-010000F"] {
+        assert_eq!(repository.add(label, 1).file_name().unwrap(), label);
+    }
+    mark(&repository, &["pin", "15-main", "--label", A]);
+    let wal = repository.0.path().join("repo/15-main").join(ID).join("wal/00000001");
+    fs::create_dir_all(&wal).unwrap();
+    fs::write(wal.join("000000010000000000000002.pgv"), "12345").unwrap();
+    fs::write(wal.join("00000002.history.pgv"), "123").unwrap();
+    let pin = fs::read_dir(repository.set("15-main", ID, A).join("check")).unwrap().next().unwrap().unwrap();
+    let all = 4 * bytes + pin.metadata().unwrap().len();
+    let growth = format!("{bytes}\t2026-11-01T01:00:59Z\t2026-11-03T01:00:59Z");
+    // Neither the newest nor the pinned one goes.
+    let mine = format!("15-main\t{ID}\t4\t1\t{all}\t2\t8\t{growth}\t2\t{}", 2 * bytes);
+    assert_eq!(totals(&keep, &["15-main"])[0], format!("cluster\t{mine}"));
+    let other = repository.add_to("16-main", "12345", C, 1);
+    let other = fs::read_dir(other).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum::<u64>();
+    let found = totals(&keep, &[]);
+    assert_eq!(found.len(), 3);
+    assert_eq!(found[2], format!("all\t\t\t5\t1\t{}\t2\t8\t{growth}\t2\t{}", all + other, 2 * bytes));
+    let json: serde_json::Value = serde_json::from_str(&totals(&keep, &["--json"])[0]).unwrap();
+    assert_eq!((&json["format"], &json["cluster"]), (&"pgv-totals/1".into(), &"15-main".into()));
+    assert_eq!(json["wal"].to_string(), r#"{"bytes":8,"files":2}"#);
+    assert_eq!(json["expiry"]["bytes"], 2 * bytes);
+    let labels = info(&["--totals", "--repo", &repository.url(), "--format", "label"], &[]);
+    assert_eq!((status(&labels), lines(&labels).len()), (2, 0), "{}", stderr(&labels));
+    // Without rules, and with wrong ones, nothing is said about what goes.
+    for (environment, why) in
+        [(&[][..], "no rule is configured"), (&[("PGV_KEEP_FULL", "0")], "a rule cannot keep zero backups")]
+    {
+        let json: serde_json::Value = serde_json::from_str(&totals(environment, &["--json"])[2]).unwrap();
+        assert!(
+            json["expiry"].is_null() && json["expiry_unknown"].as_str().unwrap().starts_with(why),
+            "{json}"
+        );
+        let table = totals(environment, &["--format", "table"]);
+        assert!(
+            table[1].ends_with(&format!("unknown: {}", json["expiry_unknown"].as_str().unwrap())),
+            "{table:?}"
+        );
+    }
+    // Under a table of all, and in no other format.
+    let output = info(&["--repo", &repository.url(), "--format", "table"], &keep);
+    let table = lines(&output);
+    let at = table.iter().position(String::is_empty).unwrap();
+    assert!(table[at + 1].starts_with("TOTALS") && table[at + 2].contains("4 (1 pinned)"), "{table:?}");
+    assert!(table[at + 2].contains("8 B") && table[at + 2].contains("  backups: 2, "), "{table:?}");
+    assert!(table[at + 4].starts_with("all "), "{table:?}");
+    for more in [
+        &["15-main", "--label", A, "--format", "table"][..],
+        &["--type", "full", "--format", "table"],
+        &["--json"],
+    ] {
+        assert!(
+            !repository.lines(more).iter().any(|line| line.contains("TOTALS") || line.contains("totals")),
+            "{more:?}"
+        );
+    }
+    // Under a table the WAL is counted up to a bound; by itself all of it.
+    for number in 0..10_000 {
+        fs::write(wal.join(format!("0000000200000000{number:08X}.pgv")), "1").unwrap();
+    }
+    let table = repository.lines(&["15-main", "--format", "table"]);
+    assert!(table.last().unwrap().contains("over 9.8 KiB"), "{table:?}");
+    assert!(totals(&[], &["15-main"])[0].contains("\t10002\t10008\t"));
+    let metrics = lines(&info(&["--repo", &repository.url(), "--metrics"], &keep));
+    let labels = format!(r#"cluster="15-main",system_identifier="{ID}""#);
+    for (name, value) in [
+        ("pinned_backups", 1),
+        ("new_bytes_per_day", bytes),
+        ("expiry_backups", 2),
+        ("expiry_bytes", 2 * bytes),
+    ] {
+        assert!(metrics.contains(&format!("pgv_{name}{{{labels}}} {value}")), "{name}: {metrics:?}");
+    }
+    assert!(
+        !lines(&repository.info(&["--metrics"])).iter().any(|line| line.starts_with("pgv_expiry_bytes{"))
+    );
+}
+
+#[test]
+fn the_last_good_drill_says_how_long_a_restore_takes() {
+    let repository = Repository::new();
+    let (a, b) = (repository.add(A, 0x100), repository.add(B, 0x200));
+    let recovery = || repository.lines(&["recovery", "15-main"]);
+    let drills = || recovery().into_iter().filter(|line| line.starts_with("drill_")).collect::<Vec<_>>();
+    assert!(drills().is_empty());
+    let store = |set: &PathBuf, name: &str, arguments: &[&str]| {
+        let verdict = info(&[&["verdict", "--kind", "drill"], arguments].concat(), &[]);
+        assert_eq!(status(&verdict), 0, "{}", stderr(&verdict));
+        fs::create_dir_all(set.join("check")).unwrap();
+        fs::write(set.join("check").join(name), &verdict.stdout).unwrap();
+    };
+    let at = |time| ["--started-at", time, "--bytes", "2000", "--seconds"];
+    store(&b, "20261104-000000-drill.json", &[&at("2026-11-04T00:00:00Z")[..], &["90"]].concat());
+    let old = ["drill_at 2026-11-04T00:00:00Z", "drill_bytes 2000", "drill_seconds 90"];
+    assert_eq!(drills(), old);
+    // Of another backup, and newer; then one that found something, and may have ended early.
+    let newer = &[&at("2026-11-05T00:00:00Z")[..], &["95", "--restore-seconds", "40"]].concat();
+    store(&a, "20261105-000000-drill.json", newer);
+    let bad = &[&at("2026-11-06T00:00:00Z")[..], &["1", "--restore-seconds", "1", "--finding", "x"]].concat();
+    store(&b, "20261106-000000-drill.json", bad);
+    let new =
+        ["drill_at 2026-11-05T00:00:00Z", "drill_bytes 2000", "drill_seconds 95", "drill_restore_seconds 40"];
+    assert_eq!(drills(), new);
+    // A restore of half as many bytes.
+    let (way, places) = (repository.0.path().join("way"), repository.0.path().join("places"));
+    fs::write(&way, recovery().join("\n")).unwrap();
+    fs::write(&places, "directory /d\ndevice 7\nfree 2000\nstate absent\n").unwrap();
+    let plan = |more: &[&str]| {
+        let places = places.to_str().unwrap();
+        let own = ["plan", way.to_str().unwrap(), "--places", places, "--directory", "/d", "--print"];
+        let output = info(&[&own, more].concat(), &[]);
+        assert_eq!(status(&output), 0, "{}", stderr(&output));
+        lines(&output)
+    };
+    let takes = "takes        about 20 s for the backup, as in the drill of 2026-11-05".to_owned();
+    assert!(plan(&[]).contains(&takes), "{:?}", plan(&[]));
+    let json: serde_json::Value = serde_json::from_str(&plan(&["--as-json"])[0]).unwrap();
+    assert_eq!((&json["seconds"], &json["seconds_from"]), (&20.into(), &"drill".into()));
+    assert_eq!(json["drill_at"], "2026-11-05T00:00:00Z");
+}
+
+#[test]
+fn bad_pages_of_every_link_are_told() {
+    let repository = Repository::new();
+    let record = repository.add(A, 0x100).join("record.json");
+    let edited = fs::read_to_string(&record).unwrap().replace("\"bad_pages\":0", "\"bad_pages\":3");
+    fs::write(&record, edited).unwrap();
+    let told = repository.lines(&["recovery", "15-main"]);
+    assert!(told.contains(&"bad_pages 3".to_owned()), "{told:?}");
+}
+
+#[test]
+fn a_connection_string_becomes_settings_and_shows_no_password() {
+    let primary = |text: &str, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pgv-info"));
+        let mut child = command.arg("primary").args(arguments);
+        child = child.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut child = child.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let output = primary("host=db1 password='a b'\n", &["--slot", "node_2"]);
+    let wanted = [
+        "primary_conninfo host=db1 password='a b'",
+        "primary_slot_name node_2",
+        "primary_shown host=db1 password=********",
+        "primary_probe host=db1 password='a b' dbname=replication replication=true connect_timeout=5",
+    ];
+    assert_eq!(lines(&output), wanted);
+    for (text, arguments) in [("host=db1 passwort=secret\n", &[][..]), ("host=db1\n", &["--slot", "a-b"])] {
+        let output = primary(text, arguments);
+        assert_eq!((status(&output), lines(&output).len()), (2, 0));
+        assert!(!stderr(&output).contains("secret"), "{}", stderr(&output));
+    }
 }

@@ -34,3 +34,8 @@ fn configuration() {
 fn places_of_root() {
     run("setup.sh");
 }
+
+#[test]
+fn the_watch_over_a_recovery() {
+    run("server.sh");
+}

@@ -94,7 +94,7 @@ fn every_tool_has_a_man_page_and_is_in_the_package() {
             package.contains(&format!("{name}\", \"usr/bin/\", \"755\"]")),
             "{name} is not in the package"
         );
-        assert!(overview.contains(&format!(".Xr {name} 1")), "pgv.7 does not name {name}");
+        assert!(overview.contains(&format!("Xr {name} 1\n")), "pgv.7 does not name {name}");
     }
 }
 
@@ -107,7 +107,7 @@ fn every_other_page_is_named_in_the_overview() {
         let file = entry.unwrap().file_name().into_string().unwrap();
         let (name, section) = file.rsplit_once('.').unwrap();
         assert!(package.contains(&format!("\"man/*.{section}\"")), "{file} is not in the package");
-        let link = format!(".Xr {name} {section}");
+        let link = format!("Xr {name} {section}\n");
         assert!(name == "pgv" || overview.contains(&link), "pgv.7 does not name {file}");
     }
 }
@@ -219,4 +219,277 @@ fn every_status_is_explained() {
     let units = files.map(|file| file.into_string().unwrap()).filter(|file| file.ends_with(".service"));
     let missing: Vec<_> = all().into_iter().chain(units).filter(|name| !page.contains(name)).collect();
     assert!(missing.is_empty(), "pgv-status.7 does not tell of {missing:?}");
+}
+
+/// What a reader of pgv reads: each path in the checkout, and its text.
+fn documents() -> Vec<(String, String)> {
+    let pages = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("man")).unwrap();
+    let pages = pages.map(|entry| format!("man/{}", entry.unwrap().file_name().into_string().unwrap()));
+    let others =
+        ["README.md", "CHANGELOG.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "tests/README.md"];
+    pages.chain(others.map(str::to_owned)).map(|path| (path.clone(), read(&path))).collect()
+}
+
+/// Words that no reader of an English manual expects, with what to write instead.
+const BANNED: [(&str, &str); 26] = [
+    ("whoever", "the user, the host, someone who"),
+    ("whatever it is", "if it is a terminal, or leave it out"),
+    ("what is gone", "lost, deleted, missing"),
+    ("for so long", "for up to DURATION"),
+    ("so long for", "up to DURATION for"),
+    ("somebody should look", "someone should look"),
+    ("is asked of", "ask, request"),
+    ("lies behind", "comes after"),
+    ("what comes behind", "what comes after"),
+    ("beyond the end", "after the end"),
+    ("is said last", "the last lines say"),
+    ("as was said", "leave it out"),
+    ("nobody can tell", "say what is known"),
+    ("may come more than once", "may be repeated"),
+    ("says nothing but", "prints only"),
+    ("say nothing but", "print only"),
+    ("until it is mended", "until you correct it"),
+    (" mend ", "repair, correct"),
+    (" mends ", "repairs, corrects"),
+    ("laid down", "written, restored"),
+    ("lay down", "write, restore"),
+    ("had back", "restored, brought back"),
+    ("is there already", "exists already"),
+    ("on their way at once", "at once"),
+    ("is to be had", "is available"),
+    ("no matter who", "leave it out"),
+];
+
+/// The first that a text has, over the ends of lines and of mdoc's macros.
+fn banned(text: &str) -> Option<String> {
+    let words: Vec<&str> = text.split_whitespace().filter(|word| !word.starts_with(".\\\"")).collect();
+    let text = words.join(" ").to_lowercase();
+    let found = BANNED.iter().find(|(phrase, _)| text.contains(phrase));
+    found.map(|(phrase, instead)| format!("\"{phrase}\": write {instead}"))
+}
+
+#[test]
+fn documents_are_in_plain_english() {
+    assert_eq!(
+        banned("The key, whoever\nhas it"),
+        Some("\"whoever\": write the user, the host, someone who".into())
+    );
+    let found = |(path, text): (String, String)| banned(&text).map(|why| format!("{path}: {why}"));
+    let found: Vec<String> = documents().into_iter().filter_map(found).collect();
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// What README tells people to type: each line of its indented blocks that has a tool of ours, without the comments.
+fn commands(readme: &str) -> Vec<String> {
+    let indented = readme.lines().filter(|line| line.starts_with("    "));
+    let typed = indented.filter_map(|line| line.split("   #").next());
+    let typed = typed.map(|line| line.trim_start_matches([' ', '#', '$']).to_owned());
+    typed.filter(|line| line.contains("pgv-") && !line.starts_with("pgv-backup:")).collect()
+}
+
+/// The long options after each tool's name, up to the end of its part of a pipe.
+fn uses(command: &str) -> Vec<(String, BTreeSet<String>)> {
+    let unquoted: String = command.split('\'').step_by(2).collect();
+    let parts = unquoted.split(['|', ';', '>', '(', ')', '{', '}']).flat_map(|part| part.split(" -- "));
+    let tool = |part: &str| {
+        let mut words = part.split_whitespace().skip_while(|word| !word.starts_with("pgv-"));
+        let name = words.next()?.to_owned();
+        all().contains(&name).then(|| (name, options(&words.collect::<Vec<_>>().join(" "))))
+    };
+    parts.filter_map(tool).collect()
+}
+
+/// The first words of the lines after "Commands:".
+fn verbs(help: &str) -> Vec<&str> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let lines = lines.take_while(|line| line.starts_with("  "));
+    lines.filter_map(|line| line.split_whitespace().next()).filter(|verb| *verb != "help").collect()
+}
+
+/// `--help` of a tool and of its verbs.
+fn whole_help(name: &str) -> String {
+    let first = help(name);
+    let program = Path::new(env!("CARGO_BIN_EXE_pgv-info")).with_file_name(name);
+    let more = verbs(&first).into_iter().map(|verb| {
+        let output = Command::new(&program).args([verb, "--help"]).output().unwrap();
+        assert!(output.status.success(), "{name} {verb}");
+        String::from_utf8(output.stdout).unwrap()
+    });
+    more.fold(first.clone(), |all, help| all + &help)
+}
+
+#[test]
+fn what_readme_says_to_type_exists() {
+    let readme = read("README.md");
+    let commands = commands(&readme);
+    let used: Vec<_> = commands.iter().flat_map(|command| uses(command)).collect();
+    assert!(verbs(&help("pgv-s3")).contains(&"put"));
+    for name in ["pgv-setup", "pgv-backup", "pgv-restore", "pgv-expire", "pgv-crypt", "pgv-s3"] {
+        assert!(used.iter().any(|(used, _)| used == name), "README does not use {name}: {commands:?}");
+    }
+    let piped = uses("pgv-restore 15-main /srv --time '2026-11-22' --start | pgv-crypt -d");
+    assert_eq!(piped[0].1, BTreeSet::from(["--time", "--start"].map(str::to_owned)));
+    assert_eq!(piped[1].0, "pgv-crypt");
+    for (name, given) in used {
+        let known = options(&whole_help(&name));
+        let unknown: Vec<_> = given.difference(&known).collect();
+        assert!(unknown.is_empty(), "README gives {name} {unknown:?}, which its --help does not know");
+    }
+}
+
+/// Targets of `[text](target)`.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    text.split("](").skip(1).filter_map(|rest| rest.split(')').next())
+}
+
+/// As GitHub makes it of a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().to_lowercase();
+    kept.chars().filter(|c| c.is_alphanumeric() || " -".contains(*c)).collect::<String>().replace(' ', "-")
+}
+
+#[test]
+fn links_of_documents_are_alive() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut seen = 0;
+    for (path, text) in documents().into_iter().filter(|(path, _)| path.ends_with(".md")) {
+        for link in links(&text).filter(|link| !link.contains("://")) {
+            seen += 1;
+            let (file, place) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => path.clone(),
+                _ => format!("{}/{file}", Path::new(&path).parent().unwrap().display()),
+            };
+            let target = target.trim_start_matches('/');
+            assert!(root.join(target).exists(), "{path} links to {link}");
+            let has_place =
+                || read(target).lines().any(|line| line.starts_with('#') && anchor(line) == place);
+            assert!(place.is_empty() || has_place(), "{path} links to {link}");
+        }
+    }
+    assert!(seen > 30, "only {seen} links were looked at");
+    let readme = read("README.md");
+    for (path, _) in documents().iter().filter(|(path, _)| path.starts_with("man/")) {
+        assert!(links(&readme).any(|link| link == path), "README does not link to {path}");
+    }
+}
+
+/// `.Xr NAME SECTION` of a page of ours.
+#[test]
+fn pages_refer_to_pages_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (path, text) in documents().iter().filter(|(path, _)| path.starts_with("man/")) {
+        for reference in text.match_indices("Xr pgv").map(|(at, _)| &text[at..]) {
+            let words: Vec<&str> = reference.split_whitespace().take(3).collect();
+            let page = format!("man/{}.{}", words[1], words[2]);
+            assert!(root.join(&page).exists(), "{path} refers to {page}");
+        }
+    }
+}
+
+/// What a tool is told on its command line, in the words of `--help` or of a page.
+#[derive(Debug)]
+struct Described {
+    options: BTreeSet<String>,
+    text: String,
+}
+
+/// The list of `--help`: of clap, and of our scripts, which continue a text further right.
+fn described_by_help(help: &str) -> Vec<Described> {
+    let mut found: Vec<Described> = Vec::new();
+    for line in help.lines() {
+        let indent = line.len() - line.trim_start().len();
+        let line = line.trim();
+        match (line.starts_with('-') && (1..12).contains(&indent), found.last_mut()) {
+            (true, _) => {
+                let (names, text) = line.split_once("  ").unwrap_or((line, ""));
+                found.push(Described { options: options(names), text: text.trim().to_owned() });
+            }
+            (false, Some(last)) if indent >= 12 && !last.options.is_empty() => {
+                last.text = format!("{} {line}", last.text).trim().to_owned();
+            }
+            // Something else than the list follows.
+            (false, _) => found.push(Described { options: BTreeSet::new(), text: String::new() }),
+        }
+    }
+    for described in &mut found {
+        // What clap adds, and what we write in its way.
+        let text = described.text.split(" [").next().unwrap();
+        described.text = text.trim().to_owned();
+    }
+    found.retain(|described| !described.options.is_empty());
+    found
+}
+
+/// The items of a page that begin with options, without mdoc's macros.
+fn described_by_page(page: &str) -> Vec<Described> {
+    const MACROS: &str = "Fl Ar Ql Pa Ev Li Cm Xr Va Pq Po Pc Sx Op Sq Dq Em Ns No Fn Ic";
+    let mut found: Vec<Described> = Vec::new();
+    for line in page.replace("\\-", "-").replace("Fl -", "--").replace(" , -", " , --").lines() {
+        if let Some(item) = line.strip_prefix(".It ") {
+            found.push(Described { options: options(item), text: String::new() });
+        } else if line.starts_with(".El") {
+            found.push(Described { options: BTreeSet::new(), text: String::new() });
+        } else if let Some(last) = found.last_mut() {
+            let is_macro = |word: &&str| MACROS.split(' ').any(|known| known == *word);
+            let text = match line.strip_prefix('.') {
+                Some(line) => {
+                    line.split_whitespace().filter(|word| !is_macro(word)).collect::<Vec<_>>().join(" ")
+                }
+                None => line.to_owned(),
+            };
+            last.text = format!("{} {text}", last.text);
+        }
+    }
+    found.retain(|described| !described.options.is_empty());
+    found
+}
+
+/// Without case and punctuation: "Retry for up to DURATION" is "Retry for up to\n.Ar duration ;".
+fn words(text: &str) -> Vec<String> {
+    let spoken = |c: char| !c.is_alphanumeric() && !"-_/.".contains(c);
+    let words = text.split(spoken).map(|word| word.trim_matches(['.', '-', '/']).to_lowercase());
+    words.filter(|word| !word.is_empty()).collect()
+}
+
+/// The longest text of an option in a list.
+const TEXT_CHARACTERS: usize = 72;
+
+/// A page's item begins with the words of `--help`, and goes on. What all tools with a
+/// store take is described by the page of pgv-s3.
+#[test]
+fn options_are_described_in_the_same_words() {
+    let mut faults = Vec::new();
+    let shared = options(&help("pgv-s3"));
+    for name in all() {
+        let own = described_by_page(&read(&format!("man/{name}.1")));
+        let common = described_by_page(&read("man/pgv-s3.1"));
+        for Described { options, text } in described_by_help(&whole_help(&name)) {
+            if options.contains("--help") || options.contains("--version") {
+                continue;
+            }
+            let length = text.chars().count();
+            if length > TEXT_CHARACTERS {
+                faults.push(format!("{name} {options:?}: {length} characters: {text}"));
+            }
+            let is_of = |page: &&Described| !page.options.is_disjoint(&options);
+            let mut pages: Vec<&Described> = own.iter().filter(is_of).collect();
+            if pages.is_empty() && options.is_subset(&shared) {
+                pages = common.iter().filter(is_of).collect();
+            }
+            let agrees = |page: &&Described| words(&page.text).starts_with(&words(&text));
+            if let Some(first) = pages.first().filter(|_| !pages.iter().any(agrees)) {
+                let page: String = first.text.trim().chars().take(120).collect();
+                faults.push(format!("{name} {options:?}\n    --help: {text}\n    page:   {page}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{} options:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn help_is_in_plain_english() {
+    let found = |name: String| banned(&whole_help(&name)).map(|why| format!("{name}: {why}"));
+    let found: Vec<String> = all().into_iter().filter_map(found).collect();
+    assert!(found.is_empty(), "{found:#?}");
 }

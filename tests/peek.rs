@@ -76,7 +76,41 @@ fn names_follow_each_other() {
     };
     let output = following("16777216", "0000000200000001000000FE");
     assert_eq!(output.stdout, b"0000000200000001000000FF\n000000020000000200000000\n");
+    let through = |last: &str| {
+        let name = "0000000200000001000000FE";
+        peek(directory.path(), &["following", "--segment-bytes", "16777216", "--through", last, name])
+    };
+    assert_eq!(through("000000020000000200000000").stdout, output.stdout);
+    assert!(through("0000000200000001000000FE").stdout.is_empty());
+    assert_eq!(through("x").status.code(), Some(2));
     for (bytes, name) in [("16777216", "00000002.history"), ("3000000", NAME), ("16777216", "x")] {
         assert_eq!(following(bytes, name).status.code(), Some(2), "{bytes} {name}");
     }
+}
+
+#[test]
+fn a_file_of_an_archive_is_what_its_path_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    fs::write(at.join("whole"), segment(|_| ())).unwrap();
+    fs::write(at.join("short"), &segment(|_| ())[..1 << 20]).unwrap();
+    fs::create_dir(at.join("histories")).unwrap();
+    let archived = |file: &str, path: &str| {
+        let arguments = ["archived", path, "--histories", "histories", "--", "cat", file];
+        peek(at, &arguments).status.code().unwrap()
+    };
+    let of = |system: &str, name: &str| format!("{system}/wal/{}/{name}.pgv", &name[..8]);
+    let own = "7711389113526261706";
+    assert_eq!(archived("whole", &of(own, NAME)), 0);
+    assert_eq!(archived("whole", &of(own, &format!("{NAME}.partial"))), 0);
+    assert_eq!(archived("whole", &of(own, "000000010000000000000003")), 5);
+    assert_eq!(archived("whole", &of("1", NAME)), 5);
+    assert_eq!(archived("short", &of(own, NAME)), 5);
+    assert_eq!(archived("absent", &of(own, NAME)), 1);
+    assert_eq!(archived("short", &of(own, "00000002.history")), 0);
+    // The first segment of a timeline has the header of the one that was left in it.
+    let first = of(own, "000000020000000000000002");
+    assert_eq!(archived("whole", &first), 5);
+    fs::write(at.join("histories/00000002.history"), "1\t0/900000\tx\n").unwrap();
+    assert_eq!(archived("whole", &first), 0);
 }

@@ -322,6 +322,39 @@ fn a_batch_stores_files_under_their_names() {
 }
 
 #[test]
+fn objects_are_waited_for_in_order() {
+    let repository = Repository::new();
+    let urls = ["a", "b", "c"].map(|name| repository.url(name));
+    let list = urls.iter().fold(String::new(), |text, url| text + url + "\n");
+    assert_eq!(code(&s3(&["put", "--read-back", &urls[0]], b"one")), 0);
+    let output = s3(&["stat", "--wait", "1s", "-"], list.as_bytes());
+    assert_eq!((code(&output), lines(&output).len()), (3, 1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains(&urls[1]));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            urls[1..].iter().for_each(|url| assert_eq!(code(&s3(&["put", url], b"later")), 0));
+        });
+        let output = s3(&["stat", "--wait", "60s", "-"], list.as_bytes());
+        assert_eq!((code(&output), lines(&output).len()), (0, 3));
+    });
+    assert_eq!(code(&s3(&["stat", "-"], b"")), 0);
+}
+
+/// A producer that never ends, and one that ends in time.
+#[test]
+fn it_gives_up_in_time_and_leaves_nothing() {
+    let repository = Repository::new();
+    let put = |seconds: &str, command: &str| {
+        s3(&["--within", seconds, "put", &repository.url("x"), "--", "sh", "-c", command], b"")
+    };
+    let late = put("1s", "echo begun; exec sleep 3");
+    assert!(String::from_utf8_lossy(&late.stderr).contains("not done within 1 s"));
+    assert_eq!((code(&late), repository.files()), (75, 0));
+    assert_eq!(code(&put("60s", "echo done")), 0);
+}
+
+#[test]
 fn every_operation_of_a_backup_is_tried() {
     let repository = Repository::new();
     let output = s3(&["check", &repository.url("")], b"");

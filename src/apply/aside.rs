@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 /// The extension of what is still being filled.
 const PART: &str = "part";
+/// A name may be taken by what was moved in the same second: then NAME-2 is tried, and so on up to this.
+const NAMES: u32 = 100;
 
 /// Moves what lies in `directory` to DIRECTORY.before-`name`; where the directory itself can have no other
 /// name, as a mount point cannot, into a directory below it that no server and no backup looks at. Prints
@@ -24,13 +26,14 @@ const PART: &str = "part";
 pub fn set_aside(directory: &Path, name: &str) -> Result<Status> {
     let root = look::resolve(directory)?;
     let rights = Rights::of(&root)?;
-    let (state, begun) = rights.as_owner_or_root(&root, || {
+    let (state, interrupted) = rights.as_owner_or_root(&root, || {
         let state = look::state(&root)?;
-        let begun = if matches!(state, State::Absent | State::NoDirectory) { None } else { begun(&root)? };
-        Ok((state, begun))
+        let interrupted =
+            if matches!(state, State::Absent | State::NoDirectory) { None } else { interrupted(&root)? };
+        Ok((state, interrupted))
     })?;
     match state {
-        State::Empty if begun.is_some() => {}
+        State::Empty if interrupted.is_some() => {}
         State::Absent | State::Empty | State::Unfinished | State::Held(_) => return Ok(Status::Done),
         State::Running(pid) => return Err(look::may_run(&root, pid)),
         State::NoDirectory => {
@@ -39,16 +42,41 @@ pub fn set_aside(directory: &Path, name: &str) -> Result<Status> {
         }
         State::Backup(_) | State::Cluster(_) | State::Something => {}
     }
-    let moved = match begun {
+    let moved = match interrupted {
         Some(part) => fill(&root, &rights, part)?,
-        None => match rename(&root, &rights, name)? {
-            Some(moved) => moved,
-            None => fill(&root, &rights, root.join(format!("{ASIDE_PREFIX}{name}.{PART}")))?,
-        },
+        None => move_to_free_name(&root, &rights, name)?,
     };
     let mut lines = Lines::new();
     lines.add_path("aside", &moved).print()?;
     Ok(Status::Done)
+}
+
+fn move_to_free_name(root: &Path, rights: &Rights, name: &str) -> Result<PathBuf> {
+    let mut moved = move_to(root, rights, name);
+    for number in 2..=NAMES {
+        match moved {
+            Err(error) if error.kind == Kind::Exists => {
+                moved = move_to(root, rights, &format!("{name}-{number}"));
+            }
+            moved => return moved,
+        }
+    }
+    moved
+}
+
+fn move_to(root: &Path, rights: &Rights, name: &str) -> Result<PathBuf> {
+    if let Some(moved) = rename(root, rights, name)? {
+        return Ok(moved);
+    }
+    let to = root.join(format!("{ASIDE_PREFIX}{name}"));
+    match rights.as_owner(|| to.try_exists().during_path("stat", &to))? {
+        true => Err(taken(&to)),
+        false => fill(root, rights, root.join(format!("{ASIDE_PREFIX}{name}.{PART}"))),
+    }
+}
+
+fn taken(path: &Path) -> Error {
+    Error::new(Kind::Exists, format!("{} exists", path.display())).hint("nothing was moved")
 }
 
 /// `None` if the directory must keep its name: a mount point, or a parent that nobody here may write.
@@ -88,9 +116,7 @@ fn replace(root: &Path, to: &Path, rights: &Rights) -> Result<Option<io::ErrorKi
     match renamed {
         Ok(()) => {}
         Err(Errno::EXIST) => {
-            return Err(
-                Error::new(Kind::Exists, format!("{} exists", to.display())).hint("nothing was moved")
-            );
+            return Err(taken(to));
         }
         Err(error @ (Errno::BUSY | Errno::XDEV | Errno::ACCESS | Errno::PERM)) => {
             return Ok(Some(io::Error::from(error).kind()));
@@ -113,7 +139,7 @@ fn replace(root: &Path, to: &Path, rights: &Rights) -> Result<Option<io::ErrorKi
         // An empty directory is replaced by the rename.
         return match fs::rename(to, root) {
             Ok(()) => Err(error.hint("nothing was moved")),
-            Err(_) => Err(error.hint(format!("what was there is {}", to.display()))),
+            Err(_) => Err(error.hint(format!("the old content is in {}", to.display()))),
         };
     }
     Ok(None)
@@ -130,7 +156,7 @@ fn rename_to_free(root: &Path, to: &Path) -> std::result::Result<(), Errno> {
 }
 
 /// What an interrupted run was filling.
-fn begun(root: &Path) -> Result<Option<PathBuf>> {
+fn interrupted(root: &Path) -> Result<Option<PathBuf>> {
     for entry in fs::read_dir(root).during_path("read", root)? {
         let path = entry.during_path("read", root)?.path();
         let ours =
@@ -174,22 +200,42 @@ fn fill(root: &Path, rights: &Rights, part: PathBuf) -> Result<PathBuf> {
 fn put_back(root: &Path, part: &Path, moved: &[OsString], error: Error) -> Error {
     for name in moved.iter().rev() {
         if fs::rename(part.join(name), root.join(name)).is_err() {
-            return error
-                .hint(format!("a part of it is in {}; the same command goes on there", part.display()));
+            return error.hint(format!(
+                "a part of it was moved to {}; the same command continues the move",
+                part.display()
+            ));
         }
     }
     // It is empty now, and if not, it is what an earlier run moved.
     match fs::remove_dir(part) {
         Ok(()) => error.hint("nothing was moved"),
-        Err(_) => {
-            error.hint(format!("a part of it is in {}; the same command goes on there", part.display()))
-        }
+        Err(_) => error.hint(format!(
+            "a part of it was moved to {}; the same command continues the move",
+            part.display()
+        )),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_taken_is_followed_by_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("data");
+        for number in 1..=3 {
+            fs::create_dir_all(&root).unwrap();
+            fs::write(root.join("PG_VERSION"), number.to_string()).unwrap();
+            assert_eq!(set_aside(&root, "now").unwrap(), Status::Done);
+        }
+        for (name, content) in
+            [("data.before-now", "1"), ("data.before-now-2", "2"), ("data.before-now-3", "3")]
+        {
+            assert_eq!(fs::read_to_string(directory.path().join(name).join("PG_VERSION")).unwrap(), content);
+        }
+        assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+    }
 
     #[test]
     fn without_the_flag_a_name_is_only_taken_where_it_is_free() {

@@ -70,7 +70,7 @@ impl Seen {
 }
 
 fn no_control() -> Error {
-    Error::damaged("backup_manifest: no pg_control")
+    Error::damaged("backup_manifest does not list global/pg_control")
 }
 
 fn next_seen(spool: &mut impl BufRead) -> Result<Option<Entry>> {
@@ -92,7 +92,7 @@ fn difference(seen: &Entry, listed: &Entry) -> Error {
         true if listed.size != seen.size => {
             format!("{}: {} bytes, backup_manifest says {}", name(seen), seen.size, listed.size)
         }
-        true => format!("{}: its checksum is not the one in backup_manifest", name(seen)),
+        true => format!("{}: its checksum differs from backup_manifest", name(seen)),
         false => format!("the stream has {} where backup_manifest lists {}", name(seen), name(listed)),
     })
 }
@@ -131,7 +131,7 @@ mod tests {
             (vec![b.clone()], vec![a.clone(), b.clone(), last.clone()], "where backup_manifest lists a"),
             (vec![a.clone()], vec![a.clone(), b.clone(), last.clone()], "b: listed"),
             (vec![a.clone(), b.clone()], vec![a.clone(), last.clone()], "b: not listed"),
-            (vec![a.clone()], vec![a.clone()], "no pg_control"),
+            (vec![a.clone()], vec![a.clone()], "does not list global/pg_control"),
         ];
         for (seen, listed, message) in cases {
             let error = compare(&seen, &listed).unwrap_err();

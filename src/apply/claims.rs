@@ -30,14 +30,14 @@ impl Claims {
     pub fn check(&self, stream: &StreamIdentity) -> Result<()> {
         if let Some(expected) = self.expect.as_ref().filter(|expected| **expected != stream.label) {
             return Err(Error::damaged(format!("the stream is backup {}, not {expected}", stream.label))
-                .hint("nothing was written; somebody may have exchanged the objects"));
+                .hint("nothing was written; objects of the repository may have been exchanged"));
         }
         if let Some(expected) = self.system_id.filter(|expected| *expected != stream.system_identifier) {
             return Err(Error::damaged(format!(
                 "the stream is a backup of the cluster {}, not of {expected}",
                 stream.system_identifier
             ))
-            .hint("nothing was written; somebody may have exchanged the objects"));
+            .hint("nothing was written; objects of the repository may have been exchanged"));
         }
         if let Some(record) = &self.record {
             check_record(record, stream)?;
@@ -50,7 +50,7 @@ impl Claims {
         let Some(Record { backup, .. }) = &self.record else { return Ok(()) };
         same("stop_lsn", &backup.stop_lsn, &end.stop_lsn)
             .and_then(|()| same("wal_included", &backup.wal_included, &end.wal_last_seen))
-            .map_err(|error| error.hint("the record is not that of this stream"))
+            .map_err(|error| error.hint("record.json does not belong to this stream"))
     }
 
     /// A segment's name, as the record says it.
@@ -72,7 +72,7 @@ fn check_record(record: &Record, stream: &StreamIdentity) -> Result<()> {
         .and_then(|()| same("timeline", &backup.timeline, &stream.timeline))
         .and_then(|()| same("start_lsn", &backup.start_lsn, &stream.start_lsn))
         .and_then(|()| check_tablespaces(record, stream));
-    checked.map_err(|error| error.hint("nothing was written; the record is not that of this stream"))
+    checked.map_err(|error| error.hint("nothing was written; record.json does not belong to this stream"))
 }
 
 /// Those that came while the backup ran are not in the stream's beginning.
@@ -81,7 +81,7 @@ fn check_tablespaces(record: &Record, stream: &StreamIdentity) -> Result<()> {
         match stream.tablespaces.iter().find(|there| there.oid == space.oid) {
             Some(there) => same("tablespaces", &space.name, &there.name)?,
             None if record.backup.tablespaces_changed => {}
-            None => return Err(differs("tablespaces", space.oid, "none of that OID")),
+            None => return Err(differs("tablespaces", space.oid, "no tablespace of this OID")),
         }
     }
     Ok(())
@@ -94,9 +94,9 @@ fn check_time(stream: &StreamIdentity, before: OffsetDateTime) -> Result<()> {
     match label.time() {
         Some(began) if began < before => Ok(()),
         _ => Err(Error::damaged(format!(
-            "backup {label} began at or after {before}, to which recovery is to go"
+            "backup {label} began at or after {before}, the target of the recovery"
         ))
-        .hint("nothing was written; the record that says otherwise is not that of this stream")
+        .hint("nothing was written; record.json says otherwise, and does not belong to this stream")
         .hint("name an older backup with --label")),
     }
 }
@@ -111,7 +111,7 @@ fn same<T: PartialEq + Display + ?Sized>(field: &str, recorded: &T, found: &T) -
 fn differs(field: &str, recorded: impl Display, found: impl Display) -> Error {
     let recorded = recorded.to_string();
     Error::damaged(format!(
-        "record.json: {field} is {}, and the stream says {found}",
+        "record.json: {field} is {}, but the stream has {found}",
         recorded.escape_default()
     ))
 }

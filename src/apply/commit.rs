@@ -2,9 +2,9 @@
 //! lie in the directory's mark, and one rename makes them the file.
 
 use crate::apply::look::{self, is_there, refuse_running_server};
-use crate::apply::parent::{APPLYING, HELD, IDENTITY};
 use crate::apply::places;
 use crate::apply::user::Rights;
+use crate::catalog::member::{self, APPLYING, HELD, IDENTITY};
 use crate::catalog::{Label, StreamIdentity};
 use crate::error::{Error, IoContext, Kind, Result, Status};
 use crate::io::sync_directory;
@@ -26,7 +26,7 @@ pub fn hold(root: &Path, content: &[u8], own: impl FnOnce(&File, &Path) -> Resul
     file.sync_all().during_path("sync", &applying)?;
     let held = root.join(HELD);
     fs::rename(&applying, &held).during_path("rename", &applying)?;
-    sync_directory(&root.join("pgv"))
+    sync_directory(&root.join(member::DIRECTORY))
 }
 
 /// From here on a server can start.
@@ -37,8 +37,8 @@ pub fn put_in_place(root: &Path) -> Result<()> {
 }
 
 /// Puts `global/pg_control` in place in a directory that is held. Refuses, as existing with other
-/// content, what is not held, and another backup than `expected`; what was done already is done.
-pub fn commit(directory: &Path, expected: Option<&Label>) -> Result<Status> {
+/// content, what is not held, and another backup than `expected`, or of another cluster; what was done already is done.
+pub fn commit(directory: &Path, expected: Option<&Label>, system_id: Option<u64>) -> Result<Status> {
     let root = &look::resolve(directory)?;
     Rights::of(root)?.become_owner()?;
     let refused = |why: String| {
@@ -47,28 +47,32 @@ pub fn commit(directory: &Path, expected: Option<&Label>) -> Result<Status> {
     refuse_running_server(root)?;
     let identity = match fs::read(root.join(IDENTITY)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(refused("no backup lies there".to_owned()));
+            return Err(refused("there is no backup in it".to_owned()));
         }
         json => StreamIdentity::parse(&json.during_path("read", &root.join(IDENTITY))?)?,
     };
     if let Some(expected) = expected.filter(|expected| **expected != identity.label) {
-        return Err(refused(format!("backup {} lies there, not {expected}", identity.label)));
+        return Err(refused(format!("it contains backup {}, not {expected}", identity.label)));
+    }
+    if let Some(other) = system_id.filter(|expected| *expected != identity.system_identifier) {
+        let own = identity.system_identifier;
+        return Err(refused(format!("it contains a backup of cluster {own}, not of {other}")));
     }
     if is_there(&root.join(APPLYING))? {
-        let error = refused(format!("backup {} is not complete there", identity.label));
+        let error = refused(format!("backup {} in it is not complete", identity.label));
         return Err(error.hint("restore it again, into the same directory"));
     }
     let (held, in_place) = (is_there(&root.join(HELD))?, is_there(&root.join(control::PATH))?);
     let listed = listed_control(root)?;
     match (held, in_place) {
-        (true, true) => Err(refused("it has global/pg_control already".to_owned())),
+        (true, true) => Err(refused("it has both global/pg_control and pgv/held".to_owned())),
         (true, false) => {
             let bytes = fs::read(root.join(HELD)).during_path("read", &root.join(HELD))?;
             if !is_listed(&bytes, &listed)
                 || Control::parse(bytes)?.system_identifier() != identity.system_identifier
             {
                 return Err(Error::damaged(format!(
-                    "{} is not the pg_control of {}",
+                    "{} is not the pg_control of backup {}",
                     root.join(HELD).display(),
                     identity.label
                 ))
@@ -84,11 +88,11 @@ pub fn commit(directory: &Path, expected: Option<&Label>) -> Result<Status> {
             match is_listed(&bytes, &listed) {
                 true => sync_places(root).map(|()| Status::Done),
                 false => Err(refused(
-                    "it is not held, and a server was started there since the restore".to_owned(),
+                    "it has no pgv/held, and a server was started in it after the restore".to_owned(),
                 )),
             }
         }
-        (false, false) => Err(refused("it is not held, and has no global/pg_control".to_owned())),
+        (false, false) => Err(refused("it has neither pgv/held nor global/pg_control".to_owned())),
     }
 }
 
@@ -120,5 +124,5 @@ fn sync_places(root: &Path) -> Result<()> {
         rustix::fs::syncfs(&directory).map_err(io::Error::from).during_path("sync", place)?;
     }
     sync_directory(&root.join("global"))?;
-    sync_directory(&root.join("pgv"))
+    sync_directory(&root.join(member::DIRECTORY))
 }

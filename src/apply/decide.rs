@@ -73,7 +73,9 @@ impl<'a> Decision<'a> {
                 "backup {} builds on {parent}, not on {after}",
                 self.stream.label
             ))
-            .hint("nothing was written; the records that say otherwise are not those of the streams"));
+            .hint(
+                "nothing was written; the record.json files say otherwise, and do not belong to the streams",
+            ));
         }
         if let State::Running(pid) = self.state {
             return Err(look::may_run(&self.root, pid));

@@ -1,7 +1,7 @@
 //! What lies in the places that a restore is to write, looked at and not touched.
 
-use crate::apply::parent::{APPLYING, HELD, IDENTITY};
 use crate::apply::user::{Rights, require_only_root};
+use crate::catalog::member::{self, APPLYING, HELD, IDENTITY};
 use crate::catalog::{Label, StreamIdentity};
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::pg::backup_label;
@@ -144,11 +144,11 @@ pub fn is_marked(root: &Path) -> Result<bool> {
     }
     for entry in fs::read_dir(root).during_path("read", root)? {
         let name = entry.during_path("read", root)?.file_name();
-        if name != "pgv" && !stays(&name) {
+        if name != member::DIRECTORY && !stays(&name) {
             return Ok(false);
         }
     }
-    Ok(content(&root.join("pgv"))? == Content::Empty)
+    Ok(content(&root.join(member::DIRECTORY))? == Content::Empty)
 }
 
 pub fn is_there(path: &Path) -> Result<bool> {
@@ -171,8 +171,21 @@ fn running(root: &Path) -> Result<Option<i32>> {
     let Some(pid) = pid else { return Ok(Some(NO_PROCESS)) };
     match rustix::process::test_kill_process(pid) {
         Err(rustix::io::Errno::SRCH) => Ok(None),
+        _ if is_another(root, pid.as_raw_nonzero().get()) => Ok(None),
         _ => Ok(Some(pid.as_raw_nonzero().get())),
     }
+}
+
+/// Whether a process is certainly no server of this directory: after a crash its number may be any other's. A server
+/// belongs to the owner of its lock file (EPERM in CreateLockFile, miscinit.c), and works in its data directory
+/// (ChangeToDataDir, ibidem). What cannot be seen counts as a server.
+fn is_another(root: &Path, pid: i32) -> bool {
+    let found = |path: PathBuf| fs::metadata(path).ok();
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let owners = (found(root.join("postmaster.pid")), found(process.clone()));
+    let places = (found(root.to_owned()), found(process.join("cwd")));
+    matches!(owners, (Some(lock), Some(process)) if lock.uid() != process.uid())
+        || matches!(places, (Some(root), Some(place)) if (root.dev(), root.ino()) != (place.dev(), place.ino()))
 }
 
 pub fn refuse_running_server(root: &Path) -> Result<()> {
@@ -185,12 +198,20 @@ pub fn may_run(root: &Path, pid: i32) -> Error {
         let file = root.join("postmaster.pid");
         return Error::new(
             Kind::Exists,
-            format!("{} names no process: a server may be starting", file.display()),
+            format!("{} names no process, so a server may be starting", file.display()),
         )
-        .hint("nothing was written; if no server runs there, remove that file");
+        .hint("nothing was written; if no server runs there, delete that file");
     }
-    Error::new(Kind::Exists, format!("a server may be running in {} (process {pid})", root.display()))
-        .hint("nothing was written; restore into another directory, or stop that server first")
+    let error =
+        Error::new(Kind::Exists, format!("a server may be running in {} (process {pid})", root.display()));
+    match identity(root) {
+        Ok(Some(identity)) => error.hint(format!(
+            "nothing was written; it may be the server of an earlier restore of {}: wait until its recovery \
+             ends, or stop it, and give the same command again",
+            identity.label
+        )),
+        _ => error.hint("nothing was written; restore into another directory, or stop that server first"),
+    }
 }
 
 /// Where a path leads: through links, to what is there or would be made. Its last part may be absent.
@@ -210,12 +231,17 @@ pub fn resolve(path: &Path) -> Result<PathBuf> {
             Err(_) => {
                 // Of "..", behind what is absent, nobody knows where it leads.
                 let name = at.file_name().map(ToOwned::to_owned);
-                rest.push(name.ok_or_else(|| Error::usage(format!("{}: .. leads nowhere", path.display())))?);
+                rest.push(name.ok_or_else(|| {
+                    Error::usage(format!(
+                        "{}: \"..\" follows a directory that does not exist",
+                        path.display()
+                    ))
+                })?);
                 at = parent;
             }
         }
     }
-    Err(Error::usage(format!("{}: too many links", path.display())))
+    Err(Error::usage(format!("{}: too many symbolic links", path.display())))
 }
 
 /// Device and free bytes of the file system on which `path` lies or would be made.
@@ -226,7 +252,7 @@ pub fn room(path: &Path) -> Result<(u64, u64)> {
             Ok(stat) => {
                 let room = rustix::fs::statvfs(at)
                     .map_err(io::Error::from)
-                    .during_path("ask for the room in", at)?;
+                    .during_path("find the free space of", at)?;
                 return Ok((stat.st_dev, room.f_bavail.saturating_mul(room.f_frsize)));
             }
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {}
@@ -234,7 +260,7 @@ pub fn room(path: &Path) -> Result<(u64, u64)> {
         }
         match at.parent() {
             Some(parent) => at = parent,
-            None => return Err(Error::usage(format!("{} lies nowhere", path.display()))),
+            None => return Err(Error::usage(format!("{}: no directory above it exists", path.display()))),
         }
     }
 }
@@ -265,7 +291,7 @@ pub fn refuse_unwritable(place: &Path, rights: &Rights) -> Result<()> {
     if is_there(place)? {
         let metadata = fs::metadata(place).during_path("stat", place)?;
         if metadata.uid() != rights.uid() && !rights.are_root() {
-            let why = format!("{} belongs to another user than {}", place.display(), rights.name());
+            let why = format!("{} does not belong to user {}", place.display(), rights.name());
             return Err(refused(why).hint(command(place, rights)));
         }
         enter(place, parent, rights)?;
@@ -274,14 +300,19 @@ pub fn refuse_unwritable(place: &Path, rights: &Rights) -> Result<()> {
     if !is_there(parent)? {
         let why = format!("create {}: there is no directory {}", place.display(), parent.display());
         return Err(refused(why)
-            .hint("if no disk is to be mounted there, make it")
+            .hint("create it, unless a disk must be mounted there first")
             .hint(command(parent, rights)));
     }
     if is_writable(parent, rights) {
         return Ok(());
     }
     if !rights.are_root() {
-        let why = format!("create {}: {} may not write {}", place.display(), rights.name(), parent.display());
+        let why = format!(
+            "create {}: user {} cannot write to {}",
+            place.display(),
+            rights.name(),
+            parent.display()
+        );
         return Err(refused(why).hint(command(place, rights)));
     }
     enter(place, parent, rights)?;
@@ -296,7 +327,7 @@ pub fn is_writable(directory: &Path, rights: &Rights) -> bool {
 fn enter(place: &Path, parent: &Path, rights: &Rights) -> Result<()> {
     rights.as_owner(|| may(parent, false)).map_err(|error| {
         error
-            .context(format_args!("{} cannot come to {}", rights.name(), place.display()))
+            .context(format_args!("user {} cannot reach {}", rights.name(), place.display()))
             .hint("nothing was written")
     })
 }

@@ -2,16 +2,22 @@
 //!
 //! Memory: two buffers of 1 MiB, whatever the size of the database and the number of its files.
 
-mod archive;
 mod aside;
+mod base;
 mod check;
 mod claims;
 mod commit;
 mod decide;
+mod head;
+mod layer;
+mod lists;
 mod look;
 mod merge;
+mod options;
 mod parent;
+mod pieces;
 mod places;
+mod plan;
 mod prune;
 mod run;
 mod target;
@@ -20,5 +26,7 @@ mod user;
 pub use aside::set_aside;
 pub use claims::Claims;
 pub use commit::commit;
-pub use run::{Options, plan, run};
+pub use options::Options;
+pub use plan::plan;
+pub use run::run;
 pub use user::Owner;

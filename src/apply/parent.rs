@@ -3,6 +3,7 @@
 
 use crate::apply::look;
 use crate::catalog::StreamIdentity;
+use crate::catalog::member::{self, APPLYING, HELD, IDENTITY};
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::pg::backup_manifest::{self, Entry, Reader};
 use crate::pg::control::{self, Control};
@@ -12,13 +13,6 @@ use std::io::{self, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Lies in a directory that waits for `--commit` or the next link of its chain: what `global/pg_control`
-/// will be.
-pub const HELD: &str = "pgv/held";
-/// Lies in a directory that is being changed.
-pub const APPLYING: &str = "pgv/applying";
-pub const IDENTITY: &str = "pgv/stream.json";
-
 /// Refuses, as existing with other content, what is not the increment's parent, complete and unchanged.
 pub fn check(root: &Path, increment: &StreamIdentity) -> Result<()> {
     let wrong = |why: String| {
@@ -27,12 +21,12 @@ pub fn check(root: &Path, increment: &StreamIdentity) -> Result<()> {
     };
     let json = match fs::read(root.join(IDENTITY)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(wrong("no backup lies there that an increment could be laid over".to_owned()));
+            return Err(wrong("there is no backup in it on which an increment could build".to_owned()));
         }
         json => json.during_path("read", &root.join(IDENTITY))?,
     };
     if root.join(APPLYING).exists() {
-        return Err(wrong("an earlier run was interrupted there".to_owned()));
+        return Err(wrong("an earlier restore into it was interrupted".to_owned()));
     }
     let there = StreamIdentity::parse(&json)?;
     let builds_on = (&increment.parent, increment.parent_start_lsn, increment.parent_timeline);
@@ -41,7 +35,7 @@ pub fn check(root: &Path, increment: &StreamIdentity) -> Result<()> {
         || (increment.page_size, increment.segment_pages) != (there.page_size, there.segment_pages)
     {
         let parent = increment.parent.as_ref().map_or_else(String::new, ToString::to_string);
-        return Err(wrong(format!("backup {} lies there, not {parent}", there.label)));
+        return Err(wrong(format!("it contains backup {}, not {parent}", there.label)));
     }
     check_files(root).map_err(|error| wrong(error.message().to_owned()))
 }
@@ -53,8 +47,7 @@ pub fn check_cluster(root: &Path, stream: &StreamIdentity) -> Result<()> {
     };
     let there = match look::is_there(&root.join(control::PATH))? {
         true => Control::read(root).map_err(|error| wrong(error.message()))?.system_identifier(),
-        false => look::system_identifier(root)?
-            .ok_or_else(|| wrong("no data directory of a cluster lies there"))?,
+        false => look::system_identifier(root)?.ok_or_else(|| wrong("it is not a data directory"))?,
     };
     match there == stream.system_identifier {
         true => Ok(()),
@@ -76,7 +69,10 @@ fn check_files(root: &Path) -> Result<()> {
         let size = fs::symlink_metadata(&path).map(|metadata| metadata.len());
         if size.as_ref().ok() != Some(&listed.size) {
             let there = size.map_or_else(|error| error.to_string(), |size| format!("{size} bytes"));
-            return Err(Error::damaged(format!("{}: {there}, and not as it was restored", path.display())));
+            return Err(Error::damaged(format!(
+                "{}: {there}; it has changed after it was restored",
+                path.display()
+            )));
         }
     }
     manifest.finish().map(drop)
@@ -85,14 +81,14 @@ fn check_files(root: &Path) -> Result<()> {
 fn check_control(root: &Path, listed: &Entry, held: bool) -> Result<()> {
     if held {
         return match root.join(control::PATH).exists() {
-            true => Err(Error::damaged("global/pg_control is there before the end of the chain")),
+            true => Err(Error::damaged("global/pg_control exists before the end of the chain")),
             false => Ok(()),
         };
     }
     let control = Control::read(root)?;
     match crc32c::crc32c(control.bytes()) == listed.crc32c {
         true => Ok(()),
-        false => Err(Error::damaged("a server was started there since the restore")),
+        false => Err(Error::damaged("a server was started in it after the restore")),
     }
 }
 
@@ -125,6 +121,6 @@ impl Cursor {
 /// Whether a file of a manifest is the cluster's own, which come in the order of their paths, and none
 /// that the backup made up.
 pub fn is_data(path: &[u8]) -> bool {
-    const MADE_UP: [&[u8]; 3] = [b"recovery.signal", b"backup_label", control::PATH.as_bytes()];
-    !path.starts_with(b"pgv/") && !MADE_UP.contains(&path)
+    const GENERATED: [&[u8]; 3] = [b"recovery.signal", b"backup_label", control::PATH.as_bytes()];
+    !member::is_inside(path) && !GENERATED.contains(&path)
 }

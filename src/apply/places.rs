@@ -165,7 +165,7 @@ impl Places {
         for Place { path, real, .. } in self.outside() {
             let contains = |other: &Path| real.starts_with(other) || other.starts_with(real);
             if seen.contains(&real.as_path()) {
-                return Err(Error::usage(format!("{} was given for two places", path.display()))
+                return Err(Error::usage(format!("{} was given more than once", path.display()))
                     .hint("nothing was written"));
             }
             if let Some(other) = seen.iter().find(|other| contains(other)) {
@@ -221,7 +221,7 @@ fn is_same(known: Option<&Path>, path: &Path) -> Result<bool> {
 }
 
 fn elsewhere(what: &str, there: &Path, place: &Place) -> Error {
-    Error::usage(format!("{what} lies in {} already, not in {}", there.display(), place.path.display()))
+    Error::usage(format!("{what} is in {} already, not in {}", there.display(), place.path.display()))
         .hint("nothing was written")
 }
 
@@ -255,12 +255,12 @@ pub fn linked(root: &Path) -> Result<Linked> {
 
 fn describe(spaces: &[&StreamTablespace]) -> String {
     if spaces.is_empty() {
-        return "it has none".to_owned();
+        return "the backup has no tablespaces".to_owned();
     }
     let one = |space: &&StreamTablespace| {
-        format!("{} ({}), once at {}", space.oid, space.name, space.location.as_deref().unwrap_or("?"))
+        format!("{} ({}), originally at {}", space.oid, space.name, space.location.as_deref().unwrap_or("?"))
     };
-    format!("it has {}", spaces.iter().map(one).collect::<Vec<_>>().join("; "))
+    format!("the backup has {}", spaces.iter().map(one).collect::<Vec<_>>().join("; "))
 }
 
 #[cfg(test)]

@@ -5,16 +5,16 @@
 //! left. While it is unfinished it holds `pgv/applying` or `pgv/held`, and no `global/pg_control`, so no
 //! server starts in it, and a later run may begin anew.
 
-use crate::apply::archive::Member;
 use crate::apply::commit;
 use crate::apply::decide::Decision;
 use crate::apply::look::{self, State};
-use crate::apply::parent::{APPLYING, HELD};
 use crate::apply::user::{Rights, require_only_root};
+use crate::catalog::member::{self, APPLYING, HELD};
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::io::sync_directory;
-use crate::pg::control;
+use crate::pg::{backup_manifest, control};
 use crate::report;
+use crate::tar::Member;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -63,8 +63,8 @@ impl Target {
             true if unfinished => {
                 let ours = decision.places.outside().filter(|place| place.ours);
                 ours.map(|place| &place.real).try_for_each(|place| empty(place, &[]))?;
-                empty(&target.root, &["pgv"])?;
-                empty(&target.root.join("pgv"), &["applying"])?;
+                empty(&target.root, &[member::DIRECTORY])?;
+                target.empty_ours()?;
             }
             true => {}
             false => {
@@ -72,7 +72,7 @@ impl Target {
                 if decision.places.wal.as_ref().is_some_and(|place| !place.kept) {
                     remove_directory(&target.root.join("pg_wal"))?;
                 }
-                empty(&target.root.join("pgv"), &["applying"])?;
+                target.empty_ours()?;
             }
         }
         Ok(target)
@@ -128,7 +128,7 @@ impl Target {
     /// The same with what it holds, for reading as well.
     pub fn kept_file(&self, member: &Member) -> Result<File> {
         let path = self.path(&member.path);
-        if member.path.starts_with(b"pgv/") {
+        if member::is_inside(&member.path) {
             implied_directories(&path)?;
         }
         if self.existing {
@@ -156,12 +156,26 @@ impl Target {
             let mode = Permissions::from_mode(GROUP_DIRECTORY);
             fs::set_permissions(&self.root, mode).during_path("set the mode of", &self.root)?;
             sync_directory(&self.root)?;
+            // Their members came before the one that tells of the group.
+            open_to_group(&self.root.join(member::DIRECTORY))?;
+            // An increment's comes from there.
+            let manifest = self.root.join(backup_manifest::PATH);
+            if look::is_there(&manifest)? {
+                let mode = Permissions::from_mode(GROUP_FILE);
+                fs::set_permissions(&manifest, mode).during_path("set the mode of", &manifest)?;
+            }
         }
         commit::hold(&self.root, content, |file, path| self.set_mode(file, path, member))?;
         match hold {
             true => Ok(()),
             false => commit::put_in_place(&self.root),
         }
+    }
+
+    /// All but the mark.
+    fn empty_ours(&self) -> Result<()> {
+        let mark = Path::new(APPLYING).file_name().and_then(OsStr::to_str).unwrap_or_default();
+        empty(&self.root.join(member::DIRECTORY), &[mark])
     }
 
     fn path(&self, path: &[u8]) -> PathBuf {
@@ -180,9 +194,9 @@ impl Target {
                 options.write(true).create(true).truncate(false).mode(0o600);
                 options.open(&applying).during_path("create", &applying)?;
             }
-            renamed => renamed.during_path("take away", &from)?,
+            renamed => renamed.during_path("rename", &from)?,
         }
-        sync_directory(&self.root.join("pgv"))?;
+        sync_directory(&self.root.join(member::DIRECTORY))?;
         if look::is_there(&self.root.join("global"))? {
             sync_directory(&self.root.join("global"))?;
         }
@@ -192,11 +206,28 @@ impl Target {
     /// What pgv-snap made itself, it made for the owner only: the server's own files are for the group too.
     fn set_mode(&self, file: &File, path: &Path, member: &Member) -> Result<()> {
         let name = std::str::from_utf8(&member.path).unwrap_or_default();
-        let servers = ["backup_label", "backup_manifest", "recovery.signal", control::PATH];
-        let made_up = servers.contains(&name) || name.starts_with("pg_wal/");
-        let mode = if self.group && made_up { member.mode | GROUP_FILE } else { member.mode };
+        let servers = ["backup_label", backup_manifest::PATH, "recovery.signal", control::PATH];
+        let generated = servers.contains(&name) || name.starts_with("pg_wal/");
+        let mode = if self.group && generated { member.mode | GROUP_FILE } else { member.mode };
         file.set_permissions(Permissions::from_mode(mode)).during_path("set the mode of", path)
     }
+}
+
+/// What the owner may read there, the group may read too, as in the rest of the data directory.
+fn open_to_group(directory: &Path) -> Result<()> {
+    let open = |path: &Path, mode| {
+        fs::set_permissions(path, Permissions::from_mode(mode)).during_path("set the mode of", path)
+    };
+    for entry in fs::read_dir(directory).during_path("read", directory)? {
+        let entry = entry.during_path("read", directory)?;
+        let kind = entry.file_type().during_path("stat", &entry.path())?;
+        if kind.is_dir() {
+            open_to_group(&entry.path())?;
+        } else if kind.is_file() {
+            open(&entry.path(), GROUP_FILE)?;
+        }
+    }
+    open(directory, GROUP_DIRECTORY)
 }
 
 /// Makes a place, if it is not there, and opens it. What its owner may do is done as the owner.
@@ -219,7 +250,7 @@ fn lock(directory: &File, root: &Path) -> Result<()> {
     match rustix::fs::flock(directory, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(busy(root)),
         Err(error) => {
-            report::verbose(format_args!("{} cannot be locked: {error}", root.display()));
+            report::verbose(format_args!("lock {}: {error}", root.display()));
             Ok(())
         }
         Ok(()) => Ok(()),
@@ -265,7 +296,7 @@ fn implied_directories(path: &Path) -> Result<()> {
 fn creation(what: &str, path: &Path, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::AlreadyExists => {
-            Error::damaged(format!("the stream has a {what} twice: {}", path.display()))
+            Error::damaged(format!("the stream has the same {what} twice: {}", path.display()))
         }
         io::ErrorKind::NotFound => {
             Error::damaged(format!("the stream has no directory for {}", path.display()))

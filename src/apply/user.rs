@@ -48,8 +48,8 @@ impl Rights {
             return Ok(Rights { owner: None });
         }
         if !unistd::geteuid().is_root() {
-            return Err(Error::failed(format!("only root gives files to {}", name(uid)))
-                .hint("run it as root, or as that user and without --owner"));
+            return Err(Error::failed(format!("only root can give files to user {}", name(uid)))
+                .hint("run it as root, or as that user without --owner"));
         }
         Ok(Rights { owner: Some(Ids { uid, gid, groups: groups(uid, gid)? }) })
     }
@@ -87,7 +87,7 @@ impl Rights {
         match self.as_owner(&work) {
             Err(_) if self.are_root() && require_only_root(path).is_ok() => work(),
             Err(error) if self.are_root() => Err(error.hint("nothing was written").hint(format!(
-                "{} must be able to enter and read {}, and all directories above it",
+                "user {} must be able to read {}, and to enter all directories above it",
                 self.name(),
                 path.display()
             ))),
@@ -132,12 +132,12 @@ fn groups(uid: Uid, gid: Gid) -> Result<Vec<Gid>> {
 }
 
 fn name(uid: Uid) -> String {
-    User::from_uid(uid).ok().flatten().map_or_else(|| format!("user {uid}"), |user| user.name)
+    User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
 }
 
 fn cannot(uid: Uid, error: nix::errno::Errno) -> Error {
-    Error::io(format_args!("work as {}", name(uid)), error.into())
-        .hint("run it as that user: here root may not change to it")
+    Error::io(format_args!("become user {}", name(uid)), error.into())
+        .hint("run it as that user: on this machine root cannot become another user")
 }
 
 /// Refuses, as usage, a path where another than root could have planted what root would follow: every directory
@@ -153,7 +153,7 @@ pub fn require_only_root(path: &Path) -> Result<()> {
         let sticky = metadata.mode() & 0o1000 != 0;
         if metadata.uid() != 0 || (metadata.mode() & 0o022 != 0 && !sticky) {
             return Err(Error::usage(format!(
-                "root makes nothing below {}, which others may write",
+                "root creates nothing below {}: other users may write there",
                 at.display()
             )));
         }
@@ -166,7 +166,10 @@ pub fn require_only_root(path: &Path) -> Result<()> {
             Ok(found) if found.is_symlink() => {
                 links += 1;
                 if links > LINKS || found.uid() != 0 {
-                    return Err(Error::usage(format!("root does not follow the link {}", step.display())));
+                    return Err(Error::usage(format!(
+                        "root does not follow the symbolic link {}",
+                        step.display()
+                    )));
                 }
                 let to = fs::read_link(&step).during_path("read", &step)?;
                 if to.is_absolute() {
@@ -181,7 +184,10 @@ pub fn require_only_root(path: &Path) -> Result<()> {
     let metadata = fs::metadata(&at).during_path("stat", &at)?;
     match metadata.uid() == 0 && metadata.mode() & 0o022 == 0 {
         true => Ok(()),
-        false => Err(Error::usage(format!("root makes nothing in {}, which others may write", at.display()))),
+        false => Err(Error::usage(format!(
+            "root creates nothing in {}: other users may write there",
+            at.display()
+        ))),
     }
 }
 

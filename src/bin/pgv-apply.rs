@@ -8,6 +8,7 @@ use pgv::cli::{self, Arguments, Common};
 use pgv::error::{Error, IoContext, Result, Status};
 use pgv::io::Input;
 use pgv::report::Drawn;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use time::OffsetDateTime;
@@ -18,63 +19,69 @@ use time::OffsetDateTime;
 struct Args {
     #[command(flatten)]
     common: Common,
-    /// Refuse every backup but this one, before anything is written
+    /// Refuse every backup but this one
     #[arg(long, value_name = "LABEL")]
     expect: Option<Label>,
-    /// Refuse the backup of every cluster but this one
-    #[arg(long, value_name = "ID", value_parser = parse_system_id, conflicts_with = "commit")]
+    /// Refuse every cluster but the one with this system identifier
+    #[arg(long, value_name = "ID", value_parser = parse_system_id)]
     system_id: Option<u64>,
     /// Refuse a stream that is not the one of this record.json
     #[arg(long, value_name = "FILE", conflicts_with = "commit")]
     record: Option<PathBuf>,
-    /// Refuse a backup that began at or after this time
+    /// Refuse a backup that began at or after this recovery target
     #[arg(long, value_name = "TIME", value_parser = cli::parse_time, conflicts_with = "commit")]
     before: Option<OffsetDateTime>,
-    /// Who the files belong to [default: who runs this; for root, as in the stream]
+    /// The owner of the files [default: who runs this; for root, as in the stream]
     #[arg(long, value_name = "USER", conflicts_with_all = ["check_only", "commit"])]
     owner: Option<String>,
-    /// Where one tablespace goes, by its OID or name
+    /// Put one tablespace into DIR
     #[arg(long, value_name = "OID|NAME=DIR", value_parser = parse_place, conflicts_with_all = ["check_only", "commit"])]
     tablespace: Vec<(String, PathBuf)>,
-    /// Where the other tablespaces go, each in a directory named by its OID
+    /// Put the other tablespaces below DIR, each named by its OID
     #[arg(long, value_name = "DIR", conflicts_with_all = ["check_only", "commit"])]
     tablespaces_under: Option<PathBuf>,
-    /// Where pg_wal goes [default: into the data directory]
+    /// Put pg_wal into DIR [default: into the data directory]
     #[arg(long, value_name = "DIR", conflicts_with_all = ["check_only", "commit"])]
     waldir: Option<PathBuf>,
-    /// Keep back what lets a server start, for --commit or the next link
+    /// Keep global/pg_control back, so that no server starts in DIR
     #[arg(long, conflicts_with_all = ["check_only", "commit"])]
     hold: bool,
-    /// DIR holds the same cluster, stopped: write only what differs
+    /// Write a full over DIR, which holds this cluster, with its server stopped
     #[arg(long, conflicts_with_all = ["check_only", "commit"])]
     delta: bool,
-    /// Print what would be done, and do nothing; reads the head of the stream
+    /// Read the head of the stream, write nothing, and print key value lines
     #[arg(long, conflicts_with_all = ["check_only", "commit"])]
     plan: bool,
-    /// What DIR holds will be set aside before
+    /// With --plan: the content of DIR will be set aside before
     #[arg(long, requires = "plan", conflicts_with = "delta")]
     replace: bool,
-    /// This backup of the chain will lie in DIR before
+    /// With --plan: link LABEL of the chain will be in DIR by then
     #[arg(long, value_name = "LABEL", requires = "plan")]
     after: Option<Label>,
-    /// Let a server start in DIR, which --hold left; reads no stream
+    /// Let a server start in a directory that --hold left
     #[arg(long, conflicts_with = "check_only")]
     commit: bool,
-    /// Move what DIR holds to DIR.before-NAME; reads no stream
+    /// Move the content of DIR to DIR.before-NAME
     #[arg(long, value_name = "NAME", value_parser = parse_name, conflicts_with_all = ["check_only", "commit", "plan", "hold", "delta"])]
     set_aside: Option<String>,
-    /// How long the stream will be, so that progress can tell the remaining time
+    /// Write the identity of the stream to a file
+    #[arg(long, value_name = "FILE", conflicts_with = "commit")]
+    identity: Option<PathBuf>,
+    /// The length of the stream, to show the remaining time
     #[arg(long, value_name = "SIZE", value_parser = cli::parse_size)]
     expected_size: Option<u64>,
-    /// Draw progress on stdout, where there is no result, whatever it is
+    /// Draw progress on standard output
     #[arg(long, conflicts_with_all = ["progress", "no_progress", "plan"])]
     progress_on_stdout: bool,
-    /// Check the stream against its own manifest and write nothing
+    /// Check the stream, and write nothing
     #[arg(long, conflicts_with = "directory", required_unless_present = "directory")]
     check_only: bool,
     /// The new data directory, created or empty; for an increment, what its parent was laid into
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
+    /// Read the output of COMMAND [default: stdin]
+    #[arg(last = true, value_name = "COMMAND", conflicts_with_all = ["commit", "set_aside"])]
+    command: Vec<OsString>,
 }
 
 impl Arguments for Args {
@@ -89,7 +96,7 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<Status> {
     if let (true, Some(directory)) = (args.commit, &args.directory) {
-        return apply::commit(directory, args.expect.as_ref());
+        return apply::commit(directory, args.expect.as_ref(), args.system_id);
     }
     if let (Some(name), Some(directory)) = (&args.set_aside, &args.directory) {
         return apply::set_aside(directory, name);
@@ -103,6 +110,7 @@ fn run(args: Args) -> Result<Status> {
     let options = apply::Options {
         progress: if args.progress_on_stdout { Drawn::OnStdout } else { args.common.progress() },
         expected_size: args.expected_size,
+        identity: args.identity,
         claims,
         owner: owner(args.owner.as_deref())?,
         tablespaces: args.tablespace,
@@ -114,9 +122,10 @@ fn run(args: Args) -> Result<Status> {
         replace: args.replace,
         after: args.after,
     };
+    let input = Input::of(&args.command, None)?;
     match args.plan {
-        true => apply::plan(&options, Input::open(None)?),
-        false => apply::run(options, Input::open(None)?),
+        true => apply::plan(&options, input),
+        false => apply::run(options, input),
     }
 }
 
@@ -130,12 +139,12 @@ fn parse_name(text: &str) -> std::result::Result<String, String> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     match !text.is_empty() && text.len() <= 64 && text.bytes().all(good) {
         true => Ok(text.to_owned()),
-        false => Err("it is a time such as 20261123-010000: letters, digits and hyphens".to_owned()),
+        false => Err("must be letters, digits and hyphens, such as 20261123-010000".to_owned()),
     }
 }
 
 fn parse_system_id(text: &str) -> std::result::Result<u64, String> {
-    layout::parse_system_id(text).ok_or_else(|| "it is a decimal number".to_owned())
+    layout::parse_system_id(text).ok_or_else(|| "must be a decimal number".to_owned())
 }
 
 fn owner(name: Option<&str>) -> Result<Owner> {
@@ -155,6 +164,6 @@ fn owner(name: Option<&str>) -> Result<Owner> {
 fn parse_place(text: &str) -> std::result::Result<(String, PathBuf), String> {
     match text.split_once('=') {
         Some((key, path)) if !key.is_empty() && !path.is_empty() => Ok((key.to_owned(), PathBuf::from(path))),
-        _ => Err("it is OID=DIR or NAME=DIR".to_owned()),
+        _ => Err("must be OID=DIR or NAME=DIR".to_owned()),
     }
 }

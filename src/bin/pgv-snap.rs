@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Back up a PostgreSQL cluster (13 to 18) as one tar stream on stdout
+/// Back up a PostgreSQL cluster (13 to 19) as one tar stream on stdout
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -25,37 +25,34 @@ struct Args {
     /// Back up a cluster that was shut down cleanly
     #[arg(long, requires = "pgdata")]
     offline: bool,
-    /// Only what changed since these manifests: all of the chain to build on, oldest first
+    /// Take an increment: what changed since the newest of these manifests
     #[arg(long, value_name = "MANIFEST")]
     since: Vec<PathBuf>,
-    /// With --since: changed files as a whole, which tar -x -G can lay over the parent
+    /// With --since, store changed files as a whole instead of blocks
     #[arg(long, requires = "since")]
     files: bool,
-    /// Write the pgv manifest, which increments need, to FILE
+    /// Write the pgv manifest to FILE
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
-    /// Write what is known of this backup to FILE, as JSON
+    /// Write label, WAL positions, counts and findings to file, as JSON
     #[arg(long, value_name = "FILE")]
     facts: Option<PathBuf>,
-    /// Write what a script needs of the facts to FILE, as "key value" lines
-    #[arg(long, value_name = "FILE")]
-    facts_lines: Option<PathBuf>,
-    /// The backup's label; default: the time now, such as 20261123-010000F
+    /// The label of the backup [default: the time now, such as 20261123-010000F]
     #[arg(long, value_name = "TEXT")]
     label: Option<Label>,
-    /// Whether the server hurries its checkpoint, or spreads its writes over some minutes
+    /// Whether the server hurries its checkpoint, or spreads its writes
     #[arg(long, value_enum, default_value = "fast")]
     checkpoint: Checkpoint,
-    /// Whether the stream has the WAL that it needs to become consistent
+    /// Whether the stream holds the WAL that it needs to become consistent
     #[arg(long, value_enum, default_value = "include")]
     wal: Wal,
-    /// Read no faster than this, such as 50MiB/s
+    /// Read at RATE at most, such as 50MiB/s
     #[arg(long, value_parser = cli::parse_rate)]
     rate: Option<u64>,
-    /// Print how many bytes there are to back up, and do nothing
+    /// Print how many bytes there are, and do nothing
     #[arg(long)]
     estimate: bool,
-    /// With --estimate: a line of JSON that also names the cluster and its data directory
+    /// With --estimate: print one line of JSON, with cluster and directory
     #[arg(long, requires = "estimate")]
     json: bool,
     /// With --estimate: the same as "key value" lines, for scripts
@@ -99,7 +96,6 @@ fn run(args: Args) -> Result<Status> {
         files: args.files,
         manifest: args.manifest,
         facts: args.facts,
-        facts_lines: args.facts_lines,
         label: args.label,
         fast: args.checkpoint == Checkpoint::Fast,
         include_wal: args.wal == Wal::Include,

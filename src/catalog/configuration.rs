@@ -3,15 +3,13 @@
 //! the last one, which may hold spaces.
 
 use crate::catalog::escape::{escape, unescape};
+use crate::catalog::member::CONFIGURATION;
 use crate::error::{Error, Result};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-pub const CONFIGURATION_PATH: &str = "pgv/configuration";
 pub const CONFIGURATION_FORMAT: &str = "pgv-configuration/1";
-/// Below it lie the files that were saved.
-pub const CONFIGURATION_DIRECTORY: &str = "pgv/config";
 
 /// Paths are absolute, as the server names them. `None`: the server has no such file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +30,7 @@ pub struct Configuration {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SavedFile {
-    /// Below [`CONFIGURATION_DIRECTORY`].
+    /// Below [`CONFIGURATION_DIRECTORY`](crate::catalog::member::CONFIGURATION_DIRECTORY).
     pub member: PathBuf,
     /// Where it lay.
     pub path: PathBuf,
@@ -84,11 +82,11 @@ impl Configuration {
 
     /// Unknown keys are passed over; another format, and a line that is none, are refused as damaged.
     pub fn parse(text: &[u8]) -> Result<Self> {
-        let damaged = || Error::damaged(format!("{CONFIGURATION_PATH}: not a line of this format"));
+        let damaged = || Error::damaged(format!("{CONFIGURATION}: a line has an unknown format"));
         let text = std::str::from_utf8(text).map_err(|_| damaged())?;
         let mut lines = text.lines();
         if lines.next() != Some(&format!("format {CONFIGURATION_FORMAT}")) {
-            return Err(Error::damaged(format!("{CONFIGURATION_PATH} has an unknown format"))
+            return Err(Error::damaged(format!("{CONFIGURATION} has an unknown format"))
                 .hint("a newer pgv may have written it"));
         }
         let mut configuration = Configuration::default();

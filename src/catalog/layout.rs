@@ -2,6 +2,8 @@
 
 use crate::catalog::Label;
 
+/// At the end of every sealed object's name.
+pub const SEALED: &str = ".pgv";
 pub const DATA: &str = "data.pgv";
 pub const MANIFEST: &str = "manifest.pgv";
 /// Written last: a backup exists iff this does, and all it names.
@@ -15,6 +17,17 @@ pub const MARK: &str = "RESTORE-1.txt";
 /// `backup/LABEL`, below the system identifier's directory.
 pub fn backup_directory(label: &Label) -> String {
     format!("backup/{label}")
+}
+
+/// `CLUSTER/SYSID/wal/`, below the repository: where the sealed WAL of a cluster lies, a directory a timeline.
+pub fn wal_directory(cluster: &str, system_identifier: u64) -> String {
+    format!("{cluster}/{system_identifier}/wal/")
+}
+
+/// The name of a WAL file by the URL or key of its object: what follows the last slash, without the suffix. `None`: it
+/// is no sealed object.
+pub fn wal_name(key: &str) -> Option<&str> {
+    key.rsplit('/').next()?.strip_suffix(SEALED)
 }
 
 /// Cluster names are one key component: no slash, no dot first, nothing a shell would touch.

@@ -5,18 +5,23 @@ pub mod configuration;
 mod escape;
 mod label;
 pub mod layout;
+mod mark;
+pub mod member;
 mod record;
 mod stream;
+mod time;
 mod verdict;
 
 pub use configuration::{Configuration, Link, SavedFile};
-pub use escape::escape;
+pub use escape::{escape, unescape};
 pub use label::{BackupType, Label};
+pub use mark::{MarkKind, NOTE_FORMAT, Note, PIN_FORMAT, Pin, mark_kind, mark_name};
 pub use record::{
     BackupFacts, Blocks, FACTS_FORMAT, Facts, Files, Findings, ObjectEntry, RECORD_FORMAT, Record, Tablespace,
 };
-pub use stream::{Mode, STREAM_FORMAT, StreamIdentity, StreamTablespace, UNSTACK_PATH};
-pub use verdict::{VERDICT_FORMAT, Verdict, VerdictKind, verdict_kind};
+pub use stream::{Mode, STREAM_FORMAT, StreamIdentity, StreamTablespace};
+pub use time::{CLOCK_MARGIN, rfc3339, time_of};
+pub use verdict::{VERDICT_FORMAT, Verdict, VerdictKind, verdict_kind, verdict_name};
 
 /// Serialises what JSON readers would round: 64-bit identifiers travel as decimal strings.
 pub mod decimal_string {

@@ -2,9 +2,8 @@
 //! hands to whoever writes it.
 
 use crate::catalog::{BackupType, Label, Mode, decimal_string};
-use crate::cli::lines::Lines;
 use crate::error::{Error, Result};
-use crate::pg::Lsn;
+use crate::pg::{Lsn, wal};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -60,6 +59,53 @@ pub struct BackupFacts {
     #[serde(default)]
     pub configuration: Vec<String>,
     pub tool_version: String,
+}
+
+impl BackupFacts {
+    /// The names of the WAL segments that it needs; none if `wal_first` and `wal_last` are not what its LSNs say.
+    pub fn segments(&self) -> Option<Vec<String>> {
+        let named = |size| wal::segment_names(self.timeline, self.start_lsn, self.stop_lsn, size);
+        let fits = |names: &Vec<String>| {
+            names.first() == Some(&self.wal_first) && names.last() == Some(&self.wal_last)
+        };
+        wal::SEGMENT_SIZES.into_iter().map(named).find(fits)
+    }
+
+    /// Why it cannot be true, by itself: a record is not authenticated, and what is kept and chosen goes by it.
+    pub fn contradiction(&self) -> Option<String> {
+        let parent = self.parent.as_ref();
+        match (self.label.backup_type(), parent, self.mode) {
+            (BackupType::Full, None, None | Some(Mode::Full)) => {}
+            (BackupType::Full, None, Some(_)) => return Some("it is a full backup with a mode".to_owned()),
+            (BackupType::Full, Some(parent), _) => {
+                return Some(format!("it is a full backup that builds on {parent}"));
+            }
+            (_, None, _) => return Some("it is an increment without a parent".to_owned()),
+            (_, Some(_), None | Some(Mode::Full)) => {
+                return Some("it is an increment without a mode".to_owned());
+            }
+            (_, Some(parent), Some(_)) => {
+                let is_of_chain = parent.full_part() == self.label.full_part();
+                if !is_of_chain || parent.time_part() >= self.label.time_part() {
+                    return Some(format!("{} cannot build on {parent}", self.label));
+                }
+            }
+        }
+        if self.stop_lsn < self.start_lsn {
+            return Some(format!("it ends at {}, before its start at {}", self.stop_lsn, self.start_lsn));
+        }
+        match self.segments() {
+            Some(_) => None,
+            None => Some(format!(
+                "its WAL segments {} to {} do not match {} to {} on timeline {}",
+                self.wal_first.escape_default(),
+                self.wal_last.escape_default(),
+                self.start_lsn,
+                self.stop_lsn,
+                self.timeline
+            )),
+        }
+    }
 }
 
 /// What records of before this field mean.
@@ -123,15 +169,6 @@ pub struct Record {
 impl Facts {
     pub fn new(backup: BackupFacts) -> Self {
         Facts { format: FACTS_FORMAT.to_owned(), backup }
-    }
-
-    /// What scripts need of them.
-    pub fn lines(&self) -> Lines {
-        let facts = &self.backup;
-        let mut lines = Lines::new();
-        lines.add("label", &facts.label).add("system_identifier", facts.system_identifier);
-        lines.add("wal_first", &facts.wal_first).add("wal_last", &facts.wal_last);
-        lines
     }
 
     pub fn parse(json: &[u8]) -> Result<Self> {

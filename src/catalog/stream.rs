@@ -1,13 +1,12 @@
 //! `pgv/stream.json`: who a backup stream is. It is the second member of every stream, fixed before
 //! the first data byte, so that a restore can refuse the wrong one before it writes anything.
 
+use crate::catalog::member::IDENTITY;
 use crate::catalog::{Label, decimal_string};
 use crate::error::{Error, Result};
 use crate::pg::Lsn;
 use serde::{Deserialize, Serialize};
 
-/// What merges increments without pgv, in their streams on 13 to 16.
-pub const UNSTACK_PATH: &str = "pgv/unstack";
 pub const STREAM_FORMAT: &str = "pgv-stream/1";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,11 +68,11 @@ impl StreamIdentity {
     /// Refuses another format, and what is no JSON of this shape, as damaged.
     pub fn parse(json: &[u8]) -> Result<Self> {
         let identity: StreamIdentity =
-            serde_json::from_slice(json).map_err(|e| Error::damaged(format!("pgv/stream.json: {e}")))?;
+            serde_json::from_slice(json).map_err(|e| Error::damaged(format!("{IDENTITY}: {e}")))?;
         match identity.format == STREAM_FORMAT {
             true => Ok(identity),
             false => {
-                Err(Error::damaged(format!("pgv/stream.json has the unknown format \"{}\"", identity.format))
+                Err(Error::damaged(format!("{IDENTITY} has the unknown format \"{}\"", identity.format))
                     .hint("a newer pgv may have written it"))
             }
         }

@@ -75,7 +75,7 @@ impl ConfigOption {
         if let Some(named) = named {
             command.env(CHOSEN, named);
         }
-        Err(Error::io("run this program anew", command.exec()))
+        Err(Error::io("run this program again", command.exec()))
     }
 
     fn choose(&self, wanted: Wanted<'_>) -> Result<Option<Config>> {
@@ -163,7 +163,10 @@ fn of_url(url: &str) -> Result<Option<Config>> {
             if best.iter().any(|other| config::service_of(other) != config::service_of(first)) =>
         {
             let files: Vec<_> = best.into_iter().map(|config| config.file).collect();
-            Err(config::several(&files, "several have this repository: name one with --config FILE"))
+            Err(config::several(
+                &files,
+                "several configurations have this repository: name one with --config FILE",
+            ))
         }
         _ => Ok(if best.is_empty() { None } else { Some(best.swap_remove(0)) }),
     }

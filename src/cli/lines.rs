@@ -59,10 +59,15 @@ impl Lines {
 
     /// Writes the lines to stdout, and flushes them.
     pub fn print(&self) -> Result<()> {
-        let mut output = std::io::stdout().lock();
-        let written = output.write_all(self.text.as_bytes()).and_then(|()| output.flush());
-        written.map_err(die_if_unread).during("write stdout")
+        print(&self.text)
     }
+}
+
+/// Writes `text` to stdout, and flushes it. A reader that went away ends the process as SIGPIPE would.
+pub fn print(text: &str) -> Result<()> {
+    let mut output = std::io::stdout().lock();
+    let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+    written.map_err(die_if_unread).during("write stdout")
 }
 
 fn is_key(key: &str) -> bool {

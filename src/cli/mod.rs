@@ -7,11 +7,13 @@ mod debian;
 pub mod lines;
 pub mod owner;
 mod store;
+mod user;
 mod values;
 
 pub use configured::{ConfigOption, Wanted, chose_configuration};
+pub use lines::print;
 pub use store::StoreOptions;
-pub use values::{parse_duration, parse_rate, parse_size, parse_time};
+pub use values::{parse_duration, parse_rate, parse_size, parse_time, system_id, variable};
 
 use crate::error::{Kind, Result, Status};
 use crate::report::Drawn;
@@ -22,13 +24,13 @@ use std::process::ExitCode;
 /// Options of every tool.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Common {
-    /// Say nothing but errors
+    /// Print only errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
     /// Say more about what is done
     #[arg(short, long, global = true)]
     pub verbose: bool,
-    /// Draw progress on stderr, whatever it is
+    /// Draw progress on standard error
     #[arg(long, global = true, conflicts_with = "no_progress")]
     pub progress: bool,
     /// Draw no progress

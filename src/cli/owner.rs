@@ -20,11 +20,6 @@ const STAYS: &str = "PGV_STAYS_ROOT";
 /// Bytes; what a caller names is a configuration or a key, and small.
 const SIZE_LIMIT: u64 = 1 << 20;
 
-/// The name of a user.
-pub fn name_of(uid: u32) -> Option<String> {
-    User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name)
-}
-
 /// Runs `command` instead of this process, which root began, as the owner of the configuration; that is `file`, or the
 /// one of `cluster`, or the only one. `place`: as the owner of this instead. What the caller named and the owner may not read is opened before, and handed on.
 pub fn step_down(
@@ -105,7 +100,7 @@ fn user_of(uid: u32) -> Result<Option<User>> {
     let found = User::from_uid(Uid::from_raw(uid)).ok().flatten();
     found.map(Some).ok_or_else(|| {
         Error::usage(format!(
-            "user {uid}, who owns the configuration or the repository, is not known on this machine"
+            "user {uid}, who owns the configuration or the repository, does not exist on this machine"
         ))
         .hint("give it to the user who backs up: chown postgres …")
     })
@@ -118,8 +113,11 @@ fn become_owner(owner: &User, program: &std::ffi::OsStr) -> Result<()> {
     done.map_err(|error| {
         let reason = crate::error::io_reason(&error.into());
         let tool = Path::new(program).file_name().unwrap_or(program).display();
-        Error::usage(format!("root may not run this, and cannot become {}: {reason}", owner.name))
-            .hint(format!("run it as that user: sudo -u {0} {tool} …, or docker exec --user {0}", owner.name))
+        Error::usage(format!(
+            "this must not run as root, and root cannot become user {}: {reason}",
+            owner.name
+        ))
+        .hint(format!("run it as that user: sudo -u {0} {tool} …, or docker exec --user {0}", owner.name))
     })
 }
 

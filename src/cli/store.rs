@@ -1,6 +1,9 @@
 //! How a store on S3 is reached: the same options and environment for every tool that reads one.
 
 use crate::cli::parse_duration;
+use crate::error::Result;
+use crate::io::Deadline;
+use crate::store::Service;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,10 +11,10 @@ use std::time::Duration;
 /// (environment, profile, web identity, container, instance); a configuration's are environment by then.
 #[derive(clap::Args, Clone, Debug)]
 pub struct StoreOptions {
-    /// Where the S3 service is, if not at AWS
+    /// The address of the S3 service, if it is not AWS
     #[arg(long, global = true, env = "PGV_S3_ENDPOINT_URL", value_name = "URL", help_heading = "S3")]
     pub endpoint_url: Option<String>,
-    /// The bucket's region [default: as in the AWS configuration; us-east-1 with an endpoint]
+    /// The region of the bucket [default: as in the AWS configuration; us-east-1 with an endpoint]
     #[arg(long, global = true, env = "PGV_S3_REGION", value_name = "NAME", help_heading = "S3")]
     pub region: Option<String>,
     /// The profile in the AWS configuration files
@@ -22,7 +25,7 @@ pub struct StoreOptions {
         num_args = 0..=1, require_equals = true, default_missing_value = "yes",
         value_parser = clap::builder::BoolishValueParser::new())]
     pub path_style: Option<bool>,
-    /// Trust these certificates (PEM) instead of the system's
+    /// Trust these certificates, in PEM, instead of the system's
     #[arg(long, global = true, env = "PGV_S3_CA_FILE", value_name = "FILE", help_heading = "S3")]
     pub ca_file: Option<PathBuf>,
     /// Retry temporary errors for up to DURATION [default: 5min]
@@ -33,13 +36,35 @@ pub struct StoreOptions {
     #[arg(long, global = true, env = "PGV_S3_STALL", value_name = "DURATION", help_heading = "S3",
         default_value = "20s", value_parser = parse_duration)]
     pub stall: Duration,
+    /// Give up after DURATION, whatever does not answer [default: never]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = parse_duration)]
+    pub within: Option<Duration>,
 }
 
 impl StoreOptions {
+    /// Bounds the process, if that was asked for; `what` it is at.
+    pub fn deadline(&self, what: &str) -> Result<Option<Deadline>> {
+        self.within.map(|limit| Deadline::begin(limit, what)).transpose()
+    }
+
     /// Whether anything here says which service is meant, and as whom.
     pub fn names_service(&self) -> bool {
         let given = |value: &Option<String>| value.as_ref().is_some_and(|text| !text.is_empty());
         [&self.endpoint_url, &self.region, &self.profile].into_iter().any(given)
+    }
+}
+
+impl From<&StoreOptions> for Service {
+    fn from(options: &StoreOptions) -> Self {
+        Service {
+            endpoint_url: options.endpoint_url.clone(),
+            region: options.region.clone(),
+            profile: options.profile.clone(),
+            path_style: options.path_style,
+            ca_file: options.ca_file.clone(),
+            timeout: options.timeout,
+            stall: options.stall,
+        }
     }
 }
 
@@ -53,6 +78,7 @@ impl Default for StoreOptions {
             ca_file: None,
             timeout: None,
             stall: Duration::from_secs(20),
+            within: None,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Sizes, rates, durations and times as people write them on a command line.
 //!
-//! The functions have the shape of a clap value parser: `fn(&str) -> Result<T, String>`.
+//! The parsers have the shape of a clap value parser: `fn(&str) -> Result<T, String>`.
 
+use crate::catalog::layout;
+use crate::error::{self, Error};
 use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -86,6 +88,20 @@ pub fn parse_time(text: &str) -> Result<OffsetDateTime, String> {
     };
     let seconds = if clock.matches(':').count() == 1 { ":00" } else { "" };
     OffsetDateTime::parse(&format!("{date}T{clock}{seconds}{zone}"), &Rfc3339).map_err(|_| help())
+}
+
+/// The value of an environment variable. An empty one means that nothing is set.
+pub fn variable(key: &str) -> Option<String> {
+    std::env::var_os(key).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
+}
+
+/// `--system-id`, whose value may come from PGV_SYSTEM_ID: an empty one means that nothing is set.
+pub fn system_id(text: Option<&str>) -> error::Result<Option<u64>> {
+    let parse = |text: &str| {
+        layout::parse_system_id(text)
+            .ok_or_else(|| Error::usage(format!("\"{}\" is not a system identifier", text.escape_default())))
+    };
+    text.filter(|text| !text.is_empty()).map(parse).transpose()
 }
 
 #[cfg(test)]

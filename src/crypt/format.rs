@@ -77,7 +77,7 @@ pub fn parse_first_line(line: &[u8; FIRST_LINE_BYTES]) -> Result<u32> {
         .and_then(|digits| digits.parse().ok())
         .filter(|n| (1..=MAX_ITERATIONS).contains(n) && first_line(*n) == *line);
     iterations.ok_or_else(|| {
-        Error::damaged("not a pgv stream: its first line is not that of a pgv1 stream")
+        Error::damaged("not a pgv stream: its first line does not begin a pgv1 stream")
             .hint("head -c 127 FILE shows it; a pgv stream begins with \"pgv1: \"")
     })
 }

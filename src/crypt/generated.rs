@@ -82,12 +82,10 @@ pub(super) fn form(bytes: &[u8]) -> Form {
         return Form::Passphrase;
     }
     Form::Damaged(match inner.chars().count() {
-        UNCHECKED_CHARS if inner.starts_with(PREFIX) => "it holds a character that no key has",
-        CHECKED_CHARS if inner.starts_with(PREFIX) => {
-            "a character of it is wrong: its check part does not match"
-        }
+        UNCHECKED_CHARS if inner.starts_with(PREFIX) => "it contains a character that no key has",
+        CHECKED_CHARS if inner.starts_with(PREFIX) => "a character is wrong: its check part does not match",
         UNCHECKED_CHARS | CHECKED_CHARS => "it does not begin with \"pgvkey1_\", in lower case",
-        length if length < UNCHECKED_CHARS => "its end or its beginning is missing",
+        length if length < UNCHECKED_CHARS => "its beginning or its end is missing",
         _ => "it is too long or too short",
     })
 }

@@ -3,7 +3,8 @@
 use crate::crypt::format::{FIRST_LINE_BYTES, Header, TAG_BYTES};
 use crate::crypt::generated::{self, Form};
 use crate::error::{Error, IoContext, Result};
-use hmac::{Hmac, Mac};
+use crate::io::random;
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::io::Read;
 use subtle::ConstantTimeEq;
@@ -29,9 +30,9 @@ impl Passphrase {
         let problem = match &bytes[..] {
             [] => "is empty",
             long if long.len() > MAX_PASSPHRASE_BYTES => "is longer than 512 bytes",
-            other if other.contains(&0) => "holds a NUL byte",
-            other if other.contains(&b'\r') => "holds a carriage return",
-            other if other.contains(&b'\n') => "holds more than one line",
+            other if other.contains(&0) => "contains a NUL byte",
+            other if other.contains(&b'\r') => "contains a carriage return",
+            other if other.contains(&b'\n') => "contains more than one line",
             other => return Self::of_form(generated::form(other), bytes, name),
         };
         Err(Error::usage(format!("{name} {problem}"))
@@ -41,8 +42,10 @@ impl Passphrase {
     fn of_form(form: Form, bytes: Vec<u8>, name: &str) -> Result<Self> {
         match form {
             Form::Generated | Form::Passphrase => Ok(Passphrase(bytes)),
-            Form::Damaged(why) => Err(Error::usage(format!("{name} holds a damaged generated key: {why}"))
-                .hint("write the key from the recovery sheet again: one whole line, without blanks")),
+            Form::Damaged(why) => {
+                Err(Error::usage(format!("{name} contains a damaged generated key: {why}"))
+                    .hint("write the key from the recovery sheet again: one whole line, without blanks"))
+            }
         }
     }
 
@@ -59,8 +62,7 @@ impl Passphrase {
 
     /// A new key: `pgvkey1_`, 256 random bits, and a check part.
     pub fn generate() -> Result<Self> {
-        let mut random = [0u8; generated::RANDOM_BYTES];
-        getrandom::fill(&mut random).map_err(|e| Error::failed(format!("read random bytes: {e}")))?;
+        let random: [u8; generated::RANDOM_BYTES] = random()?;
         Ok(Passphrase(generated::line(&random).into_bytes()))
     }
 
@@ -150,7 +152,7 @@ mod tests {
     fn a_damaged_key_is_named_and_never_shown() {
         let error = Passphrase::new(b"pgvkey1_short".to_vec(), "/etc/pgv/key").map(|_| ()).unwrap_err();
         assert_eq!(error.kind, crate::error::Kind::Usage);
-        assert!(error.message().starts_with("/etc/pgv/key holds a damaged generated key: "), "{error}");
+        assert!(error.message().starts_with("/etc/pgv/key contains a damaged generated key: "), "{error}");
         assert!(!error.message().contains("short"), "{error}");
     }
 

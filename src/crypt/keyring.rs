@@ -38,12 +38,12 @@ impl Key {
     pub fn read_open(file: File, source: &str, world_readable: bool) -> Result<Self> {
         let metadata = file.metadata().during(format_args!("stat {source}"))?;
         if metadata.is_dir() {
-            return Err(Error::usage(format!("{source} is a directory, and a key file is needed")));
+            return Err(Error::usage(format!("{source} is a directory, not a key file")));
         }
         // Without a name nobody else can open it: what a script was handed on.
         let is_named_file = metadata.is_file() && metadata.nlink() > 0;
         if is_named_file && !world_readable && metadata.permissions().mode() & 0o007 != 0 {
-            return Err(Error::usage(format!("{source} holds a key, and everybody may read it"))
+            return Err(Error::usage(format!("{source} contains a key, and every user may read it"))
                 .hint(format!("chmod 0600 {source}"))
                 .hint(
                     "only for a secret that a container mounts with mode 0444: PGV_KEY_WORLD_READABLE=yes",
@@ -73,7 +73,7 @@ fn unopened(path: &Path, place: &str, error: &io::Error) -> Error {
         }
         io::ErrorKind::NotFound => Error::not_found(format!("{what}: no such file")).hint(hint),
         io::ErrorKind::PermissionDenied => Error::usage(format!("{what}: permission denied"))
-            .hint("the key may well be there: run the command as a user who may read it, such as sudo -u postgres …"),
+            .hint("the key may exist: run the command as a user who may read it: sudo -u postgres …"),
         _ => Error::usage(Error::io(what, io::Error::from(error.kind())).message()).hint(hint),
     }
 }
@@ -121,7 +121,7 @@ impl Keyring {
     pub fn require_name(&self, needed: &[String]) -> Result<()> {
         let known: Vec<String> = self.passphrases.iter().filter_map(Passphrase::name).collect();
         if needed.iter().all(|name| is_generated_name(name) && !known.contains(name)) && !needed.is_empty() {
-            return Err(self.refusal(format!("wrong key: {}", self.description()), needed));
+            return Err(self.refusal(format!("wrong key: tried {}", self.description()), needed));
         }
         Ok(())
     }
@@ -129,9 +129,7 @@ impl Keyring {
     /// The key that opens a sealed stream, of which no more than the beginning is read. Refuses as Kind::Key.
     pub fn opening(&self, reader: impl Read, name: &str, needed: &[String], context: &[u8]) -> Result<&Key> {
         match fitting_key(reader, &self.passphrases, context) {
-            Ok(index) => {
-                self.keys.get(index).ok_or_else(|| Error::failed("a key that was not given opens the stream"))
-            }
+            Ok(index) => self.keys.get(index).ok_or_else(|| Error::failed("an unknown key opens the stream")),
             Err(error) if error.kind == Kind::Key => Err(self.refusal(
                 format!(
                     "open {name}: wrong key or context, or a damaged beginning: tried {}",
@@ -162,6 +160,8 @@ mod tests {
     use std::fs;
 
     fn write(path: &Path, text: &str, mode: u32) {
+        // One that may not be written is there from before.
+        drop(fs::remove_file(path));
         fs::write(path, text).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }

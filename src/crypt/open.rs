@@ -13,14 +13,15 @@ use crate::crypt::pool::Pool;
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::io::read_full;
 use aes::cipher::inout::InOutBuf;
-use aes::cipher::{BlockDecryptMut, KeyIvInit};
+use aes::cipher::{BlockModeDecrypt, KeyIvInit};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use zstd_safe::DCtx;
+use zstd::bulk::Decompressor;
+use zstd::zstd_safe::find_frame_compressed_size;
 
 /// What is withheld at least, in bytes: the last record may be short. `global/pg_control`, its tar header and
 /// tar's end marker are 9728 bytes, and tar pads that to a multiple of 10240.
@@ -77,7 +78,7 @@ pub fn open(
     let released = release.released;
     outcome.map(|()| released).map_err(|error| match error.kind {
         Kind::Damaged => {
-            error.hint(format!("{released} bytes were released before it; they are authentic, but not all"))
+            error.hint(format!("{released} bytes were written before it; they are authentic, but incomplete"))
         }
         _ => error,
     })
@@ -145,13 +146,12 @@ fn fit_key(
         }
         nearly |= header.begins_a_stream();
     }
-    let error =
-        Error::new(Kind::Key, "wrong key or context, or the stream's start is damaged; nothing was released");
+    let error = Error::new(Kind::Key, "wrong key or context, or a damaged beginning; no data was written");
     Err(match nearly {
         true => error.hint(
-            "the key fits, but the context or the header does not: give --context as it was when sealed",
+            "the key is right, but the context or the header is not: give the same --context as for sealing",
         ),
-        false => error.hint("give the key it was sealed with; -k may be repeated to try several"),
+        false => error.hint("give the key that sealed the stream; repeat -k to try several keys"),
     })
 }
 
@@ -169,7 +169,8 @@ impl<R: Read> RecordReader<'_, R> {
     fn run(mut self, mut header: Header) -> Result<()> {
         let (mut sequence, mut offset) = (0, 0);
         loop {
-            let fields = header.fields().ok_or_else(|| damaged("a record's header breaks the format"))?;
+            let fields =
+                header.fields().ok_or_else(|| damaged("a record's header does not have the format"))?;
             if fields.sequence != sequence || fields.offset != offset {
                 return Err(damaged("records are missing, repeated or out of order"));
             }
@@ -217,7 +218,7 @@ impl<R: Read> RecordReader<'_, R> {
 
     fn finish(&mut self, end: &Header) -> Result<()> {
         if end.digest() != &Sha256::digest(b"")[..] {
-            return Err(damaged("the END record breaks the format"));
+            return Err(damaged("the END record does not have the format"));
         }
         let mut padding: [u8; BLOCK_BYTES] = read_array(&mut self.reader, truncated)?;
         decrypt(&mut self.chain, &mut padding);
@@ -226,19 +227,19 @@ impl<R: Read> RecordReader<'_, R> {
         }
         match read_full(&mut self.reader, &mut [0u8; 1]).during("read the sealed stream")? {
             0 => Ok(()),
-            _ => Err(damaged("something follows the end of the stream")),
+            _ => Err(damaged("data follows the end of the stream")),
         }
     }
 }
 
 fn work(jobs: &Mutex<Receiver<Job>>, bodies: &Pool, plains: &Pool) {
-    let mut context = DCtx::try_create();
+    let mut decompressor = Decompressor::new();
     loop {
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = next else { return };
-        let plain = match &mut context {
-            Some(context) => verify(context, &job, plains.take()),
-            None => Err(Error::failed("zstd: out of memory")),
+        let plain = match &mut decompressor {
+            Ok(decompressor) => verify(decompressor, &job, plains.take()),
+            Err(error) => Err(Error::failed(format!("zstd: {error}"))),
         };
         bodies.give(job.body);
         // Fails when nobody waits any more: the releasing side gave up.
@@ -247,7 +248,7 @@ fn work(jobs: &Mutex<Receiver<Job>>, bodies: &Pool, plains: &Pool) {
 }
 
 /// The digest first; then the payload must be one zstd frame of exactly the announced length.
-fn verify(context: &mut DCtx<'_>, job: &Job, mut plain: Vec<u8>) -> Result<Vec<u8>> {
+fn verify(decompressor: &mut Decompressor<'_>, job: &Job, mut plain: Vec<u8>) -> Result<Vec<u8>> {
     if Sha256::digest(&job.body)[..] != *job.header.digest() {
         return Err(damaged("a record's body was altered"));
     }
@@ -259,11 +260,11 @@ fn verify(context: &mut DCtx<'_>, job: &Job, mut plain: Vec<u8>) -> Result<Vec<u
         plain.clear();
         return Ok(plain);
     }
-    if zstd_safe::find_frame_compressed_size(payload) != Ok(payload.len()) {
+    if find_frame_compressed_size(payload) != Ok(payload.len()) {
         return Err(damaged("a record's payload is not one zstd frame"));
     }
     plain.resize(job.fields.plain_bytes, 0);
-    match context.decompress(&mut plain[..], payload) {
+    match decompressor.decompress_to_buffer(payload, &mut plain[..]) {
         Ok(length) if length == job.fields.plain_bytes => Ok(plain),
         _ => Err(damaged("a record does not decompress to its announced length")),
     }
@@ -314,7 +315,7 @@ impl<W: Write> Release<'_, W> {
 /// `bytes` is a whole number of blocks.
 fn decrypt(chain: &mut Decryptor, bytes: &mut [u8]) {
     let (blocks, _empty) = InOutBuf::from(bytes).into_chunks();
-    chain.decrypt_blocks_inout_mut(blocks);
+    chain.decrypt_blocks_inout(blocks);
 }
 
 fn damaged(what: &str) -> Error {
@@ -322,5 +323,5 @@ fn damaged(what: &str) -> Error {
 }
 
 fn truncated() -> Error {
-    damaged("it is cut short")
+    damaged("it is truncated")
 }

@@ -9,16 +9,17 @@ use crate::crypt::format::{
 use crate::crypt::key::{MAX_CONTEXT_BYTES, Passphrase, StreamKeys};
 use crate::crypt::pool::Pool;
 use crate::error::{Error, IoContext, Result};
-use crate::io::read_full;
+use crate::io::{random, read_full};
 use aes::cipher::inout::InOutBuf;
-use aes::cipher::{BlockEncryptMut, KeyIvInit};
+use aes::cipher::{BlockModeEncrypt, KeyIvInit};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Cursor, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use zstd_safe::{CCtx, CParameter, Strategy};
+use zstd::bulk::Compressor;
+use zstd::zstd_safe::{CParameter, Strategy, compress_bound};
 
 pub struct SealOptions<'a> {
     pub passphrase: &'a Passphrase,
@@ -86,7 +87,7 @@ pub fn seal(
     options: &SealOptions<'_>,
     complete: impl FnOnce() -> Result<()>,
 ) -> Result<u64> {
-    seal_stream(writer, options, random_salt()?, complete, |writer, keys, chain| {
+    seal_stream(writer, options, random()?, complete, |writer, keys, chain| {
         seal_together(reader, writer, options, keys, chain)
     })
 }
@@ -101,16 +102,10 @@ pub fn seal_alone(
     seal_stream(
         writer,
         options,
-        random_salt()?,
+        random()?,
         || Ok(()),
         |writer, keys, chain| seal_in_turn(reader, writer, options, keys, chain, workspace),
     )
-}
-
-fn random_salt() -> Result<[u8; format::SALT_BYTES]> {
-    let mut salt = [0u8; format::SALT_BYTES];
-    getrandom::fill(&mut salt).map_err(|e| Error::failed(format!("read random bytes: {e}")))?;
-    Ok(salt)
 }
 
 fn seal_stream<W: Write>(
@@ -155,7 +150,7 @@ fn seal_in_turn(
     chain: &mut Encryptor,
     workspace: &mut Workspace,
 ) -> Result<Total> {
-    let mut context = compressor(options)?;
+    let mut compressor = compressor(options)?;
     let mut total = Total { records: 0, bytes: 0 };
     let Workspace { plain, record } = workspace;
     loop {
@@ -163,7 +158,7 @@ fn seal_in_turn(
         if plain.is_empty() {
             return Ok(total);
         }
-        *record = make_record(&mut context, &total, plain, keys, std::mem::take(record))?;
+        *record = make_record(&mut compressor, &total, plain, keys, std::mem::take(record))?;
         encrypt(chain, record);
         write(writer, record)?;
         total.records += 1;
@@ -238,12 +233,12 @@ fn work(
     chunks: &Pool,
     records: &Pool,
 ) {
-    let mut context = compressor(options);
+    let mut compressor = compressor(options);
     loop {
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = next else { return };
-        let record = match &mut context {
-            Ok(context) => make_record(context, &job.before, &job.plain, keys, records.take()),
+        let record = match &mut compressor {
+            Ok(compressor) => make_record(compressor, &job.before, &job.plain, keys, records.take()),
             Err(error) => Err(Error::failed(error.message())),
         };
         chunks.give(job.plain);
@@ -252,28 +247,22 @@ fn work(
     }
 }
 
-fn compressor(options: &SealOptions<'_>) -> Result<CCtx<'static>> {
-    let mut context = CCtx::try_create().ok_or_else(|| Error::failed("zstd: out of memory"))?;
-    let always = [
-        CParameter::CompressionLevel(options.level),
-        CParameter::ContentSizeFlag(true),
-        CParameter::ChecksumFlag(true),
-    ];
+/// Makes one frame of each record: `zstd::Encoder` would make frames without the content's size, which the format
+/// demands.
+fn compressor(options: &SealOptions<'_>) -> Result<Compressor<'static>> {
+    let mut compressor = Compressor::new(options.level).during("zstd")?;
+    let always = [CParameter::ContentSizeFlag(true), CParameter::ChecksumFlag(true)];
     let of_wal: &[_] = if options.wal && options.level == WAL_LEVEL { &WAL_PARAMETERS } else { &[] };
     for parameter in always.iter().chain(of_wal) {
-        context.set_parameter(*parameter).map_err(zstd_error)?;
+        compressor.set_parameter(*parameter).during("zstd")?;
     }
-    Ok(context)
-}
-
-fn zstd_error(code: usize) -> Error {
-    Error::failed(format!("zstd: {}", zstd_safe::get_error_name(code)))
+    Ok(compressor)
 }
 
 /// The pad's length is known only after the payload's, so the payload is made behind the longest pad
 /// and moved up.
 fn make_record(
-    context: &mut CCtx<'_>,
+    compressor: &mut Compressor<'_>,
     before: &Total,
     plain: &[u8],
     keys: &StreamKeys,
@@ -283,10 +272,10 @@ fn make_record(
     let made_at = HEADER_BYTES + LONGEST_PAD;
     record.resize(made_at, 0);
     // Reserved and not filled: pages that the payload does not reach are never touched.
-    record.reserve(zstd_safe::compress_bound(plain.len()));
+    record.reserve(compress_bound(plain.len()));
     let mut behind = Cursor::new(record);
     behind.set_position(made_at as u64);
-    let payload_bytes = context.compress2(&mut behind, plain).map_err(zstd_error)?;
+    let payload_bytes = compressor.compress_to_buffer(plain, &mut behind).during("zstd")?;
     let mut record = behind.into_inner();
     let pad = format::pad_bytes(payload_bytes);
     record.copy_within(made_at..made_at + payload_bytes, HEADER_BYTES + pad);
@@ -324,7 +313,7 @@ fn write_in_order(
 /// `bytes` is a whole number of blocks, as every record is.
 fn encrypt(chain: &mut Encryptor, bytes: &mut [u8]) {
     let (blocks, _empty) = InOutBuf::from(bytes).into_chunks();
-    chain.encrypt_blocks_inout_mut(blocks);
+    chain.encrypt_blocks_inout(blocks);
 }
 
 fn write(writer: &mut impl Write, bytes: &[u8]) -> Result<()> {

@@ -97,7 +97,7 @@ fn usable<'a>(sets: &'a [Set], set: &'a Set) -> Result<()> {
 fn name_other(error: Error, other: Option<&Set>) -> Error {
     match other {
         Some(other) => error.hint(format!("to restore another backup: --label {}", other.label)),
-        None => error.hint("there is no other backup that could be restored instead"),
+        None => error.hint("no other backup can be restored"),
     }
 }
 
@@ -109,8 +109,8 @@ pub fn chain<'a>(sets: &'a [Set], backup: &'a Set) -> Result<Vec<&'a Set>> {
     while let Some(parent) = link.record().and_then(|record| record.backup.parent.as_ref()) {
         let found = sets.iter().find(|set| set.label == *parent);
         link = found.filter(|set| set.record().is_some() && chain.len() < sets.len()).ok_or_else(|| {
-            let why = found.map_or_else(|| "is not there".to_owned(), reason);
-            unusable(found, format!("backup {} needs {parent}, which {why}", link.label))
+            let why = found.map_or_else(|| "does not exist".to_owned(), reason);
+            broken(found, format!("backup {} needs {parent}, which {why}", link.label))
         })?;
         chain.push(link);
     }
@@ -157,7 +157,7 @@ fn one_of<'a, T: PartialEq>(sets: &'a [Set], key: impl Fn(&'a Set) -> T) -> Resu
     let mut names: Vec<_> =
         sets.iter().map(|set| format!("{} {}", set.cluster, set.system_identifier)).collect();
     names.dedup();
-    Err(Error::usage("there is more than one cluster to choose from")
+    Err(Error::usage("there is more than one cluster")
         .hint(format!("name one, and --system-id if its name is not enough: {}", names.join(", "))))
 }
 
@@ -176,22 +176,36 @@ pub fn none(sets: &[Set], choice: &Choice) -> Error {
 pub fn what_there_is(sets: &[Set], error: Error) -> Error {
     let complete: Vec<_> = sets.iter().filter_map(|set| set.record()).collect();
     match (complete.first(), complete.last()) {
+        (Some(only), Some(_)) if complete.len() == 1 => error.hint(format!(
+            "there is one backup: {} (complete at {})",
+            only.backup.label, only.backup.stopped_at
+        )),
         (Some(first), Some(last)) => error.hint(format!(
-            "there are {}, from {} (complete at {}) to {} (complete at {})",
+            "there are {} backups, from {} (complete at {}) to {} (complete at {})",
             complete.len(),
             first.backup.label,
             first.backup.stopped_at,
             last.backup.label,
             last.backup.stopped_at
         )),
-        _ => error.hint("there is no complete backup at all"),
+        _ => error.hint("there is no complete backup"),
+    }
+}
+
+/// A backup that was committed is damaged without what it builds on, unless nobody knows about that.
+fn broken(parent: Option<&Set>, message: String) -> Error {
+    match parent.filter(|parent| matches!(parent.state, State::Damaged { .. } | State::Unreadable(_))) {
+        Some(parent) => unusable(Some(parent), message),
+        None => Error::damaged(message),
     }
 }
 
 /// By what is known of `set`: damaged, its own error where it cannot be read, else not found.
 fn unusable(set: Option<&Set>, message: String) -> Error {
     match set.map(|set| (&set.state, set)) {
-        Some((State::Damaged { .. }, set)) => Error::damaged(message).hint(format!("look at {}/", set.url)),
+        Some((State::Damaged { .. }, set)) => {
+            Error::damaged(message).hint(format!("its objects are below {}/", set.url))
+        }
         Some((State::Unreadable(error), _)) => {
             let hints = error.hints().iter();
             hints.fold(Error::new(error.kind, message), |error, hint| error.hint(hint.clone()))
@@ -203,7 +217,7 @@ fn unusable(set: Option<&Set>, message: String) -> Error {
 /// "is incomplete: …".
 fn reason(set: &Set) -> String {
     match &set.state {
-        State::Complete(_) => "is part of a circle of parents".to_owned(),
+        State::Complete(_) => "is part of a circle: it builds on itself".to_owned(),
         State::Incomplete(why) => format!("is incomplete: {why}"),
         State::Damaged { why, .. } => format!("is damaged: {why}"),
         State::Unreadable(error) => format!("cannot be read: {}", error.message()),

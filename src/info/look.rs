@@ -6,7 +6,7 @@ use crate::info::facts::one_line;
 use crate::store::{Store, Url};
 
 /// Bytes of a record or a verdict; a real one has some thousand.
-const LIMIT: u64 = 4 << 20;
+pub const LIMIT: u64 = 4 << 20;
 
 pub enum Look<T> {
     Good(T),

@@ -50,9 +50,10 @@ fn of_groups(text: &mut String, groups: &[Group<'_>]) {
         sample(text, name, &group.labels, count(group, |set| matches!(set.state, State::Damaged { .. })));
     }
     let name = "pgv_unreadable_records";
-    family(text, name, "Backups of which nothing is known, because a record or a verdict could not be read.");
+    family(text, name, "Backups of which a record, a verdict or a pin could not be read.");
     for group in groups {
-        sample(text, name, &group.labels, count(group, |set| set.unread().is_some()));
+        let is_unread = |set: &Set| set.unread().is_some() || set.marks.unread_pin().is_some();
+        sample(text, name, &group.labels, count(group, is_unread));
     }
     let name = "pgv_bad_backups";
     family(

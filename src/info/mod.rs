@@ -1,33 +1,68 @@
 //! `pgv-info`: what a repository holds. It lists each cluster's `backup/` once and reads the records, so its
-//! cost follows the number of backups and nothing else; only `pgv-info wal` and `recovery` list `wal/`.
+//! cost follows the number of backups and nothing else; only `pgv-info wal`, `recovery` and totals list `wal/`, and `prune`
+//! where a window of WAL is kept.
 
+mod archiving;
+mod checks;
 mod choose;
+mod claim;
 mod columns;
+mod doctor;
+mod estimate;
 mod facts;
 mod lineage;
 mod look;
+mod manifests;
+mod marking;
+mod marks;
 mod metrics;
 mod next;
+mod note;
+mod pins;
+mod plan;
+mod plan_json;
 mod prune;
 mod record;
 mod recovery;
+mod repository;
+mod rooms;
 mod sets;
 mod show;
+mod totals;
+mod transfer;
+mod values;
 mod verdict;
 mod wal;
 mod walk;
 
+pub use archiving::{Archiving, archiving};
+pub use checks::{backup_checks, wal_checks};
 pub use choose::{Choice, choose, require};
+pub use claim::{claim, leftovers, remember};
 pub use columns::{object_lines, set_line, with_parents};
+pub use doctor::{Limits, doctor};
 pub use lineage::Lineage;
+pub use manifests::gather;
+pub use marking::{annotate, new_pin, pin};
+pub use marks::Marks;
 pub use metrics::metrics;
 pub use next::{Next, Wanted, next, not_earlier};
+pub use note::NOTE;
+pub use plan::{Asked, plan};
+pub use plan_json::plan_json;
 pub use prune::{Fate, Rules, prune, prune_labels};
-pub use record::{RecordInput, record};
+pub use record::{RecordInput, record, require_rest};
 pub use recovery::{Along, Histories, Recovery, Request, Target, recovery};
+pub use repository::{Repository, orphans, warn_of_damaged, warn_of_marks};
 pub use sets::{Query, Set, State, collect, is_repository, refuse_unread, survey};
-use sets::{good, systems};
-pub use show::{Format, show, show_fates, too_old};
-pub use verdict::verdict;
-pub use wal::{Archive, Waiting, archives, show_wal, unneeded, waiting, wal_metrics};
+use sets::{clean, good, systems};
+pub use show::{Format, show, show_fates, show_marks, too_old};
+pub use totals::{Totals, WalBytes, show_totals, totals, totals_metrics};
+pub use transfer::{Listing, Wanted as Transfer, parse_listing, transfer};
+pub use values::Values;
+pub use verdict::{began, findings, verdict};
+pub use wal::{
+    Archive, KeepWal, Waiting, archives, await_wal, beginnings, segments_between, show_wal, unneeded,
+    waiting, wal_lines, wal_metrics,
+};
 pub use walk::Archived;

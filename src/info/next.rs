@@ -3,8 +3,8 @@
 
 use crate::catalog::{BackupType, Label, Mode};
 use crate::error::{Error, Result};
+use crate::info::Set;
 use crate::info::choose::{chain, one_cluster};
-use crate::info::{Set, State};
 use std::fmt::Write;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -35,8 +35,6 @@ pub struct Next {
     full_label: Label,
     /// The newest complete backup: the key must open it.
     newest: Option<Label>,
-    /// Sets without a record.
-    unfinished: Vec<Label>,
 }
 
 /// `sets`: all that are listed of one cluster and system identifier. Fails if there is a label that is not
@@ -46,8 +44,9 @@ pub fn next(sets: &[Set], wanted: &Wanted, now: OffsetDateTime) -> Result<Next> 
     let full_label = Label::full(now)?;
     if let Some(latest) = not_earlier(sets, now) {
         let message =
-            format!("the repository holds {latest}, which is not earlier than this machine's clock");
-        return Err(Error::failed(message).hint("set the clock right; labels must follow time"));
+            format!("the repository has backup {latest}, which is not older than this machine's clock");
+        return Err(Error::failed(message)
+            .hint("correct the clock: a new label must be later than all existing labels"));
     }
     let (chain, reason) = match base(sets, wanted, now) {
         Base::Chain(chain) => (chain, None),
@@ -63,7 +62,6 @@ pub fn next(sets: &[Set], wanted: &Wanted, now: OffsetDateTime) -> Result<Next> 
         None => full_label.clone(),
     };
     let newest = sets.iter().rev().find(|set| set.record().is_some());
-    let unfinished = sets.iter().filter(|set| matches!(set.state, State::Incomplete(_)));
     Ok(Next {
         backup_type,
         mode: if chain.is_empty() { Mode::Full } else { wanted.mode },
@@ -72,7 +70,6 @@ pub fn next(sets: &[Set], wanted: &Wanted, now: OffsetDateTime) -> Result<Next> 
         label,
         full_label,
         newest: newest.map(|set| set.label.clone()),
-        unfinished: unfinished.map(|set| set.label.clone()).collect(),
     })
 }
 
@@ -96,7 +93,7 @@ fn base<'a>(sets: &'a [Set], wanted: &Wanted, now: OffsetDateTime) -> Base<'a> {
     let (Some((full, _)), Some((newest, backup))) = (full, complete().next()) else {
         return match wanted.backup_type {
             Some(BackupType::Full) => Base::Full(None),
-            _ => instead("there is none yet".to_owned()),
+            _ => instead("there is no full backup yet".to_owned()),
         };
     };
     let parent = match wanted.backup_type {
@@ -112,7 +109,7 @@ fn base<'a>(sets: &'a [Set], wanted: &Wanted, now: OffsetDateTime) -> Base<'a> {
     match chain(sets, parent) {
         Ok(chain) if chain.len() > LONGEST_CHAIN => instead(format!("the chain has {} backups", chain.len())),
         Ok(chain) if chain.iter().any(|set| set.is_bad()) => {
-            instead("the chain was found bad when it was last verified or drilled".to_owned())
+            instead("the last verification or drill found its chain bad".to_owned())
         }
         Ok(chain) => Base::Chain(chain),
         Err(error) => instead(error.message().to_owned()),
@@ -120,8 +117,7 @@ fn base<'a>(sets: &'a [Set], wanted: &Wanted, now: OffsetDateTime) -> Base<'a> {
 }
 
 impl Next {
-    /// "key value" lines. `chain` comes for each backup that it builds on, oldest first, `unfinished` for each set
-    /// without a record.
+    /// "key value" lines. `chain` names each backup that it builds on, oldest first.
     pub fn lines(&self) -> String {
         let mut text = format!("type {}\n", self.backup_type.name());
         let mut line = |key: &str, value: &dyn std::fmt::Display| {
@@ -135,13 +131,14 @@ impl Next {
         if let Some(parent) = self.chain.last() {
             line("parent", parent);
         }
-        self.chain.iter().for_each(|label| line("chain", label));
+        if !self.chain.is_empty() {
+            line("chain", &self.chain.iter().map(Label::to_string).collect::<Vec<_>>().join(" "));
+        }
         line("label", &self.label);
         line("full_label", &self.full_label);
         if let Some(newest) = &self.newest {
             line("newest", newest);
         }
-        self.unfinished.iter().for_each(|label| line("unfinished", label));
         text
     }
 }

@@ -1,9 +1,39 @@
 //! Makes `record.json` of what pgv-snap told and what pgv-s3 stored.
 
 use crate::catalog::{Facts, ObjectEntry, RECORD_FORMAT, Record, layout};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::info::look::LIMIT;
+use crate::info::{Repository, await_wal};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// Refuses a backup whose record would be one of nothing: each backup that it builds on must be there, and the WAL that it
+/// needs, where that is not in it, by `until` at the latest ([`Kind::NotFound`] if it is not).
+pub fn require_rest(repository: &Repository, facts: &Facts, until: Instant) -> Result<()> {
+    let (query, backup) = (&repository.query, &facts.backup);
+    if !backup.wal_included {
+        await_wal(repository, facts, until).map_err(|error| match error.kind {
+            Kind::NotFound => error.hint("PGV_WAL=include puts the WAL into the backup"),
+            _ => error,
+        })?;
+    }
+    let cluster = query.cluster.as_deref().unwrap_or_default();
+    let mut parent = backup.parent.clone();
+    while let Some(label) = parent {
+        let set = format!("{cluster}/{}/{}", backup.system_identifier, layout::backup_directory(&label));
+        let url = query.repository.join(&format!("{set}/{}", layout::RECORD));
+        let record = repository.store.read(&url, LIMIT).map_err(|error| match error.kind {
+            Kind::NotFound => Error::failed(format!("backup {label}, on which this one is built, is gone"))
+                .hint("make a full backup"),
+            _ => error.context(format_args!("read the record of backup {label}, on which this one is built")),
+        })?;
+        let earlier = Record::parse(&record)?.backup.parent;
+        // A record that contradicts itself must not lead round in circles.
+        parent = earlier.filter(|earlier| earlier.time_part() < label.time_part());
+    }
+    Ok(())
+}
 
 /// Everything that a record is made of.
 pub struct RecordInput {
@@ -39,7 +69,7 @@ pub fn record(input: RecordInput) -> Result<String> {
     let object = |(name, json): (String, Vec<u8>)| object(&set, name, &json);
     let objects: Vec<ObjectEntry> = input.objects.into_iter().map(object).collect::<Result<_>>()?;
     if !objects.iter().any(|object| object.name == layout::DATA) {
-        return Err(Error::usage(format!("a backup without {} holds nothing", layout::DATA))
+        return Err(Error::usage(format!("a backup without {} contains nothing", layout::DATA))
             .hint(format!("give --object {}=FILE", layout::DATA)));
     }
     let record = Record {

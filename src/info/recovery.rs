@@ -2,13 +2,13 @@
 //! is refused, with what there is instead. It reads records, names, times and the timelines' histories, which are opened
 //! by whoever has the key.
 
-use crate::catalog::{BackupFacts, Label};
+use crate::catalog::{BackupFacts, Label, rfc3339};
 use crate::cli::lines::Lines;
 use crate::error::{Error, Result};
 use crate::info::Set;
 use crate::info::choose::{self, Choice};
+use crate::info::estimate;
 use crate::info::facts::{one_line, time_of};
-use crate::info::wal::rfc3339;
 use crate::info::walk::{Archived, Place, Walk, Way};
 use crate::pg::timeline::{self, Branch};
 use crate::pg::{Lsn, wal};
@@ -67,6 +67,12 @@ pub struct Recovery<'a> {
     has_archive: bool,
     /// A newer backup that is not on the way.
     passed_over: Option<&'a BackupFacts>,
+    /// The last segment without which the backup is not consistent.
+    needed: u64,
+    /// The last timeline after its own.
+    latest: u32,
+    /// Lines of the last drill, by which a plan tells how long it takes.
+    drill: Lines,
 }
 
 impl FromStr for Along {
@@ -82,7 +88,8 @@ impl FromStr for Along {
     }
 }
 
-/// Of one cluster; without a complete backup there is nothing to recover.
+/// Of one cluster; without a complete backup there is nothing to recover. What is refused because of a hole comes with
+/// another backup, if one reaches the target.
 pub fn recovery<'a>(
     sets: &'a [Set],
     archived: &Archived,
@@ -90,6 +97,23 @@ pub fn recovery<'a>(
     request: &Request,
 ) -> Result<Recovery<'a>> {
     choose::one_cluster(sets)?;
+    let recovery = find(sets, archived, histories, request)?;
+    match recovery.check() {
+        Ok(()) => Ok(recovery),
+        Err(error) if recovery.walk.beyond.is_none() => Err(error),
+        Err(error) => Err(recovery.name_other(sets, error, |label| {
+            let request = Request { label: Some(label.clone()), ..*request };
+            find(sets, archived, histories, &request).is_ok_and(|other| other.check().is_ok())
+        })),
+    }
+}
+
+fn find<'a>(
+    sets: &'a [Set],
+    archived: &Archived,
+    histories: &Histories,
+    request: &Request,
+) -> Result<Recovery<'a>> {
     let target = request.target;
     let default = if target == Target::End { Along::Latest } else { Along::Current };
     let along = request.along.unwrap_or(default);
@@ -101,16 +125,19 @@ pub fn recovery<'a>(
     let branches = timelines.way(backup)?;
     let segment_bytes = archived.segment_bytes;
     let place = |name: &str| wal::segment_number(name, segment_bytes);
-    let (first, last) = place(&backup.wal_first)
-        .zip(place(&backup.wal_last))
-        .ok_or_else(|| Error::damaged(format!("backup {} names no segments that it needs", backup.label)))?;
+    let (first, last) = place(&backup.wal_first).zip(place(&backup.wal_last)).ok_or_else(|| {
+        Error::damaged(format!(
+            "the record of backup {} does not name the WAL segments that it needs",
+            backup.label
+        ))
+    })?;
     let way = Way { branches: &branches, archived };
     let walk = match backup.wal_included {
         true => way.walk(last.1, Some(last)),
         false => way.walk(first.1, None),
     };
     let later = complete(sets).find(|newer| reaches(newer, target) == Reach::Yes);
-    let recovery = Recovery {
+    Ok(Recovery {
         target,
         chain: choose::chain(sets, set)?,
         backup,
@@ -119,10 +146,11 @@ pub fn recovery<'a>(
         walk,
         segment_bytes,
         has_archive: !archived.is_empty(),
+        drill: estimate::last_drill(sets),
         passed_over: later.filter(|newer| request.label.is_none() && newer.label != backup.label),
-    };
-    recovery.check(last.1, timelines.latest(backup.timeline))?;
-    Ok(recovery)
+        needed: last.1,
+        latest: timelines.latest(backup.timeline),
+    })
 }
 
 /// Newest first.
@@ -157,7 +185,7 @@ fn named<'a>(
     let backup = &set.record().ok_or_else(|| choose::none(sets, &Choice::Label(label.clone())))?.backup;
     if reaches(backup, target) == Reach::Behind {
         let error = Error::not_found(format!(
-            "backup {label} was complete at {}, at {}, and the target is before that",
+            "the target is before backup {label} was complete ({}, {})",
             one_line(&backup.stopped_at),
             backup.stop_lsn
         ));
@@ -242,11 +270,12 @@ impl Timelines<'_> {
         }
         let name = timeline::history_name(goal);
         let text = self.histories.get(&goal).ok_or_else(|| {
-            Error::usage(format!("{name} is needed to follow timeline {goal}"))
-                .hint("it lies in the archive, sealed: give a directory with it opened, --histories DIR")
+            Error::usage(format!("{name} is needed to follow timeline {goal}")).hint(
+                "open it from the archive with pgv-crypt into a directory DIR, and give --histories DIR",
+            )
         })?;
         let mut way = timeline::branches(text, goal)
-            .ok_or_else(|| Error::damaged(format!("{name} is no history of timeline {goal}")))?;
+            .ok_or_else(|| Error::damaged(format!("{name} is not a history of timeline {goal}")))?;
         let before = way.iter().position(|branch| branch.timeline == own).unwrap_or(way.len());
         Ok(way.split_off(before))
     }
@@ -259,7 +288,7 @@ impl Timelines<'_> {
         known.dedup();
         let known: Vec<_> = known.iter().map(ToString::to_string).collect();
         Error::not_found(format!("there is no timeline {goal}: the archive has no history of it"))
-            .hint(format!("there are the timelines {}", known.join(", ")))
+            .hint(format!("existing timelines: {}", known.join(", ")))
     }
 
     /// The newest backup that could reach the target if it lay on the way.
@@ -268,82 +297,126 @@ impl Timelines<'_> {
         let way = self.way(backup).unwrap_or_default();
         let why = match way.first() {
             Some(own) => format!(
-                "was left for it at {}, and backup {} ends at {}",
-                own.end, backup.label, backup.stop_lsn
+                "it leaves timeline {} at {}, before backup {} ends at {}",
+                backup.timeline, own.end, backup.label, backup.stop_lsn
             ),
-            None => format!("that of backup {}, is none of its past", backup.label),
+            None => format!("timeline {} of backup {} is not in its history", backup.timeline, backup.label),
         };
         choose::what_there_is(
             self.sets,
-            Error::not_found(format!(
-                "timeline {goal} cannot be reached: timeline {}, {why}",
-                backup.timeline
-            ))
-            .hint("along the backup's own timeline: --timeline current"),
+            Error::not_found(format!("timeline {goal} cannot be reached: {why}"))
+                .hint("to recover along the backup's own timeline: --timeline current"),
         )
     }
 }
 
 impl Recovery<'_> {
-    /// `needed`: the last segment without which the backup is not consistent; `latest`: the last timeline after its own.
-    fn check(&self, needed: u64, latest: u32) -> Result<()> {
-        let refuse = |message: String| Err(self.hints(Error::not_found(message), latest));
+    fn check(&self) -> Result<()> {
+        let refuse = |message: String| Err(self.hints(Error::not_found(message)));
         let (end, beyond) = (self.name(self.walk.end), self.walk.beyond);
-        let hole = format!("the archive has a hole at {end}, and no recovery goes beyond it");
-        if !self.backup.wal_included && self.walk.end.1 <= needed {
+        let hole =
+            format!("the archive has a hole at {}, and recovery cannot continue after it", self.hole());
+        if !self.backup.wal_included && self.walk.end.1 <= self.needed {
             return Err(Error::not_found(format!(
-                "backup {} was made without its WAL, and the archive lacks {end} of {} to {}",
+                "backup {} does not contain its WAL ({1} to {2}), and the archive does not have {end}",
                 self.backup.label, self.backup.wal_first, self.backup.wal_last
             ))
-            .hint("choose another: --label"));
+            .hint("choose another backup: --label"));
         }
         if !self.has_archive && !matches!(self.target, Target::End | Target::Immediate) {
             return Err(Error::not_found("no WAL is archived").hint(format!(
-                "without a target the backup is restored as it was at its end, {}",
+                "give no target, to restore the backup as it was at its end, {}",
                 one_line(&self.backup.stopped_at)
             )));
         }
         match self.target {
             Target::End if beyond.is_some() => refuse(hole),
+            // Nobody knows where it is; but in the WAL of the backup itself it is not.
+            Target::Unplaced if beyond.is_some() && self.walk.end.1 <= self.needed + 1 => refuse(format!(
+                "{hole}: there is no other WAL than that of the backup itself before the hole"
+            )),
             Target::Time(time) => match self.known_until() {
                 Some(until) if is_later(time, until) && beyond.is_some() => refuse(format!(
-                    "{hole}: it lies before {}, what is before it was stored at {}",
+                    "{hole}: the target {} is later than the last segment before the hole, stored at {}",
                     rfc3339(time),
                     rfc3339(until)
                 )),
-                Some(until) if is_later(time, until) => {
-                    refuse(format!("the archive ends at about {}, before {}", rfc3339(until), rfc3339(time)))
-                }
+                Some(until) if is_later(time, until) => refuse(format!(
+                    "the archive ends at about {}, before the target {}",
+                    rfc3339(until),
+                    rfc3339(time)
+                )),
                 _ => Ok(()),
             },
             Target::Lsn(lsn) if lsn < self.end_lsn() => Ok(()),
             Target::Lsn(_) if beyond.is_some() => refuse(hole),
-            Target::Lsn(lsn) => {
-                refuse(format!("the archive ends at {}, and {lsn} is beyond it", self.end_lsn()))
-            }
+            Target::Lsn(lsn) => refuse(format!(
+                "the archive ends at {}, and the target {lsn} is not before that",
+                self.end_lsn()
+            )),
             _ => Ok(()),
         }
     }
 
-    fn hints(&self, error: Error, latest: u32) -> Error {
+    /// The segments that are missing.
+    fn hole(&self) -> String {
+        let (timeline, first) = self.walk.end;
+        let first_name = self.name(self.walk.end);
+        match self.walk.beyond {
+            // Beyond the place where the timeline was left others may be missing.
+            Some((other, next)) if other == timeline && next > first + 1 => {
+                format!("{first_name} to {}", self.name((timeline, next - 1)))
+            }
+            _ => first_name,
+        }
+    }
+
+    fn hints(&self, error: Error) -> Error {
         let own = self.backup.timeline;
         let goal = self.branches.last().map_or(own, |branch| branch.timeline);
         let error = match (self.walk.beyond, self.walk.last) {
-            (Some(_), Some(last)) => {
+            (Some(_), Some(last)) if Lsn(last.1 * self.segment_bytes) > self.backup.stop_lsn => {
                 let safe = Lsn(last.1 * self.segment_bytes);
-                error.hint(format!("to the last segment before the hole: --lsn {safe}"))
+                error.hint(format!("to recover to the last segment before the hole: --lsn {safe}"))
             }
             _ => error,
         };
-        let error = match goal == own && latest > own {
+        let error = match goal == own && self.latest > own {
             true => error.hint(format!(
-                "that is along timeline {own}, the backup's; there are later ones, up to {latest}: --timeline latest goes over to them"
+                "this is timeline {own} of the backup; to follow later timelines, up to {}: --timeline latest",
+                self.latest
             )),
             false => error,
         };
         match self.walk.beyond {
-            Some(_) => error.hint("to the end of the backup alone: --immediate"),
-            None => error.hint("to the end of what is archived: no target"),
+            Some(_) => error.hint(format!(
+                "to recover to the end of the backup only, {}: --label {} --immediate",
+                one_line(&self.backup.stopped_at),
+                self.backup.label
+            )),
+            None => error.hint("to recover to the end of the archived WAL: give no target"),
+        }
+    }
+
+    /// Another backup that reaches the target; else the next one that is complete after it.
+    fn name_other(&self, sets: &[Set], error: Error, reaches_it: impl Fn(&Label) -> bool) -> Error {
+        let others = || complete(sets).filter(|other| other.label != self.backup.label);
+        match others().find(|other| reaches_it(&other.label)) {
+            Some(other) if self.target == Target::Unplaced => error.hint(format!(
+                "more recent WAL can be recovered from backup {}: --label {0}",
+                other.label
+            )),
+            Some(other) => {
+                error.hint(format!("backup {} reaches the target: --label {0}", other.label))
+            }
+            None => match others().filter(|other| reaches(other, self.target) == Reach::Behind).last() {
+                Some(next) => error.hint(format!(
+                    "the next moment that can be restored is the end of backup {}, {}: --label {0} --immediate",
+                    next.label,
+                    one_line(&next.stopped_at)
+                )),
+                None => error,
+            },
         }
     }
 
@@ -395,6 +468,9 @@ impl Recovery<'_> {
         line("system_identifier", backup.system_identifier.to_string());
         line("pg_version", backup.pg_version.clone());
         line("stopped_at", backup.stopped_at.clone());
+        // Of every link: a page that did not change since is still bad.
+        let bad_pages = self.chain.iter().filter_map(|link| Some(link.record()?.backup.findings.bad_pages));
+        line("bad_pages", bad_pages.sum::<u64>().to_string());
         line("database_bytes", backup.database_bytes.to_string());
         line("stored_bytes", self.chain.iter().map(|link| link.stored_bytes).sum::<u64>().to_string());
         for tablespace in &backup.tablespaces {
@@ -442,7 +518,7 @@ impl Recovery<'_> {
             Target::Lsn(lsn) => line("recovery_target_lsn", lsn.to_string()),
             _ => {}
         }
-        lines.as_str().to_owned()
+        lines.append(&self.drill).as_str().to_owned()
     }
 }
 

@@ -6,7 +6,8 @@ use crate::catalog::{Label, Record, VERDICT_FORMAT, Verdict, VerdictKind, layout
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::info::facts::{one_line, time_of};
 use crate::info::look::{Look, look};
-use crate::store::{Store, Url};
+use crate::info::marks::Marks;
+use crate::store::{Scheme, Store, Url};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -45,6 +46,7 @@ pub struct Set {
     pub verdicts: Vec<Verdict>,
     /// Why a verdict could not be read.
     pub unread_verdict: Option<Error>,
+    pub marks: Marks,
 }
 
 pub enum State {
@@ -63,8 +65,15 @@ pub enum State {
 
 /// Bytes of each object of a set, by name.
 type Objects = BTreeMap<String, u64>;
+/// The name of an object that lies where the directory of a set belongs.
+const NO_DIRECTORY: &str = "";
 
 impl Set {
+    /// Whether both are of one cluster and system identifier.
+    pub fn is_beside(&self, other: &Set) -> bool {
+        (&self.cluster, self.system_identifier) == (&other.cluster, other.system_identifier)
+    }
+
     pub fn record(&self) -> Option<&Record> {
         match &self.state {
             State::Complete(record) => Some(record),
@@ -80,7 +89,7 @@ impl Set {
         }
     }
 
-    /// Why nobody knows what it is, or what was found when it was looked at.
+    /// Why nobody knows what it is, or what was found when it was looked at. Marks decide only whether it may go.
     pub fn unread(&self) -> Option<&Error> {
         match &self.state {
             State::Unreadable(error) => Some(error),
@@ -124,6 +133,19 @@ pub fn good(sets: &[Set]) -> Vec<bool> {
         good.insert(&set.label, set.record().is_some() && has_parent && !set.is_bad());
     }
     sets.iter().map(|set| good[&set.label]).collect()
+}
+
+/// The same, and in no link of its chain was a bad page found when that was made: what is not changed since is still bad.
+pub fn clean(sets: &[Set]) -> Vec<bool> {
+    let mut clean: BTreeMap<&Label, bool> = BTreeMap::new();
+    for (set, good) in sets.iter().zip(good(sets)) {
+        let backup = set.record().map(|record| &record.backup);
+        let parent = backup.and_then(|backup| backup.parent.as_ref());
+        let has_clean_parent = parent.is_none_or(|parent| clean.get(parent).copied().unwrap_or(false));
+        let has_bad_pages = backup.is_some_and(|backup| backup.findings.bad_pages > 0);
+        clean.insert(&set.label, good && has_clean_parent && !has_bad_pages);
+    }
+    sets.iter().map(|set| clean[&set.label]).collect()
 }
 
 /// As [`survey`], for whatever decides what is kept, copied, removed or built on: it fails if any record or verdict
@@ -219,8 +241,8 @@ fn survey_one(
     store.list(&directory, true, &mut |entry| {
         let path = below(&entry.url, &directory);
         // What is no label is not ours.
-        if let Some((label, name)) = path.split_once('/')
-            && let Ok(label) = label.parse::<Label>()
+        let (label, name) = path.split_once('/').unwrap_or((&path, NO_DIRECTORY));
+        if let Ok(label) = label.parse::<Label>()
             && query.label.as_ref().is_none_or(|only| *only == label)
         {
             objects.entry(label).or_default().insert(name.to_owned(), entry.bytes);
@@ -234,6 +256,9 @@ fn survey_one(
         let is_wanted = query.chain_of.as_ref().is_some_and(|wanted| wanted.full_part() == label.full_part());
         let found = match !is_wanted && temporary.load(Ordering::Relaxed) >= TEMPORARY_ERRORS {
             true => Found::not_tried(&url, objects),
+            false if objects.keys().eq([NO_DIRECTORY]) => {
+                Found::no_directory(store, &directory.join(&label.to_string()), label, objects)
+            }
             false => Found::of(store, &url, label, system_identifier, objects),
         };
         let Some(found) = found else { return Ok(None) };
@@ -245,9 +270,11 @@ fn survey_one(
             state: found.state,
             verdicts: found.verdicts,
             unread_verdict: found.unread_verdict,
+            marks: found.marks,
             url: url.to_string().trim_end_matches('/').to_owned(),
         };
-        if set.unread().is_some_and(|error| error.kind == Kind::Temporary) {
+        let unread = set.unread().or_else(|| set.marks.unread().next());
+        if unread.is_some_and(|error| error.kind == Kind::Temporary) {
             temporary.fetch_add(1, Ordering::Relaxed);
         }
         Ok(Some(set))
@@ -278,6 +305,7 @@ struct Found {
     state: State,
     verdicts: Vec<Verdict>,
     unread_verdict: Option<Error>,
+    marks: Marks,
     bytes: u64,
     /// Whether it says that something is damaged: an answer can be garbled, so that is read twice.
     condemns: bool,
@@ -310,7 +338,7 @@ impl Found {
             return None;
         }
         Some(Found::by(store, url, label, system_identifier, &objects).unwrap_or_else(|| {
-            let message = format!("get {url}{}: it is not what the listing shows", layout::RECORD);
+            let message = format!("get {url}{}: its content does not match the listing", layout::RECORD);
             Found::unreadable(Error::failed(message), &objects)
         }))
     }
@@ -341,7 +369,25 @@ impl Found {
                 Look::Unreadable(error) => unread_verdict = Some(error),
             }
         }
-        Some(Found { state, verdicts, unread_verdict, bytes, condemns })
+        let marks = Marks::read(store, url, objects)?;
+        condemns |= marks.condemn();
+        Some(Found { state, verdicts, unread_verdict, marks, bytes, condemns })
+    }
+
+    /// Nothing, if the object that lies there was removed since it was listed.
+    fn no_directory(store: &Store, file: &Url, label: &Label, objects: &Objects) -> Option<Found> {
+        match store.stat(file) {
+            Ok(_) => Some(Found {
+                state: State::Damaged { why: format!("{label} is a file, not a directory"), record: None },
+                verdicts: Vec::new(),
+                unread_verdict: None,
+                marks: Marks::default(),
+                bytes: objects.values().sum(),
+                condemns: true,
+            }),
+            Err(error) if error.kind == Kind::NotFound => None,
+            Err(error) => Some(Found::unreadable(error, objects)),
+        }
     }
 
     fn unreadable(error: Error, objects: &Objects) -> Found {
@@ -349,6 +395,7 @@ impl Found {
             state: State::Unreadable(error),
             verdicts: Vec::new(),
             unread_verdict: None,
+            marks: Marks::default(),
             bytes: objects.values().sum(),
             condemns: false,
         }
@@ -369,6 +416,14 @@ fn state(
     objects: &Objects,
 ) -> Option<State> {
     let Some(bytes) = objects.get(layout::RECORD) else {
+        match has_directory(store, url, layout::RECORD) {
+            Ok(false) => {}
+            Ok(true) => {
+                let why = format!("{} is a directory", layout::RECORD);
+                return Some(State::Damaged { why, record: None });
+            }
+            Err(error) => return Some(State::Unreadable(error)),
+        }
         let why = "no record: the backup is still running, or it was interrupted";
         return Some(State::Incomplete(why.to_owned()));
     };
@@ -386,6 +441,24 @@ fn state(
     })
 }
 
+/// Whether there is a directory of this name on a disk: a listing of objects does not show one that is empty.
+fn has_directory(store: &Store, above: &Url, name: &str) -> Result<bool> {
+    if above.scheme() != Scheme::File {
+        return Ok(false);
+    }
+    let directory = above.join(&format!("{name}/"));
+    let mut found = false;
+    let listed = store.list(above, false, &mut |entry| {
+        found |= entry.url == directory;
+        Ok(())
+    });
+    match listed {
+        // It is being removed.
+        Err(error) if error.kind == Kind::Temporary => Ok(false),
+        listed => listed.map(|()| found),
+    }
+}
+
 /// One that was read and is none is no good verdict.
 fn damaged_verdict(kind: VerdictKind, why: &str) -> Verdict {
     Verdict {
@@ -393,6 +466,7 @@ fn damaged_verdict(kind: VerdictKind, why: &str) -> Verdict {
         kind,
         started_at: String::new(),
         seconds: 0,
+        restore_seconds: None,
         bytes: 0,
         ok: false,
         findings: vec![format!("the verdict is damaged: {why}")],
@@ -413,12 +487,13 @@ fn contradiction(record: &Record, label: &Label, system_identifier: u64) -> Opti
     }
     // PostgreSQL counts from 1, and a timeline always has room for its successor.
     if matches!(backup.timeline, 0 | u32::MAX) {
-        return Some(format!("its record has the timeline {}", backup.timeline));
+        return Some(format!("its record says timeline {}", backup.timeline));
     }
-    [&backup.started_at, &backup.stopped_at]
-        .into_iter()
-        .find(|time| time_of(time).is_none())
-        .map(|time| format!("its record has the time \"{}\"", one_line(time)))
+    let bad_time = [&backup.started_at, &backup.stopped_at].into_iter().find(|time| time_of(time).is_none());
+    if let Some(time) = bad_time {
+        return Some(format!("its record has the invalid time \"{}\"", one_line(time)));
+    }
+    backup.contradiction().map(|why| format!("its record contradicts itself: {}", one_line(&why)))
 }
 
 /// What the record names and the listing does not show.

@@ -1,9 +1,10 @@
 //! The same backups for people (a table) and for programs (labels, URLs, tab-separated values, JSON).
 
-use crate::catalog::{BackupFacts, Verdict};
+use crate::catalog::{BackupFacts, Verdict, escape};
 use crate::error::{Error, Result};
 use crate::info::choose::stopped_at;
 use crate::info::facts::{one_line, time_of};
+use crate::info::marks::Content;
 use crate::info::{Fate, Set, State, systems};
 use std::fmt::Write;
 use std::time::Duration;
@@ -19,9 +20,9 @@ pub enum Format {
 }
 
 /// All of it as text. Labels, URLs and tab-separated lines are of complete backups only.
-pub fn show(sets: &[Set], format: Format) -> Result<String> {
+pub fn show(sets: &[Set], format: Format, now: OffsetDateTime) -> Result<String> {
     match format {
-        Format::Table => Ok(table(sets)),
+        Format::Table => Ok(table(sets, now)),
         Format::Label => {
             Ok(lines(sets, |set| Some(set.label.to_string()).filter(|_| set.record().is_some())))
         }
@@ -30,7 +31,7 @@ pub fn show(sets: &[Set], format: Format) -> Result<String> {
         Format::Json => {
             let mut text = String::new();
             for set in sets {
-                text.push_str(&json(set)?);
+                text.push_str(&json(set, now)?);
                 text.push('\n');
             }
             Ok(text)
@@ -95,17 +96,23 @@ fn tsv(set: &Set) -> Option<String> {
     Some(fields.map(|field| one_line(&field)).join("\t"))
 }
 
-fn json(set: &Set) -> Result<String> {
+fn json(set: &Set, now: OffsetDateTime) -> Result<String> {
     let (state, reason) = match &set.state {
         State::Complete(_) => ("complete", None),
         State::Incomplete(why) => ("incomplete", Some(why.clone())),
         State::Damaged { why, .. } => ("damaged", Some(why.clone())),
         State::Unreadable(error) => ("unreadable", Some(one_line(error.message()))),
     };
+    let pin = match set.marks.pin.as_ref().map(|mark| &mark.content) {
+        Some(Content::Good(pin)) => Some(pin),
+        _ => None,
+    };
+    let annotations = set.committed().and_then(|record| set.marks.annotations(&record.annotations));
     let value = serde_json::json!({
         "format": "pgv-info/1", "cluster": set.cluster, "system_identifier": set.system_identifier.to_string(),
         "label": set.label, "url": set.url, "state": state, "reason": reason, "stored_bytes": set.stored_bytes,
         "record": set.record(), "verdicts": set.verdicts,
+        "pinned": set.marks.pinned(now).is_some(), "pin": pin, "annotations": annotations,
     });
     serde_json::to_string(&value).map_err(|e| Error::failed(format!("encode {}: {e}", set.label)))
 }
@@ -148,23 +155,55 @@ const HEADER: [&str; 11] = [
     "WAL",
 ];
 
-fn table(sets: &[Set]) -> String {
+/// Only where something is pinned, before the last.
+const PINNED: &str = "PINNED";
+
+fn table(sets: &[Set], now: OffsetDateTime) -> String {
     if sets.is_empty() {
         return "no backups\n".to_owned();
     }
-    let mut rows = vec![HEADER.map(str::to_owned).to_vec()];
+    let shows_pins = sets.iter().any(|set| set.marks.pinned(now).is_some());
+    let mut header = HEADER.to_vec();
+    if shows_pins {
+        header.insert(header.len() - 1, PINNED);
+    }
+    let mut rows = vec![header.iter().map(|name| (*name).to_owned()).collect()];
     for cluster in systems(sets) {
         rows.extend(cluster.first().map(|set| vec![format!("{} {}", set.cluster, set.system_identifier)]));
-        rows.extend(cluster.iter().map(row));
+        rows.extend(cluster.iter().map(|set| row(set, shows_pins.then_some(now))));
     }
-    // A row that is not whole ends with a sentence, which must not widen a column.
+    columns(&rows)
+}
+
+/// What a person decided about these backups, a line each: their pins and annotations.
+pub fn show_marks(sets: &[Set], now: OffsetDateTime) -> String {
+    let mut lines = Vec::new();
+    for set in sets {
+        if let Some(why) = set.marks.pinned(now) {
+            let note = match set.marks.pin.as_ref().map(|mark| &mark.content) {
+                Some(Content::Good(pin)) => pin.note.as_deref(),
+                _ => None,
+            };
+            lines.push(note.map_or(why.clone(), |note| format!("{why}: {note}")));
+        }
+        let of_record = set.committed().map(|record| &record.annotations);
+        let annotations = of_record.and_then(|of_record| set.marks.annotations(of_record));
+        for (key, value) in annotations.unwrap_or_default() {
+            lines.push(format!("annotation {key}={value}"));
+        }
+    }
+    lines.iter().map(|line| escape(line.as_bytes()) + "\n").collect()
+}
+
+/// Text in columns. A row that is not whole ends with a sentence, which must not widen a column.
+pub(super) fn columns(rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column).filter(|_| column + 1 < row.len()));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let widths: Vec<_> = (0..HEADER.len()).map(width).collect();
+    let widths: Vec<_> = (0..rows.iter().map(Vec::len).max().unwrap_or(0)).map(width).collect();
     let mut text = String::new();
-    for row in &rows {
+    for row in rows {
         let cells = row.iter().zip(&widths);
         let line = cells.fold(String::new(), |mut line, (cell, width)| {
             // Writing to a String does not fail.
@@ -177,7 +216,8 @@ fn table(sets: &[Set]) -> String {
     text
 }
 
-fn row(set: &Set) -> Vec<String> {
+/// `pins`: whether there is a column of pins, as of this time.
+fn row(set: &Set, pins: Option<OffsetDateTime>) -> Vec<String> {
     let label = set.label.to_string();
     let kind = set.label.backup_type().name().to_owned();
     let stored = size(set.stored_bytes);
@@ -190,7 +230,7 @@ fn row(set: &Set) -> Vec<String> {
             return vec![label, kind, format!("unreadable, {stored}: {why}")];
         }
     };
-    let cells = [
+    let mut cells = vec![
         label,
         kind,
         backup.stopped_at.replace('T', " ").replace('Z', ""),
@@ -204,9 +244,24 @@ fn row(set: &Set) -> Vec<String> {
             Some(_) => "unreadable".to_owned(),
             None => checked(&set.verdicts),
         },
-        wal(backup),
     ];
-    cells.map(|cell| one_line(&cell)).to_vec()
+    cells.extend(pins.map(|now| pinned(set, now)));
+    cells.push(wal(backup));
+    cells.iter().map(|cell| one_line(cell)).collect()
+}
+
+/// "until 2027-01-31", "yes".
+fn pinned(set: &Set, now: OffsetDateTime) -> String {
+    let content = set.marks.pin.as_ref().map(|mark| &mark.content);
+    match (set.marks.pinned(now), content) {
+        (None, _) | (_, None) => String::new(),
+        (_, Some(Content::Wrong(_))) => "damaged".to_owned(),
+        (_, Some(Content::Unread(_))) => "unreadable".to_owned(),
+        (_, Some(Content::Good(pin))) => match &pin.until {
+            Some(until) => format!("until {}", until.get(..10).unwrap_or_default()),
+            None => "yes".to_owned(),
+        },
+    }
 }
 
 /// From its start to its end.
@@ -259,7 +314,7 @@ fn duration(length: time::Duration) -> String {
 }
 
 /// "1.4 GiB".
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let power = (bytes.max(1).ilog2() / 10) as usize;
     match power {

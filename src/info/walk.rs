@@ -2,9 +2,10 @@
 //! PostgreSQL asks for them (`XLogFileReadAnyTLI` in xlogrecovery.c), but never past the place where a timeline was
 //! left, where PostgreSQL itself would go on if the younger one has no segment there.
 
+use crate::catalog::layout;
 use crate::error::Result;
 use crate::info::Set;
-use crate::info::wal::{Run, segment_bytes};
+use crate::info::wal::{Run, directory, segment_bytes};
 use crate::pg::timeline::{self, Branch};
 use crate::pg::wal;
 use crate::store::{Store, Url};
@@ -28,10 +29,9 @@ impl Archived {
             return Ok(Archived::new(wal::DEFAULT_SEGMENT_BYTES));
         };
         let mut found = Archived::new(segment_bytes);
-        let directory = repository.join(&format!("{}/{}/wal/", set.cluster, set.system_identifier));
-        store.list(&directory, true, &mut |entry| {
+        store.list(&directory(repository, set), true, &mut |entry| {
             let url = entry.url.to_string();
-            if let Some(name) = url.rsplit('/').next().and_then(|name| name.strip_suffix(".pgv")) {
+            if let Some(name) = layout::wal_name(&url) {
                 found.add(name, entry.modified);
             }
             Ok(())

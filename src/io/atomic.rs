@@ -6,6 +6,7 @@
 
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::io::interrupt::{Unfinished, on_interrupt};
+use crate::io::random::random_name;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -29,12 +30,10 @@ impl AtomicFile {
     /// `mode` as in `open(2)`, before the umask.
     pub fn create(path: &Path, mode: u32) -> Result<Self> {
         let directory = directory_of(path);
-        let mut random = [0u8; 8];
-        getrandom::fill(&mut random).map_err(|e| Error::failed(format!("read random bytes: {e}")))?;
-        let temporary = directory.join(format!("{TEMPORARY_PREFIX}{:016x}", u64::from_le_bytes(random)));
-        let doomed = temporary.clone();
+        let temporary = directory.join(format!("{TEMPORARY_PREFIX}{}", random_name()?));
+        let unfinished = temporary.clone();
         let _unfinished = on_interrupt(move || {
-            let _gone_or_left = std::fs::remove_file(&doomed).is_err();
+            let _gone_or_left = std::fs::remove_file(&unfinished).is_err();
         })?;
         let file = OpenOptions::new()
             .write(true)

@@ -1,14 +1,21 @@
 //! The lines of an input, worked on several at once: what `--batch` of a tool is. One process for many short files,
 //! because starting one takes as long as half of its work.
 
-use crate::error::{IoContext, Kind, Result};
+use crate::error::{Error, IoContext, Kind, Result};
 use crate::report;
 use std::io;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 type Lines<'a> = Mutex<&'a mut (dyn Iterator<Item = io::Result<String>> + Send)>;
+
+/// The last component of the path in a line. Stdin cannot be one of the files: it is where the lines come from.
+pub fn named_file(line: &str) -> Result<&str> {
+    let name = Path::new(line).file_name().and_then(|name| name.to_str()).filter(|name| *name != "-");
+    name.ok_or_else(|| Error::usage(format!("\"{line}\" on stdin names no file")))
+}
 
 /// Calls `work` for each line on one of `jobs` threads, and `done` on this one with what it made, in no order. A
 /// line whose work says Exists keeps no other from being worked on; any other failure ends the batch, and is what is
@@ -71,7 +78,6 @@ fn collect<T>(results: Receiver<Result<T>>, done: &mut impl FnMut(T) -> Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
 
     fn lines(count: usize) -> impl Iterator<Item = io::Result<String>> + Send {
         (0..count).map(|number| Ok(number.to_string()))

@@ -1,15 +1,20 @@
-//! Input by path or from stdin.
+//! Input by path, from stdin, or from a command.
 
-use crate::error::{IoContext, Result};
-use crate::io::widen;
+use crate::error::{IoContext, Result, Status};
+use crate::io::{Producer, widen};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// Stdin or a file. Errors name it.
+/// Stdin, a file, or the output of a command. Errors name it.
 pub struct Input {
     name: String,
     reader: File,
+    /// The command, until its exit status is known. Its end of file is reported only after a good status: another one is
+    /// the error of the read that meets the end.
+    producer: Option<Producer>,
 }
 
 impl Input {
@@ -18,15 +23,26 @@ impl Input {
         match path {
             Some(path) if path.as_os_str() != "-" => {
                 let reader = File::open(path).during_path("open", path)?;
-                Ok(Input { name: path.display().to_string(), reader })
+                Ok(Input { name: path.display().to_string(), reader, producer: None })
             }
             _ => {
                 let fd =
                     rustix::io::dup(rustix::stdio::stdin()).map_err(io::Error::from).during("open stdin")?;
                 widen(&fd);
-                Ok(Input { name: "stdin".to_owned(), reader: File::from(fd) })
+                Ok(Input { name: "stdin".to_owned(), reader: File::from(fd), producer: None })
             }
         }
+    }
+
+    /// The output of a command, if one is given, or else as [`Input::open`].
+    pub fn of(command: &[OsString], path: Option<&Path>) -> Result<Self> {
+        if command.is_empty() {
+            return Input::open(path);
+        }
+        let mut producer = Producer::spawn(command)?;
+        let reader = File::from(OwnedFd::from(producer.take_stdout()?));
+        let name = format!("the output of {}", producer.name());
+        Ok(Input { name, reader, producer: Some(producer) })
     }
 
     pub fn name(&self) -> &str {
@@ -40,7 +56,24 @@ impl Input {
 
 impl Read for Input {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.reader.read(buf)
+        let length = self.reader.read(buf)?;
+        if length == 0
+            && !buf.is_empty()
+            && let Some(producer) = self.producer.take()
+        {
+            // 0 and 7 both say that all of it came.
+            let _complete: Status = producer.finish()?;
+        }
+        Ok(length)
+    }
+}
+
+impl Drop for Input {
+    /// Whoever reads no further has no use for the rest.
+    fn drop(&mut self) {
+        if let Some(producer) = self.producer.take() {
+            producer.kill();
+        }
     }
 }
 
@@ -57,4 +90,38 @@ pub fn read_full(reader: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Error, Kind};
+
+    fn read_all(script: &str) -> Result<String> {
+        let command = ["sh", "-c", script].map(OsString::from);
+        let mut text = String::new();
+        let mut input = Input::of(&command, None)?;
+        input.read_to_string(&mut text).during(format_args!("read {}", input.name())).map(|_| text)
+    }
+
+    #[test]
+    fn the_end_of_a_command_counts_with_its_status() {
+        assert_eq!(read_all("printf all").unwrap(), "all");
+        assert_eq!(read_all("printf all; exit 7").unwrap(), "all");
+        let kind = |script| read_all(script).map_err(|error: Error| error.kind).unwrap_err();
+        assert_eq!(kind("printf some; exit 5"), Kind::Damaged);
+        assert_eq!(kind("exit 75"), Kind::Temporary);
+        assert_eq!(kind("exit 3"), Kind::NotFound);
+        assert_eq!(kind("printf some; kill -9 $$"), Kind::Failed);
+    }
+
+    #[test]
+    fn a_command_whose_output_is_not_wanted_ends() {
+        let command = ["sh", "-c", "echo begun; exec sleep 600"].map(OsString::from);
+        let begun = std::time::Instant::now();
+        let mut input = Input::of(&command, None).unwrap();
+        assert_eq!(read_full(&mut input, &mut [0; 5]).unwrap(), 5);
+        drop(input);
+        assert!(begun.elapsed().as_secs() < 60);
+    }
 }

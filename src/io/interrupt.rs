@@ -4,14 +4,20 @@
 //! that back when it is finished. The process may have several such things at once; they are undone together.
 
 use crate::error::{Error, Result};
+use crate::report;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
+use std::time::Duration;
+
+/// A service that does not answer takes back nothing.
+const UNDONE_WITHIN: Duration = Duration::from_secs(5);
 
 type Undo = Box<dyn FnOnce() + Send>;
 
@@ -84,6 +90,27 @@ fn end(signal: i32) {
     // One that panicked has nothing more to undo.
     undoing.into_iter().for_each(|undone| drop(undone.join()));
     die_of(signal);
+}
+
+/// Ends the process because of an error, whatever it is at; what is unfinished is undone, for [`UNDONE_WITHIN`] at most.
+#[expect(clippy::exit, reason = "another thread waits for what does not answer, and cannot end the process")]
+pub fn give_up(error: &Error) -> ! {
+    INTERRUPTED.store(true, Ordering::Release);
+    report::error(error);
+    let (sender, receiver) = channel::<()>();
+    for undo in std::mem::take(&mut *unfinished()).into_values() {
+        let sender = sender.clone();
+        let undo_one = move || {
+            undo();
+            drop(sender);
+        };
+        // What has no thread is found by `rm --uploads`.
+        let _left = thread::Builder::new().spawn(undo_one).is_err();
+    }
+    drop(sender);
+    // Nobody sends: it ends when all are done, or with the time.
+    let _ended = receiver.recv_timeout(UNDONE_WITHIN).is_err();
+    std::process::exit(error.kind as i32)
 }
 
 fn die_of(signal: i32) {

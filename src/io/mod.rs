@@ -3,20 +3,24 @@
 
 mod atomic;
 mod batch;
+mod deadline;
 mod input;
 mod interrupt;
 mod output;
 mod pace;
 mod pipe;
 mod producer;
+mod random;
 mod temporary;
 
 pub use atomic::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
-pub use batch::batch;
+pub use batch::{batch, named_file};
+pub use deadline::Deadline;
 pub use input::{Input, read_full};
 pub use interrupt::{Unfinished, die_if_unread, end_if_interrupted, on_interrupt};
 pub use output::Output;
 pub use pace::Pace;
 pub use pipe::widen;
 pub use producer::Producer;
+pub use random::{random, random_name};
 pub use temporary::{TemporaryFile, temporary_file};

@@ -22,8 +22,10 @@ impl Output {
     pub fn create(path: Option<&Path>) -> Result<Self> {
         match path {
             Some(path) if path.as_os_str() != "-" => Ok(Output::File(AtomicFile::create(path, 0o600)?)),
-            None if io::stdout().is_terminal() => Err(Error::usage("binary data would go to the terminal")
-                .hint("redirect stdout, or give -o FILE, or -o - if you mean it")),
+            None if io::stdout().is_terminal() => {
+                Err(Error::usage("the output is binary, and stdout is a terminal")
+                    .hint("redirect stdout or give -o FILE; -o - writes to the terminal anyway"))
+            }
             _ => {
                 let fd = rustix::io::dup(rustix::stdio::stdout())
                     .map_err(io::Error::from)

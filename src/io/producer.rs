@@ -30,6 +30,10 @@ impl Producer {
         Ok(Producer { name, child })
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The command's output, to be read to its end.
     pub fn take_stdout(&mut self) -> Result<ChildStdout> {
         let name = &self.name;
@@ -50,7 +54,7 @@ impl Producer {
             (Some(0), _) => Ok(Status::Done),
             (Some(7), _) => Ok(Status::Findings),
             (Some(code), _) => Err(Error::new(
-                kind_of(code),
+                Kind::of_status(code),
                 format!("{name} exited with {code}, its output is not complete"),
             )),
             (None, signal) => {
@@ -68,18 +72,5 @@ impl Producer {
         // Already gone is what we want; the failure that made us kill it is what gets reported.
         let _already_gone = child.kill().is_err();
         let _not_reaped = child.wait().is_err();
-    }
-}
-
-/// A pgv tool's own exit status keeps its meaning through the tool that ran it.
-fn kind_of(code: i32) -> Kind {
-    match code {
-        2 => Kind::Usage,
-        3 => Kind::NotFound,
-        4 => Kind::Key,
-        5 => Kind::Damaged,
-        6 => Kind::Exists,
-        75 => Kind::Temporary,
-        _ => Kind::Failed,
     }
 }

@@ -1,6 +1,7 @@
 //! A nameless temporary file for what must be written after it was collected.
 
 use crate::error::{Error, Result};
+use crate::io::random::random_name;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -38,9 +39,8 @@ fn temporary_file_in(state: Option<&Path>, other: &Path) -> Result<TemporaryFile
 
 fn create(place: &Path) -> std::result::Result<TemporaryFile, (io::ErrorKind, Error)> {
     let failed = |error: io::Error| (error.kind(), wrong("create", place, error));
-    let mut random = [0u8; 8];
-    getrandom::fill(&mut random).map_err(|e| failed(io::Error::other(e.to_string())))?;
-    let path = place.join(format!("pgv-{:016x}", u64::from_le_bytes(random)));
+    let name = random_name().map_err(|error| (io::ErrorKind::Other, error))?;
+    let path = place.join(format!("pgv-{name}"));
     let options = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).clone();
     let file = options.open(&path).map_err(failed)?;
     std::fs::remove_file(&path).map_err(failed)?;
@@ -51,7 +51,7 @@ fn wrong(verb: &str, place: &Path, error: io::Error) -> Error {
     let no_room = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
     let error = Error::io(format_args!("{verb} a temporary file in {}", place.display()), error);
     match no_room {
-        true => error.hint("make room there, or set PGV_STATE_DIR to a directory on another disk"),
+        true => error.hint("free space there, or set PGV_STATE_DIR to a directory on another disk"),
         false => error,
     }
 }

@@ -159,7 +159,7 @@ impl Base {
                 Kind::Blocks => known = Some(self.overlay(known, line)?),
             }
         }
-        known.ok_or_else(|| self.bad("no hashes in the chain's manifests"))
+        known.ok_or_else(|| self.bad("the chain's manifests have no hashes"))
     }
 
     fn overlay(&self, known: Option<Vec<u8>>, line: &FileLine) -> Result<Vec<u8>> {
@@ -177,14 +177,15 @@ impl Base {
             }
             for block in first..first.saturating_add(length) {
                 let slot = all.get_mut(block * HASH_BYTES..(block + 1) * HASH_BYTES);
-                let (slot, hash) =
-                    slot.zip(fresh.next()).ok_or_else(|| self.bad("blocks and hashes do not fit"))?;
+                let (slot, hash) = slot
+                    .zip(fresh.next())
+                    .ok_or_else(|| self.bad("the numbers of blocks and hashes differ"))?;
                 slot.copy_from_slice(hash);
             }
         }
         match fresh.next().is_none() && covered >= count {
             true => Ok(all),
-            false => Err(self.bad("blocks and hashes do not fit")),
+            false => Err(self.bad("the numbers of blocks and hashes differ")),
         }
     }
 
@@ -195,7 +196,7 @@ impl Base {
 }
 
 fn decode(line: &FileLine) -> Result<Vec<u8>> {
-    let bad = || Error::damaged("manifest: hashes that are no base64");
+    let bad = || Error::damaged("manifest: hashes are not base64");
     let hashes = STANDARD.decode(line.hashes.as_deref().unwrap_or_default()).map_err(|_| bad())?;
     hashes.len().is_multiple_of(HASH_BYTES).then_some(hashes).ok_or_else(bad)
 }

@@ -6,13 +6,16 @@
 //! of files. `pgv-format(5)` describes it.
 
 mod chain;
+mod ends;
 mod reader;
 
 pub use chain::{Base, Chain, MAX_LINKS};
-pub use reader::Reader;
+pub use ends::ends;
+pub use reader::{Reader, verify};
 
 use crate::catalog::{Label, Mode, decimal_string};
 use crate::error::{Error, IoContext, Result};
+use crate::io::random;
 use crate::pg::Lsn;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -24,6 +27,8 @@ pub const FORMAT: &str = "pgv-manifest/1";
 pub const HASH: &str = "blake3-96";
 /// Bytes of one block hash: users control page contents, so chance is not the only enemy; 96 bits.
 pub const HASH_BYTES: usize = 12;
+/// Bytes of the longest line: hashes of a segment of 64 GiB.
+const LINE_LIMIT: u64 = 192 << 20;
 /// What the block hashes of a backup may amount to.
 const HASHES_LIMIT: u64 = 512 << 20;
 
@@ -110,15 +115,13 @@ pub struct Tail {
 
 /// A random key for the block hashes of a full backup.
 pub fn new_hash_key() -> Result<[u8; 32]> {
-    let mut key = [0; 32];
-    getrandom::fill(&mut key).map_err(|e| Error::failed(format!("read random bytes: {e}")))?;
-    Ok(key)
+    random()
 }
 
 /// Refuses what is not 32 bytes in base64 as damaged.
 pub fn decode_hash_key(text: &str) -> Result<[u8; 32]> {
     let key = STANDARD.decode(text).ok().and_then(|key| key.try_into().ok());
-    key.ok_or_else(|| Error::damaged("manifest: no hash_key of 32 bytes"))
+    key.ok_or_else(|| Error::damaged("manifest: hash_key is not 32 bytes long"))
 }
 
 pub fn encode_hash_key(key: &[u8; 32]) -> String {

@@ -2,12 +2,9 @@
 //! is checked before, by [`verify`], because what builds on it begins with it.
 
 use crate::error::{Error, IoContext, Result};
-use crate::manifest::{FORMAT, FileLine, HASH, Head, Tail, hex};
+use crate::manifest::{FORMAT, FileLine, HASH, Head, LINE_LIMIT, Tail, hex};
 use sha2::{Digest, Sha256};
 use std::io::{BufRead, Read};
-
-/// The longest line: hashes of a segment of 64 GiB.
-const LINE_LIMIT: u64 = 192 << 20;
 
 pub struct Reader<R> {
     source: R,
@@ -31,7 +28,7 @@ pub fn verify(source: &mut impl BufRead, name: &str) -> Result<String> {
     let sum = hex(&sha256.finalize());
     match serde_json::from_slice::<Tail>(&line) {
         Ok(tail) if tail.sha256 == sum => Ok(sum),
-        _ => Err(Error::damaged(format!("{name}: no manifest, or damaged: its checksum does not fit"))),
+        _ => Err(Error::damaged(format!("{name}: not a manifest, or damaged: its checksum does not match"))),
     }
 }
 
@@ -41,7 +38,7 @@ impl<R: BufRead> Reader<R> {
         let mut source = source;
         let line = read_line(&mut source, name)?;
         let head: Head = serde_json::from_slice(&line)
-            .map_err(|e| Error::damaged(format!("{name} is no pgv manifest: {e}")))?;
+            .map_err(|e| Error::damaged(format!("{name} is not a pgv manifest: {e}")))?;
         if head.format != FORMAT || head.hash != HASH {
             return Err(Error::damaged(format!("{name} has the unknown format \"{}\"", head.format))
                 .hint("a newer pgv may have written it"));
@@ -88,7 +85,7 @@ impl<R: BufRead> Reader<R> {
     fn end(&mut self, line: &[u8], why: &serde_json::Error) -> Result<()> {
         let tail: Tail = serde_json::from_slice(line).map_err(|_| self.bad(&why.to_string()))?;
         if (tail.files, tail.bytes) != (self.files, self.bytes) {
-            return Err(self.bad("its last line does not fit the others"));
+            return Err(self.bad("its last line does not match the others"));
         }
         Ok(())
     }

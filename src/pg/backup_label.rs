@@ -5,9 +5,6 @@ use crate::pg::Lsn;
 
 /// The path below the data directory.
 pub const PATH: &str = "backup_label";
-/// Where the label of an increment waits for its merging on servers that would start one unmerged (13
-/// to 16).
-pub const HIDDEN_PATH: &str = "pgv/backup_label";
 
 /// The two facts of a label that decide where recovery begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

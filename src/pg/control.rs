@@ -1,11 +1,11 @@
 //! `global/pg_control`: who a cluster is, how it is laid out, and the guard against starting a copy
 //! without its backup label (pg_control.h).
 //!
-//! The struct is read at fixed offsets: they are the same from 13 to 18 on every 64-bit platform, but
-//! for the checksum's own place. A good checksum at that place proves that the offsets fit.
+//! The struct is read at the offsets of [`ControlLayout`]. A good checksum at its place proves that they fit.
 
 use crate::error::{Error, IoContext, Result};
 use crate::pg::Lsn;
+use crate::pg::major::{ControlLayout, MAJORS, unknown};
 use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
@@ -29,7 +29,7 @@ const READ_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control {
     bytes: Vec<u8>,
-    crc_at: usize,
+    layout: &'static ControlLayout,
 }
 
 impl Control {
@@ -50,21 +50,18 @@ impl Control {
         }
     }
 
-    /// Refuses what is too short, of an unknown version, or has a bad checksum, as damaged.
+    /// Refuses what is too short, or has a bad checksum, as damaged, and an unknown version as usage.
     pub fn parse(bytes: Vec<u8>) -> Result<Self> {
         if bytes.len() < SAFE_SIZE || bytes.len() > FILE_SIZE {
             return Err(Error::damaged(format!("pg_control of {} bytes", bytes.len())));
         }
-        let crc_at = match u32_at(&bytes, 8) {
-            1300 | 1700 => 288,
-            1800 => 292,
-            other => {
-                return Err(Error::damaged(format!("unknown pg_control version {other}"))
-                    .hint("this pgv knows PostgreSQL 13 to 18"));
-            }
+        let version = u32_at(&bytes, 8);
+        let Some(major) = MAJORS.iter().find(|major| major.control_version == version) else {
+            return Err(unknown(format_args!("pg_control version {version}")));
         };
-        match crc32c::crc32c(&bytes[..crc_at]) == u32_at(&bytes, crc_at) {
-            true => Ok(Control { bytes, crc_at }),
+        let layout = major.control;
+        match crc32c::crc32c(&bytes[..layout.crc]) == u32_at(&bytes, layout.crc) {
+            true => Ok(Control { bytes, layout }),
             false => Err(Error::damaged("bad checksum in pg_control")),
         }
     }
@@ -115,38 +112,40 @@ impl Control {
 
     /// Where replay must have come before the data are consistent, of a standby's control file; the timeline of that.
     pub fn min_recovery_point(&self) -> (Lsn, u32) {
-        (Lsn(u64_at(&self.bytes, 136)), u32_at(&self.bytes, 144))
+        (Lsn(self.u64_at(self.layout.min_recovery_point)), self.u32_at(self.layout.min_recovery_point + 8))
     }
 
     /// The settings that recovery needs at least as high as they were (CheckRequiredParameterValues in
     /// xlogrecovery.c), by name.
     pub fn needed_settings(&self) -> [(&'static str, u32); 5] {
+        let first = self.layout.max_connections;
         [
-            ("max_connections", u32_at(&self.bytes, 180)),
-            ("max_worker_processes", u32_at(&self.bytes, 184)),
-            ("max_wal_senders", u32_at(&self.bytes, 188)),
-            ("max_prepared_transactions", u32_at(&self.bytes, 192)),
-            ("max_locks_per_transaction", u32_at(&self.bytes, 196)),
+            ("max_connections", self.u32_at(first)),
+            ("max_worker_processes", self.u32_at(first + 4)),
+            ("max_wal_senders", self.u32_at(first + 8)),
+            ("max_prepared_transactions", self.u32_at(first + 12)),
+            ("max_locks_per_transaction", self.u32_at(first + 16)),
         ]
     }
 
     /// Bytes, BLCKSZ.
     pub fn page_size(&self) -> u32 {
-        u32_at(&self.bytes, 216)
+        self.u32_at(self.layout.page_size)
     }
 
     /// Pages in a relation segment, RELSEG_SIZE.
     pub fn segment_pages(&self) -> u32 {
-        u32_at(&self.bytes, 220)
+        self.u32_at(self.layout.page_size + 4)
     }
 
     /// Bytes, wal_segment_size.
     pub fn wal_segment_bytes(&self) -> u64 {
-        u64::from(u32_at(&self.bytes, 228))
+        u64::from(self.u32_at(self.layout.wal_segment_bytes))
     }
 
+    /// Whether every page has one: not while they are switched on or off (`PG_DATA_CHECKSUM_VERSION`).
     pub fn has_page_checksums(&self) -> bool {
-        u32_at(&self.bytes, 252) != 0
+        self.u32_at(self.layout.checksums) == 1
     }
 
     /// A copy that starts only with a backup label: its checkpoint lies nowhere.
@@ -154,9 +153,9 @@ impl Control {
     pub fn guarded(&self) -> Self {
         let mut bytes = self.bytes.clone();
         bytes[CHECKPOINT..CHECKPOINT + 8].copy_from_slice(&NO_CHECKPOINT.to_le_bytes());
-        let crc = crc32c::crc32c(&bytes[..self.crc_at]);
-        bytes[self.crc_at..self.crc_at + 4].copy_from_slice(&crc.to_le_bytes());
-        Control { bytes, crc_at: self.crc_at }
+        let crc = crc32c::crc32c(&bytes[..self.layout.crc]);
+        bytes[self.layout.crc..self.layout.crc + 4].copy_from_slice(&crc.to_le_bytes());
+        Control { bytes, layout: self.layout }
     }
 
     /// Refuses sizes that no server is built with, before anything is computed from them.
@@ -172,6 +171,16 @@ impl Control {
             true => Ok(()),
             false => Err(Error::damaged("impossible page or segment sizes in pg_control")),
         }
+    }
+}
+
+impl Control {
+    fn u32_at(&self, at: usize) -> u32 {
+        u32_at(&self.bytes, at)
+    }
+
+    fn u64_at(&self, at: usize) -> u64 {
+        u64_at(&self.bytes, at)
     }
 }
 
@@ -202,6 +211,32 @@ mod tests {
         assert!(Control::parse(bytes.clone()).is_ok());
         bytes[100] ^= 1;
         assert!(Control::parse(bytes).is_err());
+    }
+
+    /// What `pg_controldata` shows of these files, as initdb of 18.6 and 19rc1 wrote them.
+    #[test]
+    fn the_fields_of_every_layout_are_found() {
+        for (name, limits) in [("18", [100, 8, 10, 0, 64]), ("19", [100, 8, 10, 0, 128])] {
+            let path = format!("{}/tests/control/{name}", env!("CARGO_MANIFEST_DIR"));
+            let mut bytes = std::fs::read(path).unwrap();
+            bytes.resize(FILE_SIZE, 0);
+            let control = Control::parse(bytes).unwrap();
+            assert_eq!(control.needed_settings().map(|(_, value)| value), limits);
+            assert_eq!((control.page_size(), control.segment_pages()), (8192, 131_072));
+            assert_eq!((control.wal_segment_bytes(), control.timeline()), (16 << 20, 1));
+            assert_eq!((control.state(), control.has_page_checksums()), (STATE_SHUT_DOWN, true));
+            assert_eq!(control.min_recovery_point(), (Lsn(0), 0));
+            assert!(control.check_layout().is_ok());
+        }
+    }
+
+    #[test]
+    fn an_unknown_version_is_not_damage() {
+        let mut bytes = sample();
+        bytes[8..12].copy_from_slice(&2001u32.to_le_bytes());
+        let error = Control::parse(bytes).unwrap_err();
+        assert_eq!(error.kind, crate::error::Kind::Usage);
+        assert!(error.message().contains("pg_control version 2001"), "{}", error.message());
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Header {
         read_exactly(source, &mut fixed)?;
         let [magic, count, truncation] = [0, 4, 8].map(|at| number(&fixed[at..]));
         if magic != MAGIC || count > segment_pages || truncation > segment_pages {
-            return Err(Error::damaged("no INCREMENTAL file"));
+            return Err(Error::damaged("not an INCREMENTAL file"));
         }
         let mut header = Header { blocks: vec![0; count as usize], truncation };
         let length = header.encoded_length(page_size);
@@ -53,7 +53,7 @@ impl Header {
         let fits = size == length as u64 + u64::from(count) * u64::from(page_size);
         match ascending && inside && padding_is_zero && fits {
             true => Ok(header),
-            false => Err(Error::damaged("an INCREMENTAL file whose header does not fit it")),
+            false => Err(Error::damaged("an INCREMENTAL file whose size does not match its header")),
         }
     }
 

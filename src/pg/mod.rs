@@ -1,14 +1,17 @@
-//! What PostgreSQL looks like on disk and in its own files, for versions 13 to 18: the only holder of
+//! What PostgreSQL looks like on disk and in its own files, for the versions in `major.rs`: the only holder of
 //! its names and numbers.
 
 pub mod backup_label;
 pub mod backup_manifest;
 pub mod conf;
+pub mod conninfo;
 pub mod control;
 pub mod crc;
 pub mod guc;
 pub mod incremental;
+pub mod log;
 mod lsn;
+pub mod major;
 pub mod page;
 pub mod records;
 pub mod relation;

@@ -21,6 +21,11 @@ const TRANSACTION: u8 = 1;
 /// `XLOG_XACT_OPMASK`; commit, abort, and both of a prepared transaction: their data begin with the time.
 const OPERATION: u8 = 0x70;
 const ENDS: [u8; 4] = [0x00, 0x20, 0x30, 0x40];
+/// `XLOG_RESTORE_POINT` of `RM_XLOG_ID`; `XLOG_XACT_PREPARE`; `RM_TBLSPC_ID` and `RM_LOGICALMSG_ID` (rmgrlist.h).
+const RESTORE_POINT: (u8, u8) = (0, 0x70);
+const PREPARE: u8 = 0x10;
+const TABLESPACE: u8 = 5;
+const MESSAGE: u8 = 21;
 /// Seconds from 1970 to 2000, where PostgreSQL counts from.
 const EPOCH: i64 = 946_684_800;
 
@@ -31,26 +36,43 @@ pub struct Record {
     pub end: Lsn,
     /// Microseconds since 1970, if the record ends a transaction.
     pub transaction_end: Option<i64>,
+    /// The rest of its segment holds none.
+    pub switches: bool,
+    pub text: Text,
+}
+
+/// Whether a record has a text that a user wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Text {
+    None,
+    /// The name of a restore point.
+    Name,
+    /// A message, the name of a prepared transaction, or the place of a tablespace.
+    Any,
 }
 
 /// Calls `each` for every whole record in the consecutive segments of `content`, the first of which has `header`. It ends
-/// at the first record that is not whole: what an earlier use of the file left behind is none.
-pub fn scan(content: &[u8], header: &SegmentHeader, each: &mut dyn FnMut(Record)) {
-    let mut reader = Reader {
-        content,
-        address: header.address.0,
-        segment: header.segment_bytes as usize,
-        page: (header.block_bytes as usize).max(PAGE_HEADER_BYTES * 2),
-        at: 0,
-    };
+/// at the first record that is not whole: what an earlier use of the file left behind is none. Returns where that is, unless
+/// `content` ends within it.
+pub fn scan(content: &[u8], header: &SegmentHeader, each: &mut dyn FnMut(Record)) -> Option<Lsn> {
+    let mut reader = Reader::new(content, header);
     // The rest of a record that began before.
-    let mut rest = reader.enter_page();
-    while let Some(continued) = rest {
-        if reader.skip(continued).is_none() {
-            return;
-        }
-        rest = reader.records(each);
-    }
+    let rest = reader.enter_page();
+    reader.all(rest, each)
+}
+
+/// The same, from a record that begins at `from`, or at the next place where one may; what lies before its page is not
+/// looked at.
+pub fn scan_from(
+    content: &[u8],
+    header: &SegmentHeader,
+    from: Lsn,
+    each: &mut dyn FnMut(Record),
+) -> Option<Lsn> {
+    let mut reader = Reader::new(content, header);
+    reader.at = usize::try_from(from.0.checked_sub(header.address.0)?).ok()?;
+    let rest = reader.records(each);
+    reader.all(rest, each)
 }
 
 struct Reader<'a> {
@@ -59,15 +81,39 @@ struct Reader<'a> {
     segment: usize,
     page: usize,
     at: usize,
+    /// Where something is that is no record, and no page.
+    broken: Option<usize>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(content: &'a [u8], header: &SegmentHeader) -> Self {
+        Reader {
+            content,
+            address: header.address.0,
+            segment: (header.segment_bytes as usize).max(1),
+            page: (header.block_bytes as usize).max(PAGE_HEADER_BYTES * 2),
+            at: 0,
+            broken: None,
+        }
+    }
+
+    /// `rest`: what `enter_page` said.
+    fn all(&mut self, mut rest: Option<usize>, each: &mut dyn FnMut(Record)) -> Option<Lsn> {
+        while let Some(continued) = rest
+            && self.skip(continued).is_some()
+        {
+            rest = self.records(each);
+        }
+        self.broken.map(|at| Lsn(self.address + at as u64))
+    }
+
     /// At a page's first byte: goes behind its header, and returns how much of an earlier record follows. `None` if this
     /// is no page of this WAL.
     fn enter_page(&mut self) -> Option<usize> {
         let header = self.content.get(self.at..self.at + PAGE_HEADER_BYTES)?;
         let address = u64::from_le_bytes(header.get(8..16)?.try_into().ok()?);
         if address != self.address.wrapping_add(self.at as u64) {
+            self.broken = Some(self.at);
             return None;
         }
         let is_continued = header.get(2)? & CONTINUED != 0;
@@ -115,6 +161,7 @@ impl Reader<'_> {
             let start = self.at;
             let length = u32::from_le_bytes(self.content.get(start..start + 4)?.try_into().ok()?) as usize;
             if !(RECORD_HEADER_BYTES..LONGEST).contains(&length) {
+                self.broken = Some(start);
                 return None;
             }
             bytes.clear();
@@ -122,17 +169,30 @@ impl Reader<'_> {
                 return self.at.is_multiple_of(self.page).then(|| self.enter_page()).flatten();
             }
             if !is_whole(&bytes) {
+                self.broken = Some(start);
                 return None;
             }
+            let switches = (bytes[17], bytes[16]) == SWITCH;
             each(Record {
                 start: Lsn(self.address + start as u64),
                 end: Lsn(self.address + self.at as u64),
                 transaction_end: transaction_end(&bytes),
+                switches,
+                text: text(bytes[17], bytes[16]),
             });
-            if (bytes[17], bytes[16]) == SWITCH {
+            if switches {
                 self.at = self.at.next_multiple_of(self.segment);
             }
         }
+    }
+}
+
+fn text(manager: u8, info: u8) -> Text {
+    match manager {
+        TABLESPACE | MESSAGE => Text::Any,
+        TRANSACTION if info & OPERATION == PREPARE => Text::Any,
+        _ if (manager, info & 0xF0) == RESTORE_POINT => Text::Name,
+        _ => Text::None,
     }
 }
 
@@ -252,6 +312,12 @@ mod tests {
         let times: Vec<_> = found.iter().filter_map(|record| record.transaction_end).collect();
         assert_eq!(times.len(), 60);
         assert_eq!(times[59], 2_000_000_059_000_000);
+        for (number, start) in starts.iter().enumerate() {
+            let mut rest = Vec::new();
+            scan_from(&writer.0, &header(), *start, &mut |record| rest.push(record.start));
+            assert_eq!(rest, starts[number..]);
+        }
+        scan_from(&writer.0, &header(), Lsn(0), &mut |_| panic!("that is before the first segment"));
         // The second segment alone begins with the rest of a record, which is none of its own.
         let second = SegmentHeader { address: Lsn(header().address.0 + SEGMENT as u64), ..header() };
         let mut own = Vec::new();
@@ -274,6 +340,9 @@ mod tests {
         assert_eq!(starts(&writer.0).len(), 4);
         writer.0[kept + 10] ^= 1;
         assert_eq!(starts(&writer.0), [first, switch, second]);
+        let broken = |content: &[u8]| scan(content, &header(), &mut |_| {});
+        assert_eq!(broken(&writer.0), Some(Lsn(header().address.0 + kept.next_multiple_of(8) as u64)));
+        assert_eq!(broken(&writer.0[..kept]), None);
         assert_eq!(starts(&writer.0[..SEGMENT]), [first, switch]);
         assert_eq!(starts(&[]), []);
         assert_eq!(starts(&vec![0; SEGMENT]), []);

@@ -97,9 +97,9 @@ pub fn is_excluded_name(name: &[u8]) -> bool {
 }
 
 /// What is left out at the top of the data directory only: marks of an earlier restore, which would
-/// make the restored server a standby of this one, and what pgv itself puts there.
+/// make the restored server a standby of this one.
 pub fn is_excluded_at_top(name: &[u8]) -> bool {
-    const EXACT: [&[u8]; 4] = [b"recovery.signal", b"standby.signal", b"backup_label.old", b"pgv"];
+    const EXACT: [&[u8]; 3] = [b"recovery.signal", b"standby.signal", b"backup_label.old"];
     EXACT.contains(&name)
 }
 

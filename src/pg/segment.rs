@@ -2,10 +2,10 @@
 
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::io::{Input, read_full};
-use crate::pg::timeline;
 use crate::pg::wal::{self, SEGMENT_HEADER_BYTES, SegmentHeader};
-use std::io::Read;
-use std::path::Path;
+use crate::pg::{Lsn, timeline};
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
 /// What a segment must be; what is `None` is not asked.
 #[derive(Default)]
@@ -23,6 +23,19 @@ pub struct Opened {
     pub header: SegmentHeader,
     /// Bytes; none of a pipe.
     pub file_bytes: Option<u64>,
+}
+
+/// Reads all of it: only then is it known that its producer, or what it was sealed with, ends well. Memory: a buffer.
+pub fn open_all(input: &mut Input) -> Result<Opened> {
+    let name = input.name().to_owned();
+    let mut bytes = [0; SEGMENT_HEADER_BYTES];
+    let length = read_full(input, &mut bytes).during(format_args!("read {name}"))?;
+    let rest = std::io::copy(input, &mut std::io::sink()).during(format_args!("read {name}"))?;
+    if length < bytes.len() {
+        return Err(Error::damaged(format!("{name}: not a WAL segment: it has {length} bytes")));
+    }
+    let header = SegmentHeader::parse(&bytes).map_err(|error| error.context(&name))?;
+    Ok(Opened { header, file_bytes: Some(length as u64 + rest) })
 }
 
 /// Reads the header. What is shorter, or begins otherwise, is damaged; what cannot be read has failed.
@@ -47,6 +60,49 @@ pub fn read(file: &Path) -> Result<(Vec<u8>, SegmentHeader)> {
     input.read_to_end(&mut content).during(format_args!("read {name}"))?;
     let header = content.first_chunk().ok_or_else(|| Error::damaged("it is too short"));
     let header = header.and_then(SegmentHeader::parse).map_err(|error| error.context(name))?;
+    Ok((content, header))
+}
+
+/// The contents of consecutive segments, and the first one's header. Pages before that of `from` are not read, and stay
+/// zero. Memory: what is read.
+pub fn read_all(files: &[PathBuf], from: Option<Lsn>) -> Result<(Vec<u8>, SegmentHeader)> {
+    let [first, others @ ..] = files else { return Err(Error::usage("no segment is given")) };
+    let begin = open(first)?;
+    let Some(bytes) = begin.file_bytes else {
+        // A pipe.
+        return if others.is_empty() {
+            read(first)
+        } else {
+            Err(Error::usage("only one segment can be a pipe"))
+        };
+    };
+    let header = begin.header;
+    let mut lengths = vec![bytes];
+    for file in others {
+        let next = open(file)?;
+        let length = next.file_bytes.ok_or_else(|| Error::usage("only one segment can be a pipe"))?;
+        if header.address.0.wrapping_add(lengths.iter().sum()) != next.header.address.0 {
+            return Err(Error::damaged(format!(
+                "{}: it does not follow the previous segment",
+                file.display()
+            )));
+        }
+        lengths.push(length);
+    }
+    let total = usize::try_from(lengths.iter().sum::<u64>());
+    let mut content = vec![0; total.map_err(|_| Error::damaged("segments of so many bytes"))?];
+    let skipped = from.map_or(0, |from| from.0.saturating_sub(header.address.0));
+    let skipped = (skipped - skipped % u64::from(header.block_bytes).max(1)).min(bytes);
+    let mut at = skipped as usize;
+    for (index, (file, length)) in files.iter().zip(lengths).enumerate() {
+        let skipped = if index == 0 { skipped } else { 0 };
+        let end = at + (length - skipped) as usize;
+        let mut input = std::fs::File::open(file).during_path("open", file)?;
+        input.seek(SeekFrom::Start(skipped)).during_path("seek in", file)?;
+        let place = content.get_mut(at..end).unwrap_or_default();
+        input.read_exact(place).during_path("read", file)?;
+        at = end;
+    }
     Ok((content, header))
 }
 
@@ -78,7 +134,7 @@ pub fn holds_more(file: &Path, other: &Path) -> Result<bool> {
     let common = written.min(other_written);
     match header == other_header && content[..common] == other_content[..common] {
         true => Ok(written > other_written),
-        false => Err(Error::new(Kind::Exists, format!("{}: it is of another history", file.display()))),
+        false => Err(Error::new(Kind::Exists, format!("{}: it belongs to another history", file.display()))),
     }
 }
 
@@ -101,7 +157,7 @@ pub fn check(header: &SegmentHeader, expected: &Expected<'_>) -> Result<()> {
     }
     match (expected.file_bytes, header.segment_bytes) {
         (Some(length), whole) if length != u64::from(whole) => {
-            bad(format!("it is not a whole segment: it has {length} bytes of {whole}"))
+            bad(format!("it is incomplete: it has {length} bytes of {whole}"))
         }
         _ => Ok(()),
     }

@@ -2,6 +2,7 @@
 //! what a copy does with it: nothing of the original's surroundings may act in the copy, and what this machine lacks must
 //! not keep it from starting. What is not listed here names nothing outside the data directory.
 
+use crate::pg::major;
 use Rule::*;
 
 /// What a copy does with one setting.
@@ -49,7 +50,7 @@ pub struct Row {
     pub why: &'static str,
 }
 
-const LAST: u32 = 19;
+const LAST: u32 = major::NEWEST;
 
 const fn row(name: &'static str, rule: Rule, why: &'static str) -> Row {
     Row { name, majors: (13, LAST), rule, undecided: false, why }

@@ -2,14 +2,12 @@
 
 use crate::error::{Error, Result};
 use crate::pg::Lsn;
+use crate::pg::major::{MAJORS, NEWEST};
 
 /// Bytes of `XLogLongPageHeaderData`, with which every segment begins.
 pub const SEGMENT_HEADER_BYTES: usize = 40;
 /// `XLP_LONG_HEADER`.
 const LONG_HEADER: u16 = 0x0002;
-/// `XLOG_PAGE_MAGIC` and the major version that writes it.
-const MAGICS: [(u16, u32); 6] =
-    [(0xD106, 13), (0xD10D, 14), (0xD110, 15), (0xD113, 16), (0xD116, 17), (0xD118, 18)];
 
 /// What the first page of a segment says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,14 +32,14 @@ impl SegmentHeader {
         let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
         let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
         let magic = u16_at(0);
-        let Some((_, major)) = MAGICS.iter().find(|(known, _)| *known == magic) else {
-            return Err(bad(&format!("magic {magic:04X} is of no PostgreSQL from 13 to 18")));
+        let Some(major) = MAJORS.iter().find(|known| known.wal_magic == magic) else {
+            return Err(bad(&format!("magic {magic:04X} does not belong to PostgreSQL 13 to {NEWEST}")));
         };
         if u16_at(2) & LONG_HEADER == 0 {
             return Err(bad("its first page has a short header"));
         }
         let header = SegmentHeader {
-            major: *major,
+            major: major.number,
             timeline: u32_at(4),
             address: Lsn(u64_at(8)),
             system_identifier: u64_at(24),
@@ -50,7 +48,7 @@ impl SegmentHeader {
         };
         let size = header.segment_bytes;
         if !is_segment_size(u64::from(size)) {
-            return Err(bad(&format!("{size} bytes is no size of a segment")));
+            return Err(bad(&format!("{size} bytes is not the size of a WAL segment")));
         }
         if !header.address.0.is_multiple_of(u64::from(size)) {
             return Err(bad(&format!("no segment of {size} bytes begins at {}", header.address)));
@@ -137,6 +135,10 @@ fn end_of_records(page: &[u8], is_first: bool) -> usize {
     end
 }
 
+/// Every wal_segment_size, in bytes (`IsValidWalSegSize`); first the default, for names that are of more than one size.
+pub const SEGMENT_SIZES: [u64; 11] =
+    [1 << 24, 1 << 20, 1 << 21, 1 << 22, 1 << 23, 1 << 25, 1 << 26, 1 << 27, 1 << 28, 1 << 29, 1 << 30];
+
 /// The name of the segment that holds `lsn`: timeline, then segment number in two halves
 /// (`XLogFileName`). `segment_bytes`: wal_segment_size, a power of two from 1 MiB to 1 GiB.
 pub fn segment_name(timeline: u32, lsn: Lsn, segment_bytes: u64) -> String {
@@ -170,7 +172,7 @@ pub fn following(name: &str, segment_bytes: u64) -> Option<String> {
 
 /// Whether `bytes` is a wal_segment_size (`IsValidWalSegSize`): a power of two from 1 MiB to 1 GiB.
 pub fn is_segment_size(bytes: u64) -> bool {
-    bytes.is_power_of_two() && (1 << 20..=1 << 30).contains(&bytes)
+    SEGMENT_SIZES.contains(&bytes)
 }
 
 /// The name of a segment by its number, which counts from the first byte of all WAL.

@@ -22,6 +22,8 @@ pub struct Facts<'a> {
     pub libraries: Option<&'a Path>,
     pub locales: Locales,
     pub keep_archiving: bool,
+    /// It goes on with the cluster's work after a failover, so nothing waits for a decision.
+    pub is_replica: bool,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +70,9 @@ impl Decisions {
 
     fn row(&mut self, facts: &Facts<'_>, settings: &Settings, row: &Row) {
         let set = settings.get(row.name).map(String::as_str);
+        if row.undecided && facts.is_replica {
+            return;
+        }
         match (row.rule, set) {
             (Rule::Always(_), _) if row.name == "archive_mode" && facts.keep_archiving => {}
             (Rule::Always(value), _) => self.add(row, value),
@@ -78,7 +83,9 @@ impl Decisions {
             (Rule::Directories(value), Some(set)) => self.directories(row, set, value),
             (Rule::Addresses(value), Some(set)) => self.addresses(row, set, value),
             (Rule::Group, Some(set)) if !set.is_empty() && matches!(Group::from_name(set), Ok(None)) => {
-                self.warn(format!("unix_socket_group = {set}: no such group here, it is left out"));
+                self.warn(format!(
+                    "unix_socket_group = {set}: no such group on this machine; the copy does not set it"
+                ));
                 self.add(row, "");
             }
             (Rule::Libraries, Some(set)) => self.libraries(facts, settings, row, set),
@@ -97,8 +104,8 @@ impl Decisions {
             let has = |row: &&Row| row.rule == Rule::Locale && settings.get(row.name) == Some(&locale);
             let names: Vec<_> = settings::ROWS.iter().filter(has).map(|row| row.name).collect();
             self.warn(format!(
-                "{}: no locale {locale} here (locale -a); the copy uses C. A database with this collation refuses \
-                 connections until the locale is installed",
+                "{}: no locale {locale} on this machine (locale -a); the copy uses C, and a database with \
+                 this collation refuses connections until the locale is installed",
                 names.join(", ")
             ));
         }
@@ -112,7 +119,11 @@ impl Decisions {
             return;
         }
         let kept = if there.is_empty() { instead.to_owned() } else { guc::join(&there) };
-        self.warn(format!("{}: no directory {} here; the copy uses {kept}", row.name, missing.join(", ")));
+        self.warn(format!(
+            "{}: no directory {} on this machine; the copy uses {kept}",
+            row.name,
+            missing.join(", ")
+        ));
         self.add(row, kept);
     }
 
@@ -123,7 +134,7 @@ impl Decisions {
         }
         let kept = if here.is_empty() { instead.to_owned() } else { guc::join(&here) };
         self.warn(format!(
-            "{}: {} is no address of this machine; the copy listens on {kept}",
+            "{}: {} is not an address of this machine; the copy listens on {kept}",
             row.name,
             elsewhere.join(", ")
         ));
@@ -136,8 +147,15 @@ impl Decisions {
         let all = guc::list(set);
         let (there, missing): (Vec<_>, Vec<_>) = all.into_iter().partition(|library| installed.has(library));
         if !missing.is_empty() {
-            self.warn(format!("{}: {} is not installed here, and left out", row.name, missing.join(", ")));
+            self.warn(format!(
+                "{}: {} is not installed on this machine; the copy does not load it",
+                row.name,
+                missing.join(", ")
+            ));
             self.add(row, guc::join(&there));
+        }
+        if facts.is_replica {
+            return;
         }
         let job = |library: &String| {
             JOBS.iter().find(|(name, _)| *name == settings::library_name(library)).map(|(_, job)| *job)
@@ -150,7 +168,7 @@ impl Decisions {
         let (jobs, safe): (Vec<_>, Vec<_>) =
             there.into_iter().partition(|library| job(library) == Some(Job::NotLoaded));
         if !jobs.is_empty() {
-            self.warn(format!("{}: {} runs jobs, and is not loaded in the copy", row.name, jobs.join(", ")));
+            self.warn(format!("{}: {} runs jobs; the copy does not load it", row.name, jobs.join(", ")));
             self.undecided.push((row.name, guc::join(&safe)));
         }
     }
@@ -220,6 +238,15 @@ mod tests {
     }
 
     fn decided(major: u32, set: &[(&str, &str)], libraries: Option<&Path>) -> Decisions {
+        decided_for(false, major, set, libraries)
+    }
+
+    fn decided_for(
+        is_replica: bool,
+        major: u32,
+        set: &[(&str, &str)],
+        libraries: Option<&Path>,
+    ) -> Decisions {
         let settings: Settings =
             set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let facts = Facts {
@@ -229,6 +256,7 @@ mod tests {
             libraries,
             locales: Locales::listed("C\nde_DE.utf8\n"),
             keep_archiving: false,
+            is_replica,
         };
         decide(&facts, &settings, &control())
     }
@@ -265,6 +293,23 @@ mod tests {
         assert_eq!((value(&plain.stay, "log_directory"), value(&plain.stay, "huge_pages")), (None, None));
         assert_eq!(value(&decided(16, &set, None).undecided, "synchronized_standby_slots"), None);
         assert_eq!(value(&decided(13, &set, None).undecided, "sync_replication_slots"), None);
+    }
+
+    #[test]
+    fn a_replica_keeps_what_it_needs_after_a_failover() {
+        let libraries = tempfile::tempdir().unwrap();
+        std::fs::write(libraries.path().join("repmgr.so"), "").unwrap();
+        let set = [
+            ("archive_mode", "on"),
+            ("synchronous_standby_names", "walreceiver"),
+            ("sync_replication_slots", "on"),
+            ("shared_preload_libraries", "repmgr, nowhere"),
+            ("log_directory", "/var/log/postgresql"),
+        ];
+        let decisions = decided_for(true, 17, &set, Some(libraries.path()));
+        assert!(decisions.undecided.is_empty(), "{decisions:?}");
+        assert_eq!(value(&decisions.stay, "log_directory"), Some("log"));
+        assert_eq!(value(&decisions.stay, "shared_preload_libraries"), Some("repmgr"));
     }
 
     #[test]
@@ -317,7 +362,7 @@ mod tests {
         assert_eq!((stay("lc_messages"), stay("lc_monetary")), (None, None));
         assert_eq!((stay("lc_time"), stay("lc_numeric")), (Some("C"), Some("C")));
         let warnings = decisions.warnings.join("\n");
-        assert_eq!(warnings.matches("no locale en_US.UTF-8 here").count(), 1, "{warnings}");
+        assert_eq!(warnings.matches("no locale en_US.UTF-8 on this machine").count(), 1, "{warnings}");
         for word in [
             "lc_numeric, lc_time: ",
             "nowhere is not installed",

@@ -2,6 +2,17 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where the server's own language lies, all its libraries lie. `None`: not known.
+pub fn libraries_of(programs: &Path) -> Option<PathBuf> {
+    let told = Command::new(programs.join("pg_config")).arg("--pkglibdir").output().ok();
+    let told = told.and_then(|output| String::from_utf8(output.stdout).ok());
+    let told = told.map(|text| PathBuf::from(text.trim_end())).filter(|path| path.is_absolute());
+    let beside = programs.parent().map(|parent| parent.join("lib"));
+    let debian = beside.as_ref().map(|lib| lib.join("postgresql"));
+    [told, beside, debian].into_iter().flatten().find(|place| place.join("plpgsql.so").exists())
+}
 
 pub struct Installed {
     /// `None`: not known, and then no library is missing.
@@ -56,6 +67,16 @@ fn may_be_there(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn libraries_lie_where_the_language_does() {
+        let place = tempfile::tempdir().unwrap();
+        let programs = place.path().join("bin");
+        std::fs::create_dir_all(place.path().join("lib/postgresql")).unwrap();
+        assert_eq!(libraries_of(&programs), None);
+        std::fs::write(place.path().join("lib/postgresql/plpgsql.so"), "").unwrap();
+        assert_eq!(libraries_of(&programs), Some(place.path().join("lib/postgresql")));
+    }
 
     #[test]
     fn where_a_server_looks() {

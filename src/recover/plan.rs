@@ -1,5 +1,6 @@
 //! Where a recovery is to end and by which WAL, as `pgv-info recovery` tells it in lines.
 
+use crate::catalog::unescape;
 use crate::error::{Error, Result};
 use crate::pg::guc;
 use std::str::FromStr;
@@ -23,6 +24,13 @@ pub enum Goal {
     Name(String),
 }
 
+/// What a replica follows, as it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Primary {
+    pub conninfo: String,
+    pub slot: Option<String>,
+}
+
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub goal: Goal,
@@ -32,12 +40,16 @@ pub struct Plan {
     pub timeline: String,
     pub time: Option<String>,
     pub lsn: Option<String>,
+    /// Recovery stops just before its target, not behind it.
+    pub exclusive: bool,
     /// Where the archive ends, because no transaction in it is of a later time.
     pub end: Option<String>,
     pub has_archive: bool,
     pub wal_included: bool,
     /// The last segment that the backup needs.
     pub backup_last: String,
+    /// Recovery does not end: the copy is a replica.
+    pub primary: Option<Primary>,
 }
 
 impl Action {
@@ -56,7 +68,7 @@ impl FromStr for Action {
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let all = [Action::Promote, Action::Pause, Action::Shutdown];
         let found = all.into_iter().find(|action| action.name() == text);
-        found.ok_or_else(|| "it is promote, pause or shutdown".to_owned())
+        found.ok_or_else(|| "must be promote, pause or shutdown".to_owned())
     }
 }
 
@@ -67,15 +79,23 @@ impl Plan {
             let line = text.lines().rev().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
             line.map(str::to_owned)
         };
-        let need =
-            |key: &str| find(key).ok_or_else(|| Error::usage(format!("the recovery's lines have no {key}")));
+        let need = |key: &str| {
+            find(key).ok_or_else(|| Error::usage(format!("the plan of the recovery has no {key}")))
+        };
+        let primary = find("primary_conninfo").map(|written| {
+            let conninfo = unescape(&written).and_then(|bytes| String::from_utf8(bytes).ok());
+            let refused = || Error::usage("the plan of the recovery has a primary_conninfo that is no text");
+            Ok(Primary { conninfo: conninfo.ok_or_else(refused)?, slot: find("primary_slot_name") })
+        });
         Ok(Plan {
+            primary: primary.transpose()?,
             goal,
             action,
             label: need("label")?,
             timeline: need("recovery_target_timeline")?,
             time: find("recovery_target_time"),
             lsn: find("recovery_target_lsn"),
+            exclusive: find("recovery_target_inclusive").is_some_and(|inclusive| inclusive == "off"),
             end: find("recovery_target_end"),
             has_archive: need("archive")? == "yes",
             wal_included: guc::is_on(&need("wal_included")?),

@@ -3,7 +3,7 @@
 use crate::pg::control::Control;
 use crate::pg::guc::{self, line};
 use crate::recover::decide::Decisions;
-use crate::recover::plan::{Goal, Plan};
+use crate::recover::plan::{Goal, Plan, Primary};
 use crate::recover::target::Target;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +52,10 @@ fn restore_command(plan: &Plan, get: &Get, is_isolated: bool) -> String {
         path(&get.config)
     );
     match (plan.has_archive, is_immediate && plan.wal_included, is_isolated) {
+        // What a replica does not get from the archive, it gets from its primary, or asks for again: no failure ends its
+        // recovery, and 200 would stop the server.
+        (true, ..) if plan.primary.is_some() => format!("{command} || exit 1"),
+        (false, ..) if plan.primary.is_some() => String::new(),
         (false, ..) | (_, true, true) => "false".to_owned(),
         (true, true, false) => format!("case %f in *.history) {command} ;; *) false ;; esac"),
         (true, false, _) => command,
@@ -70,8 +74,13 @@ pub fn recovery(plan: &Plan, target: &Target, get: &Get, is_isolated: bool) -> S
     for name in ["", "_lsn", "_name", "_time", "_xid"] {
         text += &line(&format!("recovery_target{name}"), "");
     }
+    if let Some(primary) = &plan.primary {
+        return text + &replica(primary);
+    }
     text += &line("recovery_target_timeline", &plan.timeline);
-    text += &line("recovery_target_inclusive", "on");
+    // The archive's last record is one to be replayed.
+    let stops_before = plan.exclusive && plan.end.is_none();
+    text += &line("recovery_target_inclusive", if stops_before { "off" } else { "on" });
     text += &line("recovery_target_action", plan.action.name());
     if let Some((name, value)) = target {
         text += &line(name, value);
@@ -81,6 +90,21 @@ pub fn recovery(plan: &Plan, target: &Target, get: &Get, is_isolated: bool) -> S
     }
     text += &line("archive_cleanup_command", "");
     text + &line("recovery_min_apply_delay", "0")
+}
+
+/// What makes the copy follow its primary. It stays after a promotion: pg_rewind needs the archive, too.
+fn replica(primary: &Primary) -> String {
+    let settings = [
+        ("recovery_target_timeline", "latest"),
+        ("recovery_target_action", "pause"),
+        ("recovery_end_command", ""),
+        ("archive_cleanup_command", ""),
+        ("recovery_min_apply_delay", "0"),
+        ("hot_standby", "on"),
+        ("primary_conninfo", &primary.conninfo),
+        ("primary_slot_name", primary.slot.as_deref().unwrap_or_default()),
+    ];
+    settings.iter().map(|(name, value)| line(name, value)).collect()
 }
 
 /// What stays. Of two lines of one setting the last counts.
@@ -95,12 +119,20 @@ pub fn places(decisions: &Decisions, port: Option<u16>) -> String {
     }
 }
 
-pub fn undecided(label: &str, recovery: &str, decisions: &Decisions) -> String {
+pub fn undecided(plan: &Plan, recovery: &str, decisions: &Decisions) -> String {
+    let (label, is_replica) = (&plan.label, plan.primary.is_some());
     let lines: String = decisions.undecided.iter().map(|(name, value)| line(name, value)).collect();
+    if is_replica {
+        return format!(
+            "{UNDECIDED} for backup {label}. These lines make this server a replica, up to \"end\".\n\
+             # The last line of a setting counts; options of the command line (Debian: pg_ctl.conf) override both.\n\
+             {recovery}{END}\n"
+        );
+    }
     format!(
-        "{UNDECIDED} of backup {label}. Delete the lines up to \"end\" when you have decided on\n\
-         # archiving, on logical subscriptions and on jobs, which they keep off.\n\
-         # Of two lines of one setting the last counts; the command line (pg_ctl.conf of Debian) counts more.\n\
+        "{UNDECIDED} for backup {label}. These lines keep archiving, logical subscriptions and jobs off.\n\
+         # When you have decided about them, delete the lines up to \"end\", and restart the server.\n\
+         # The last line of a setting counts; options of the command line (Debian: pg_ctl.conf) override both.\n\
          {recovery}{lines}{END}\n"
     )
 }
@@ -178,11 +210,39 @@ mod tests {
     }
 
     #[test]
+    fn a_replica_follows_its_primary_and_no_failure_of_the_archive_stops_it() {
+        let conninfo = r"host=db1 password='it\'s \\ secret' application_name='a ''b'";
+        let escaped = crate::catalog::escape(conninfo.as_bytes());
+        let lines =
+            format!("archive yes\nwal_included true\nprimary_conninfo {escaped}\nprimary_slot_name node_2\n");
+        let plan = plan(&lines, Goal::Told);
+        let recovery = recovery(&plan, &None, &get("/c"), false);
+        let block = undecided(&plan, &recovery, &Decisions::default());
+        let value = |name: &str| {
+            let set = block.lines().filter_map(guc::parse_line).rfind(|setting| setting.name == name);
+            set.unwrap_or_else(|| panic!("no {name} in {block}")).value
+        };
+        assert_eq!(value("primary_conninfo"), conninfo);
+        assert_eq!(
+            (value("primary_slot_name"), value("hot_standby")),
+            ("node_2".to_owned(), "on".to_owned())
+        );
+        assert_eq!(value("recovery_target_timeline"), "latest");
+        for empty in ["", "_lsn", "_name", "_time", "_xid"].map(|end| format!("recovery_target{end}")) {
+            assert_eq!(value(&empty), "");
+        }
+        assert_eq!(value("recovery_end_command"), "", "the archive is needed after a failover, too");
+        assert!(value("restore_command").ends_with("-c /c %f %p || exit 1"), "{block}");
+        assert!(!block.contains("archive_mode"), "it archives after a failover");
+        assert_eq!(without_blocks(block.as_bytes()), b"");
+    }
+
+    #[test]
     fn an_earlier_restores_blocks_go() {
         let decisions = Decisions { stay: vec![("log_directory", "log".to_owned())], ..Decisions::default() };
         let plan = plan("archive no\nwal_included true\n", Goal::Told);
         let blocks = places(&decisions, Some(5433))
-            + &undecided("L", &recovery(&plan, &None, &get("/c"), false), &decisions);
+            + &undecided(&plan, &recovery(&plan, &None, &get("/c"), false), &decisions);
         assert!(blocks.contains("port = 5433\n") && blocks.ends_with("# end\n"));
         let own = "work_mem = '1MB'\n";
         assert_eq!(

@@ -3,7 +3,7 @@
 use crate::catalog::{BackupType, Label, Mode};
 use crate::error::{Error, IoContext, Result};
 use crate::manifest::{Chain, Head};
-use crate::pg::timeline;
+use crate::pg::{major, timeline};
 use crate::report;
 use crate::snap::options::Options;
 use crate::snap::since::Since;
@@ -18,9 +18,9 @@ pub fn open(options: &Options, source: &mut Source) -> Result<Option<(Since, Lab
     }
     if options.offline && !options.files {
         return Err(Error::usage(
-            "a cluster that is down has no backup label, which an increment in blocks needs",
+            "a stopped cluster has no backup label, and an increment of blocks needs one",
         )
-        .hint("add --files, or back it up while it runs"));
+        .hint("add --files, or start the server and leave out --offline"));
     }
     let chain = Chain::open(&options.since)?;
     let head = chain.head();
@@ -36,7 +36,7 @@ pub fn open(options: &Options, source: &mut Source) -> Result<Option<(Since, Lab
     check_label(&label, head, options.since.len())?;
     let times = Label::full(now)?.time_part() >= head.label.time_part();
     if !times {
-        report::warn("the clock went back since the parent: every file is read");
+        report::warn("the clock was set back after the parent backup: reading every file");
     }
     let mode = if options.files { Mode::Files } else { Mode::Blocks };
     Ok(Some((Since::new(chain, mode, times)?, label)))
@@ -53,12 +53,12 @@ pub fn refusal(options: &Options, source: &mut Source) -> Result<Option<String>>
 fn check_label(label: &Label, head: &Head, links: usize) -> Result<()> {
     let wrong = |why: &str| Err(Error::usage(format!("label {label}: {why}")));
     match label.backup_type() {
-        BackupType::Full => wrong("an increment's ends with D or I"),
-        BackupType::Diff if links > 1 => wrong("a differential builds on its full alone"),
+        BackupType::Full => wrong("the label of an increment ends with D or I"),
+        BackupType::Diff if links > 1 => wrong("a differential builds only on its full backup"),
         _ if label.full_part() != head.label.full_part() => {
-            wrong(&format!("it does not begin with its full's, {}", head.label.full_part()))
+            wrong(&format!("it does not begin with the label of its full backup, {}", head.label.full_part()))
         }
-        _ if label.time_part() <= head.label.time_part() => wrong("its parent is not older"),
+        _ if label.time_part() <= head.label.time_part() => wrong("its parent is not older than it"),
         _ => Ok(()),
     }
 }
@@ -70,13 +70,13 @@ fn unfit(head: &Head, source: &mut Source) -> Result<Option<String>> {
         Some(session) => session.timeline()?,
         None => control.timeline(),
     };
-    let major = head.pg_version.split('.').next().unwrap_or_default();
+    let major = major::of(&head.pg_version);
     let layout = (head.page_size, head.segment_pages);
     if head.system_identifier != control.system_identifier() {
-        return Ok(Some("it is of another cluster".to_owned()));
+        return Ok(Some("it belongs to another cluster".to_owned()));
     }
     if major != source.major.to_string() {
-        return Ok(Some(format!("it is of PostgreSQL {major}")));
+        return Ok(Some(format!("it was taken from PostgreSQL {major}")));
     }
     if layout != (control.page_size(), control.segment_pages()) {
         return Ok(Some("its pages or segments have another size".to_owned()));
@@ -85,8 +85,10 @@ fn unfit(head: &Head, source: &mut Source) -> Result<Option<String>> {
         true => head.start_lsn <= control.checkpoint(),
         false => timeline::is_in_history(&history(source, now)?, head.timeline, head.start_lsn),
     };
-    let why =
-        format!("its start, {} on timeline {}, is not in this server's past", head.start_lsn, head.timeline);
+    let why = format!(
+        "its start, {} on timeline {}, is not in this server's history",
+        head.start_lsn, head.timeline
+    );
     Ok((!in_past).then_some(why))
 }
 

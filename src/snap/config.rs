@@ -1,14 +1,14 @@
 //! The configuration that the server reads: whatever of it the data directory does not hold as an ordinary file
 //! goes into the stream beside it. Read before the backup begins, so that what is told is what is sent.
 
-use crate::catalog::configuration::{CONFIGURATION_DIRECTORY, CONFIGURATION_PATH, readable};
+use crate::catalog::configuration::readable;
+use crate::catalog::member::{CONFIGURATION, CONFIGURATION_DIRECTORY};
 use crate::catalog::{Configuration, Link, SavedFile};
 use crate::error::{Error, IoContext, Result};
 use crate::pg::conf::{self, Include};
 use crate::report;
-use crate::snap::archive::Attributes;
-use crate::snap::copy::{Copier, Lists};
 use crate::snap::source::Source;
+use crate::snap::stream::{Lists, Stream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
@@ -26,17 +26,17 @@ const LARGEST: u64 = 16 << 20;
 const SIXTEEN: u32 = 16;
 
 /// What goes into the stream.
-pub struct Found {
+pub struct SavedConfiguration {
     pub configuration: Configuration,
     /// In the order of `configuration.saved`.
     contents: Vec<Vec<u8>>,
 }
 
-impl Found {
+impl SavedConfiguration {
     /// Names in the stream, `pgv/configuration` among them.
     pub fn members(&self) -> Vec<Vec<u8>> {
         let saved = self.configuration.saved.iter().map(|saved| member_name(&saved.member));
-        saved.chain([CONFIGURATION_PATH.as_bytes().to_vec()]).collect()
+        saved.chain([CONFIGURATION.as_bytes().to_vec()]).collect()
     }
 
     /// For people and JSON.
@@ -49,11 +49,11 @@ impl Found {
         self.configuration.links.iter().any(|link| link.path.as_os_str().as_bytes() == path)
     }
 
-    pub fn copy(&self, copier: &mut Copier, made_up: Attributes) -> Result<()> {
+    pub fn write(&self, stream: &mut Stream) -> Result<()> {
         for (saved, data) in self.configuration.saved.iter().zip(&self.contents) {
-            copier.small(member_name(&saved.member), data, Lists::All, made_up)?;
+            stream.add(member_name(&saved.member), data, Lists::All)?;
         }
-        copier.small(CONFIGURATION_PATH, &self.configuration.encode(), Lists::All, made_up)
+        stream.add(CONFIGURATION, &self.configuration.encode(), Lists::All)
     }
 }
 
@@ -61,7 +61,7 @@ fn member_name(member: &Path) -> Vec<u8> {
     [CONFIGURATION_DIRECTORY.as_bytes(), b"/", member.as_os_str().as_bytes()].concat()
 }
 
-pub fn find(source: &mut Source) -> Result<Found> {
+pub fn find(source: &mut Source) -> Result<SavedConfiguration> {
     let root = std::path::absolute(&source.root).during_path("find", &source.root)?;
     let mut sources = Vec::new();
     let mut configuration = match &mut source.session {
@@ -70,7 +70,7 @@ pub fn find(source: &mut Source) -> Result<Found> {
             let [data_directory, config_file, hba_file, ident_file, hosts_file] =
                 session.path_settings(names)?;
             let data_directory = data_directory.ok_or_else(|| {
-                Error::failed("the server does not tell where its configuration is")
+                Error::failed("the server does not show the paths of its configuration files")
                     .hint("GRANT pg_read_all_settings to the backup role")
             })?;
             sources = session.setting_sources()?;
@@ -118,7 +118,7 @@ pub fn find(source: &mut Source) -> Result<Found> {
     }
     configuration.links = links.into_iter().collect();
     configuration.unread = lost;
-    Ok(Found { configuration, contents })
+    Ok(SavedConfiguration { configuration, contents })
 }
 
 /// A server that is down tells nothing: what its data directory says, if it has a configuration.

@@ -72,7 +72,7 @@ pub struct Hashing<W> {
 pub type Spooled = backup_manifest::Writer<BufWriter<TemporaryFile>>;
 
 /// The thread's results: all manifests, still without their ends.
-pub struct Books<W> {
+pub struct Manifests<W> {
     pub backup_manifest: Spooled,
     /// Of an increment in blocks: what it makes of its parent.
     pub result: Option<Spooled>,
@@ -84,13 +84,13 @@ pub struct Books<W> {
 pub struct Ledger<W> {
     messages: SyncSender<Message>,
     free: Receiver<Vec<u8>>,
-    thread: JoinHandle<Option<Books<W>>>,
+    thread: JoinHandle<Option<Manifests<W>>>,
     /// Why the thread ended early, if it did.
     failure: Arc<Mutex<Option<Error>>>,
 }
 
 impl<W: Write + Send + 'static> Ledger<W> {
-    pub fn start(books: Books<W>) -> Self {
+    pub fn start(manifests: Manifests<W>) -> Self {
         let (messages, inbox) = sync_channel(64);
         let (give_back, free) = channel();
         for _ in 0..BUFFERS {
@@ -98,12 +98,12 @@ impl<W: Write + Send + 'static> Ledger<W> {
             let _received = give_back.send(vec![0; BUFFER]).is_ok();
         }
         let failure = Arc::new(Mutex::new(None));
-        let told = Arc::clone(&failure);
-        // The failure is told before the inbox closes, so whoever finds it closed finds the reason.
-        let thread = std::thread::spawn(move || match keep(books, &inbox, &give_back) {
-            Ok(books) => Some(books),
+        let reported = Arc::clone(&failure);
+        // The failure is stored before the inbox closes, so whoever finds it closed finds the reason.
+        let thread = std::thread::spawn(move || match keep(manifests, &inbox, &give_back) {
+            Ok(manifests) => Some(manifests),
             Err(error) => {
-                if let Ok(mut slot) = told.lock() {
+                if let Ok(mut slot) = reported.lock() {
                     *slot = Some(error);
                 }
                 None
@@ -140,7 +140,7 @@ impl<W: Write + Send + 'static> Ledger<W> {
     }
 
     /// Waits for the thread to catch up.
-    pub fn finish(self) -> Result<Books<W>> {
+    pub fn finish(self) -> Result<Manifests<W>> {
         drop(self.messages);
         self.thread.join().ok().flatten().ok_or_else(|| stopped(&self.failure))
     }
@@ -152,8 +152,8 @@ impl<W: Write + Send + 'static> Ledger<W> {
 
 /// The thread's own error.
 fn stopped(failure: &Mutex<Option<Error>>) -> Error {
-    let told = failure.lock().ok().and_then(|mut slot| slot.take());
-    told.unwrap_or_else(|| Error::failed("the hashing thread died"))
+    let stored = failure.lock().ok().and_then(|mut slot| slot.take());
+    stored.unwrap_or_else(|| Error::failed("the hashing thread stopped"))
 }
 
 struct Current {
@@ -163,14 +163,14 @@ struct Current {
 }
 
 fn keep<W: Write>(
-    mut books: Books<W>,
+    mut manifests: Manifests<W>,
     inbox: &Receiver<Message>,
     free: &Sender<Vec<u8>>,
-) -> Result<Books<W>> {
+) -> Result<Manifests<W>> {
     let mut current: Option<Current> = None;
     for message in inbox {
         match message {
-            Message::Start(start) => current = Some(begin(start, books.hashing.as_ref())),
+            Message::Start(start) => current = Some(begin(start, manifests.hashing.as_ref())),
             Message::Data(buffer, len) => {
                 add(&mut current, &buffer[..len]);
                 // Nobody waits for a buffer any more when the other side is gone.
@@ -179,15 +179,15 @@ fn keep<W: Write>(
             Message::Unused(buffer) => {
                 let _unwanted = free.send(buffer).is_err();
             }
-            Message::Entry(entry) => enter(&mut books, *entry)?,
+            Message::Entry(entry) => enter(&mut manifests, *entry)?,
             Message::End => {
                 if let Some(done) = current.take() {
-                    enter(&mut books, whole(done))?;
+                    enter(&mut manifests, whole(done))?;
                 }
             }
         }
     }
-    Ok(books)
+    Ok(manifests)
 }
 
 fn begin<W>(start: Start, hashing: Option<&Hashing<W>>) -> Current {
@@ -219,14 +219,15 @@ fn whole(done: Current) -> Entry {
     Entry { sent: Some(member.clone()), result: Some(member), line }
 }
 
-fn enter<W: Write>(books: &mut Books<W>, entry: Entry) -> Result<()> {
+fn enter<W: Write>(manifests: &mut Manifests<W>, entry: Entry) -> Result<()> {
     if let Some(Member { path, size, mtime, crc32c }) = entry.sent {
-        books.backup_manifest.file(&path, size, mtime, crc32c)?;
+        manifests.backup_manifest.file(&path, size, mtime, crc32c)?;
     }
-    if let (Some(Member { path, size, mtime, crc32c }), Some(result)) = (entry.result, &mut books.result) {
+    if let (Some(Member { path, size, mtime, crc32c }), Some(result)) = (entry.result, &mut manifests.result)
+    {
         result.file(&path, size, mtime, crc32c)?;
     }
-    match (entry.line, &mut books.hashing) {
+    match (entry.line, &mut manifests.hashing) {
         (Some(line), Some(hashing)) => hashing.writer.file(&line),
         _ => Ok(()),
     }

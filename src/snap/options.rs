@@ -17,8 +17,6 @@ pub struct Options {
     pub manifest: Option<PathBuf>,
     /// Where the facts go, if anywhere.
     pub facts: Option<PathBuf>,
-    /// Where the facts for scripts go, if anywhere.
-    pub facts_lines: Option<PathBuf>,
     pub label: Option<Label>,
     /// Whether the server hurries its checkpoint.
     pub fast: bool,

@@ -6,6 +6,7 @@
 //! hold, and the echoed line bears a mark that nobody can guess.
 
 use crate::error::{Error, IoContext, Kind, Result};
+use crate::io::random;
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -13,6 +14,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const PROGRAM: &str = "psql";
+/// It knows by the SQLSTATE, which psql does not print, whether a server refuses all connections for now
+/// (PQPING_REJECT, libpq).
+const ASKED: &str = "pg_isready";
 const OPTIONS: [&str; 7] = [
     "--no-psqlrc",
     "--no-password",
@@ -29,7 +33,7 @@ const DEFAULT_CONNECT_TIMEOUT: &str = "60";
 /// For what a server answers at once, while its disks are busy.
 const ANSWER_LIMIT: Duration = Duration::from_secs(600);
 /// What passes by itself, in the words of libpq and of a server that speaks English: it is starting, stopping or full, or
-/// it does not answer. A server whose lc_messages is another language says the first three in that.
+/// it does not answer. A server whose lc_messages is another language says it is full in that, and nothing else tells it.
 const PASSING: [&str; 16] = [
     "the database system is starting up",
     "the database system is shutting down",
@@ -65,8 +69,7 @@ pub struct Psql {
 impl Psql {
     /// `conninfo`: keyword/value, URI, or a bare database name; what it lacks comes from the environment.
     pub fn connect(conninfo: Option<&OsStr>) -> Result<Self> {
-        let mut random = [0; 16];
-        getrandom::fill(&mut random).map_err(|e| Error::failed(format!("read random bytes: {e}")))?;
+        let random: [u8; 16] = random()?;
         let mut child = command(conninfo).spawn().map_err(not_started)?;
         let (statements, answers, messages) =
             match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
@@ -82,7 +85,12 @@ impl Psql {
             mark: random.map(|byte| format!("{byte:02x}")).concat(),
         };
         // Bytes as they are: in a cluster of SQL_ASCII a name need not be of any encoding.
-        psql.run("SET client_encoding = 'SQL_ASCII'").map_err(|e| e.context("connect to the server"))?;
+        psql.run("SET client_encoding = 'SQL_ASCII'").map_err(|mut error| {
+            if error.kind == Kind::Failed && is_not_ready(conninfo) {
+                error.kind = Kind::Temporary;
+            }
+            error.context("connect to the server")
+        })?;
         for setting in
             ["client_min_messages = error", "search_path = pg_catalog", "application_name = 'pgv-snap'"]
         {
@@ -182,8 +190,15 @@ impl Drop for Psql {
 }
 
 fn command(conninfo: Option<&OsStr>) -> Command {
-    let mut command = Command::new(PROGRAM);
+    let mut command = like_psql(PROGRAM, conninfo);
     command.args(OPTIONS);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// With the connection and the environment of psql.
+fn like_psql(program: &str, conninfo: Option<&OsStr>) -> Command {
+    let mut command = Command::new(program);
     if let Some(conninfo) = conninfo {
         command.arg("--dbname").arg(conninfo);
     }
@@ -195,13 +210,20 @@ fn command(conninfo: Option<&OsStr>) -> Command {
     }
     command.env("PGAPPNAME", "pgv-snap").env("PGCLIENTENCODING", "SQL_ASCII");
     command.env("LC_ALL", "C").env_remove("LANGUAGE");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// Whether the server starts or stops, in whatever language it says so.
+fn is_not_ready(conninfo: Option<&OsStr>) -> bool {
+    let mut asked = like_psql(ASKED, conninfo);
+    asked.arg("--quiet").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // Without it, which every package of psql has, the words have to do.
+    asked.status().is_ok_and(|status| status.code() == Some(1))
 }
 
 fn not_started(error: io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::NotFound => Error::usage("psql, which asks the server, is not in PATH")
+        io::ErrorKind::NotFound => Error::usage("psql is not in PATH")
             .hint("apt-get install postgresql-client, or add its directory to PATH"),
         _ => Error::io("start psql", error),
     }

@@ -2,7 +2,8 @@
 //! backup, and everything copied so far is worthless; hence the pulse.
 
 use crate::error::{Error, Kind, Result};
-use crate::pg::Lsn;
+use crate::io::random;
+use crate::pg::{Lsn, major};
 use crate::snap::psql::Psql;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
@@ -10,8 +11,6 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const PULSE: Duration = Duration::from_secs(30);
-/// 13, as server_version_num.
-const OLDEST: u32 = 130_000;
 /// Version 15 brought the present names of the backup functions.
 const FIFTEEN: u32 = 150_000;
 /// The settings that would end the session, and the version that brought each.
@@ -41,6 +40,14 @@ pub struct Stopped {
     pub tablespace_map: Vec<u8>,
 }
 
+/// A server's settings of archiving.
+pub struct Archiving {
+    pub in_recovery: bool,
+    pub mode: String,
+    pub command: Vec<u8>,
+    pub library: Vec<u8>,
+}
+
 impl Session {
     pub fn open(conninfo: Option<&OsStr>) -> Result<Self> {
         let psql = Psql::connect(conninfo)?;
@@ -48,9 +55,7 @@ impl Session {
             Session { psql, version: 0, in_recovery: false, slot: None, last_pulse: Instant::now() };
         let version = session.value("SHOW server_version_num")?;
         session.version = version.parse().map_err(|_| unexpected("version", &version))?;
-        if session.version < OLDEST {
-            return Err(Error::usage("the server is older than PostgreSQL 13"));
-        }
+        major::require(session.major())?;
         for (timeout, _) in TIMEOUTS.iter().filter(|(_, since)| session.version >= *since) {
             session.psql.run(&format!("SET {timeout} = 0"))?;
         }
@@ -77,7 +82,7 @@ impl Session {
 
     pub fn data_directory(&mut self) -> Result<PathBuf> {
         let [path] = self.path_settings(["data_directory"])?;
-        path.ok_or_else(|| Error::failed("the server does not tell its data_directory"))
+        path.ok_or_else(|| Error::failed("the server does not show its data_directory"))
             .map_err(|e| e.hint("GRANT pg_read_all_settings to the backup role"))
     }
 
@@ -104,7 +109,7 @@ impl Session {
     }
 
     pub fn data_checksums(&mut self) -> Result<bool> {
-        Ok(self.value("SHOW data_checksums")? == "on")
+        Ok(self.value("SHOW data_checksums")? == "on") // since 19 there are states between on and off
     }
 
     /// Where the last checkpoint's recovery begins, and when it was begun; seconds.
@@ -117,6 +122,15 @@ impl Session {
 
     pub fn is_standby(&self) -> bool {
         self.in_recovery
+    }
+
+    /// Where its WAL goes, as far as the server knows.
+    pub fn archiving(&mut self) -> Result<Archiving> {
+        let sql = "SELECT current_setting('archive_mode'), current_setting('archive_command'), \
+                   coalesce(current_setting('archive_library', true), '')";
+        let row = self.psql.rows(sql)?.into_iter().next();
+        let [mode, command, library] = row.ok_or_else(|| unexpected("archiving", ""))?;
+        Ok(Archiving { in_recovery: self.in_recovery, mode: text_of(mode), command, library })
     }
 
     /// Whether it is told to archive; a standby's primary may be.
@@ -142,16 +156,17 @@ impl Session {
 
     /// Keeps the WAL that this backup needs, until the session ends.
     pub fn hold_wal(&mut self) -> Result<()> {
-        let mut random = [0u8; 4];
-        getrandom::fill(&mut random).map_err(|e| Error::failed(format!("read random bytes: {e}")))?;
-        let name = format!("pgv_snap_{}_{:08x}", std::process::id(), u32::from_le_bytes(random));
+        let name = format!("pgv_snap_{}_{:08x}", std::process::id(), u32::from_le_bytes(random()?));
         self.value(&format!(
             "SELECT slot_name FROM pg_create_physical_replication_slot('{name}', true, true)"
         ))
         .map_err(|e| {
             e.context("create a temporary replication slot")
-                .hint("the role needs REPLICATION, the server a free max_replication_slots")
-                .hint("or leave the WAL to the archive: --wal none")
+                .hint(
+                    "the role needs REPLICATION, and the server a free replication slot \
+                       (max_replication_slots)",
+                )
+                .hint("or take the WAL from the archive: --wal none")
         })?;
         self.slot = Some(name);
         Ok(())

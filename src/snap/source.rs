@@ -2,12 +2,12 @@
 
 use crate::error::{Error, IoContext, Result};
 use crate::pg::control::{self, Control};
-use crate::snap::archive::Attributes;
-use crate::snap::copy::attributes;
+use crate::pg::major;
 use crate::snap::ledger::BUFFER;
 use crate::snap::options::Options;
 use crate::snap::session::Session;
 use crate::snap::tree::{Entry, Tree};
+use crate::tar::Attributes;
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 
@@ -53,7 +53,8 @@ pub fn open(options: &Options) -> Result<Source> {
             let path = root.join("PG_VERSION");
             let text = std::fs::read_to_string(&path).during_path("read", &path)?.trim().to_owned();
             let major =
-                text.parse().map_err(|_| Error::damaged(format!("{} is no version", path.display())))?;
+                text.parse().map_err(|_| Error::damaged(format!("{} is not a version", path.display())))?;
+            major::require(major)?;
             (major, text, control.has_page_checksums())
         }
     };
@@ -66,7 +67,7 @@ fn check_shut_down(root: &Path, control: &Control) -> Result<()> {
     match !running && control.state() == control::STATE_SHUT_DOWN {
         true => Ok(()),
         false => Err(Error::failed(format!("{} was not shut down cleanly, or is running", root.display()))
-            .hint("leave out --offline while the server runs; else start it and stop it once")),
+            .hint("if the server runs, leave out --offline; else start it and stop it cleanly")),
     }
 }
 
@@ -99,5 +100,5 @@ pub fn last_control(source: &Source, online: bool) -> Result<Control> {
 /// What pgv makes up belongs to the owner of the data directory.
 pub fn root_attributes(root: &Path) -> Result<Attributes> {
     let metadata = std::fs::metadata(root).during_path("stat", root)?;
-    Ok(Attributes { mtime: OffsetDateTime::now_utc().unix_timestamp(), ..attributes(&metadata) })
+    Ok(Attributes { mtime: OffsetDateTime::now_utc().unix_timestamp(), ..Attributes::of(&metadata) })
 }

@@ -12,24 +12,24 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// What lay in `pg_tblspc` at one moment.
-pub struct Found {
+pub struct Tablespaces {
     /// In the order of their OIDs.
     pub spaces: Vec<StreamTablespace>,
     /// When the newest of the links was made; seconds.
     pub newest: Option<i64>,
-    pub changed: Changed,
+    pub changed: ChangeTime,
 }
 
 /// When a link last came or went; seconds and nanoseconds.
-pub type Changed = (i64, i64);
+pub type ChangeTime = (i64, i64);
 
-pub fn changed(root: &Path) -> Result<Changed> {
+pub fn changed(root: &Path) -> Result<ChangeTime> {
     let directory = root.join("pg_tblspc");
     let metadata = std::fs::metadata(&directory).during_path("stat", &directory)?;
     Ok((metadata.mtime(), metadata.mtime_nsec()))
 }
 
-pub fn find(root: &Path, session: Option<&mut Session>) -> Result<Found> {
+pub fn find(root: &Path, session: Option<&mut Session>) -> Result<Tablespaces> {
     let changed = changed(root)?;
     let names: BTreeMap<u32, OsString> = match session {
         Some(session) => session.tablespaces()?.into_iter().collect(),
@@ -58,7 +58,7 @@ pub fn find(root: &Path, session: Option<&mut Session>) -> Result<Found> {
         });
     }
     spaces.sort_unstable_by_key(|space| space.oid);
-    Ok(Found { spaces, newest, changed })
+    Ok(Tablespaces { spaces, newest, changed })
 }
 
 /// With the bytes that were copied of each.

@@ -1,7 +1,11 @@
 //! What of a data directory belongs to a backup, in the order of the stream: by path bytes, where a
 //! directory compares as its name and a slash. Only one directory's names (and those of its parents)
 //! are in memory at a time.
+//!
+//! walkdir does not serve here: it gives names one by one, and here all names of a directory must be known before the
+//! first goes on. An unlogged relation is known by its init fork, and an increment of files lists them.
 
+use crate::catalog::member;
 use crate::error::{IoContext, Result};
 use crate::pg::control;
 use crate::pg::relation::{
@@ -158,7 +162,8 @@ impl Tree {
     fn kept(&self, directory: &[u8], name: &[u8], file_type: FileType) -> Option<NameKind> {
         let text = std::str::from_utf8(name).unwrap_or("");
         let top = directory.is_empty();
-        if is_excluded_name(name) || (top && is_excluded_at_top(name)) {
+        let is_ours = name == member::DIRECTORY.as_bytes();
+        if is_excluded_name(name) || (top && (is_ours || is_excluded_at_top(name))) {
             return None;
         }
         if directory == b"pg_tblspc" {
@@ -184,6 +189,12 @@ impl Tree {
             _ => None,
         }
     }
+}
+
+/// As GNU tar lists them: names, and whether each is a directory. Links are left out.
+pub fn children(names: &[Name]) -> Vec<(Vec<u8>, bool)> {
+    let kept = names.iter().filter(|name| !name.is_link());
+    kept.map(|name| (name.bytes().to_vec(), name.is_directory())).collect()
 }
 
 fn is_emptied(path: &[u8]) -> bool {

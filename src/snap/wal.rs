@@ -3,8 +3,8 @@
 use crate::catalog::StreamIdentity;
 use crate::error::{IoContext, Result};
 use crate::pg::{Lsn, wal};
-use crate::snap::archive::Attributes;
-use crate::snap::copy::{Copier, Listing, Lists, missing};
+use crate::snap::copy::{Copier, Listing, missing};
+use crate::snap::stream::{Lists, Stream};
 use std::path::Path;
 
 pub struct Segments {
@@ -22,19 +22,13 @@ impl Segments {
 
 /// The segments between start and stop, every timeline's history, and marks that keep the restored
 /// server from archiving them again.
-pub fn copy_wal(
-    root: &Path,
-    copier: &mut Copier,
-    segments: &Segments,
-    include: bool,
-    made_up: Attributes,
-) -> Result<()> {
+pub fn copy_wal(root: &Path, copier: &mut Copier, segments: &Segments, include: bool) -> Result<()> {
     let directory = root.join("pg_wal");
     let mut names = histories(&directory)?;
     if include {
         names.extend(segments.names.iter().cloned());
     }
-    list_directories(copier, &names, made_up)?;
+    list_directories(&mut copier.stream, &names)?;
     for name in &names {
         let path = directory.join(name);
         if !copier.file(&path, format!("pg_wal/{name}").as_bytes(), Listing::Unlisted)? {
@@ -44,23 +38,23 @@ pub fn copy_wal(
         }
     }
     for name in &names {
-        copier.small(format!("pg_wal/archive_status/{name}.done"), b"", Lists::None, made_up)?;
+        copier.stream.add(format!("pg_wal/archive_status/{name}.done"), b"", Lists::None)?;
     }
     Ok(())
 }
 
 /// In an increment of files the directory's names say what goes; elsewhere it came with the others.
-fn list_directories(copier: &mut Copier, names: &[String], made_up: Attributes) -> Result<()> {
-    if !copier.is_files() {
+fn list_directories(stream: &mut Stream, names: &[String]) -> Result<()> {
+    if !stream.is_files() {
         return Ok(());
     }
-    let attributes = Attributes { mode: 0o700, ..made_up };
+    let attributes = stream.generated_directory();
     let done = |name: &String| (format!("{name}.done").into_bytes(), false);
     let mut all: Vec<_> = names.iter().map(|name| (name.clone().into_bytes(), false)).collect();
     all.push((b"archive_status".to_vec(), true));
-    copier.archive.dump_directory(b"pg_wal", &all, attributes)?;
+    stream.tar.dump_directory(b"pg_wal", &all, attributes)?;
     let marks: Vec<_> = names.iter().map(done).collect();
-    copier.archive.dump_directory(b"pg_wal/archive_status", &marks, attributes)
+    stream.tar.dump_directory(b"pg_wal/archive_status", &marks, attributes)
 }
 
 fn histories(directory: &Path) -> Result<Vec<String>> {

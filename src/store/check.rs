@@ -2,6 +2,7 @@
 //! service that cannot do something is known before the night of the first backup.
 
 use crate::error::{Error, IoContext, Kind, Result};
+use crate::io::random_name;
 use crate::store::{PutOptions, Range, Store, Upload, Url};
 use std::io::Read;
 use std::time::Duration;
@@ -27,9 +28,7 @@ pub fn check(
     options: &PutOptions,
     each: &mut dyn FnMut(Outcome) -> Result<()>,
 ) -> Result<()> {
-    let mut random = [0u8; 8];
-    getrandom::fill(&mut random).map_err(|e| Error::failed(format!("read random bytes: {e}")))?;
-    let probe = directory.join(&format!("pgv-check-{:016x}/", u64::from_le_bytes(random)));
+    let probe = directory.join(&format!("pgv-check-{}/", random_name()?));
     let (small, large) = (probe.join("small"), probe.join("large"));
     let mut tell = |what: &str, costs, result: Result<()>| {
         let failed = result.is_err();
@@ -42,63 +41,63 @@ pub fn check(
     let again = match put(store, &small, b"another", options) {
         Err(error) if error.kind == Kind::Exists => same(store, &small, None, SMALL),
         Err(error) => Err(error),
-        Ok(()) => Err(Error::failed("an object that was there was replaced")),
+        Ok(()) => Err(Error::failed("an existing object was overwritten")),
     };
-    tell("put: refuse to replace one", "two runs could overwrite each other", again)?;
+    tell("put: refuse to overwrite an object", "two runs could overwrite each other", again)?;
     let refusal = store.refusal(&small, SMALL);
     let how = refusal.as_ref().map_or("by a condition", |refusal| match (refusal.of_one, refusal.of_parts) {
-        (true, true) => "by a condition, which the service honours: of two writers at once one is refused",
+        (true, true) => "by a condition: of two writers at the same moment one is refused",
         (true, false) => {
-            "by a condition for what is one request; by looking, before and after, for what has parts"
+            "by a condition for an object in one request; by checks before and after for an object in parts"
         }
         (false, true) => {
-            "by a condition for what has parts; by looking, before and after, for what is one request"
+            "by a condition for an object in parts; by checks before and after for an object in one request"
         }
         (false, false) => {
-            "by looking, before and after: the service ignores the condition, so of two writers at the \
-            same moment both may be told that they succeeded"
+            "by checks before and after: the service ignores the condition, so two writers at the same \
+             moment may both succeed"
         }
     });
-    tell(&format!("put: refuse {how}"), "how it refuses is not known", refusal.map(drop))?;
+    tell(&format!("put: refuse {how}"), "how the service refuses is unknown", refusal.map(drop))?;
     tell("get: read it back", "nothing can be restored", same(store, &small, None, SMALL))?;
     let range = Range { from: 4, end: Some(6) };
     let part = same(store, &small, Some(range), &SMALL[4..6]);
-    tell("get: a range of it", "a broken connection cannot be taken up again", part)?;
+    tell("get: read a range of it", "a download cannot continue after a broken connection", part)?;
     let length = store.stat(&small).and_then(|entry| match entry.bytes == SMALL.len() as u64 {
         true => Ok(()),
         false => {
             Err(Error::damaged(format!("stat {small}: {} bytes instead of {}", entry.bytes, SMALL.len())))
         }
     });
-    tell("stat: its length", "no backup can be told from an interrupted one", length)?;
-    tell("ls: find it", "no backup can be found or listed", listed(store, &probe, &small))?;
+    tell("stat: read its length", "a complete backup cannot be told from an interrupted one", length)?;
+    tell("ls: list it", "backups cannot be listed", listed(store, &probe, &small))?;
     let absent = match store.stat(&probe.join("nothing")) {
         Err(error) if error.kind == Kind::NotFound => Ok(()),
         Err(error) => Err(error),
-        Ok(_) => Err(Error::failed("an object that was never stored is there")),
+        Ok(_) => Err(Error::failed("an object exists that was never stored")),
     };
     tell(
-        "stat: prove that one is not there",
+        "stat: prove absence of an object",
         "the end of the WAL archive cannot be told from a failure",
         absent,
     )?;
     let content: Vec<u8> = (0..LARGE_BYTES).map(|at| (at % 251) as u8).collect();
     let in_parts = PutOptions { part_size: Some(PART_BYTES), ..options.clone() };
     let parts = put(store, &large, &content, &in_parts).and_then(|()| same(store, &large, None, &content));
-    tell("put: an object in three parts", "what is larger than 16 MiB cannot be stored", parts)?;
+    tell("put: store an object in three parts", "objects larger than 16 MiB cannot be stored", parts)?;
     tell(
-        "put: give one up",
-        "uploads that fail stay, and cost money",
+        "put: abort an upload",
+        "parts of failed uploads stay, and cost money",
         given_up(store, &probe, &content, &in_parts),
     )?;
     let removed = remove(store, &[small, large]);
     let listable = store.leftovers(&probe, Duration::ZERO, &mut |_| Ok(()));
     tell(
-        "rm --uploads: list what killed uploads left",
-        "it costs money until a lifecycle rule removes it",
+        "rm --uploads: list the remains of killed uploads",
+        "they cost money until a lifecycle rule deletes them",
         listable,
     )?;
-    tell("rm: remove them", "no expiry with these credentials: set PGV_EXPIRE=no", removed)?;
+    tell("rm: delete the objects", "these credentials cannot expire backups: set PGV_EXPIRE=no", removed)?;
     Ok(())
 }
 
@@ -124,7 +123,7 @@ fn same(store: &Store, url: &Url, range: Option<Range>, wanted: &[u8]) -> Result
     object.take(wanted.len() as u64 + 1).read_to_end(&mut content).during(format_args!("get {url}"))?;
     match content == wanted {
         true => Ok(()),
-        false => Err(Error::damaged(format!("get {url}: it is not what was stored"))),
+        false => Err(Error::damaged(format!("get {url}: its content is not what was stored"))),
     }
 }
 
@@ -136,7 +135,7 @@ fn listed(store: &Store, directory: &Url, url: &Url) -> Result<()> {
     })?;
     match found {
         true => Ok(()),
-        false => Err(Error::failed(format!("ls {directory}: {url} was stored and is not listed"))),
+        false => Err(Error::failed(format!("ls {directory}: {url} was stored, but is not listed"))),
     }
 }
 
@@ -154,14 +153,16 @@ fn given_up(store: &Store, directory: &Url, content: &[u8], options: &PutOptions
         Ok(())
     });
     match (left, store.stat(&url)) {
-        (true, _) => Err(Error::failed(format!("put {url}: parts of it stay"))),
+        (true, _) => Err(Error::failed(format!("put {url}: parts of the aborted upload stay"))),
         (false, Err(error)) if error.kind == Kind::NotFound => Ok(()),
         (false, Err(error)) => Err(error),
-        (false, Ok(_)) => Err(Error::failed(format!("put {url}: it was given up and is there"))),
+        (false, Ok(_)) => {
+            Err(Error::failed(format!("put {url}: the upload was aborted, but the object exists")))
+        }
     }
 }
 
 fn remove(store: &Store, urls: &[Url]) -> Result<()> {
-    let stayed = store.remove_all(urls, true)?;
-    stayed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
+    let kept = store.remove_all(urls, true)?;
+    kept.into_iter().next().map_or(Ok(()), |(_, error)| Err(error))
 }

@@ -3,7 +3,8 @@
 
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::io::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
-use crate::store::{COPY_BYTES, Entry, PutOptions, Range, Url};
+use crate::store::object::{COPY_BYTES, Entry, PutOptions, Range};
+use crate::store::url::Url;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -18,6 +19,9 @@ const DIRECTORY_MODE: u32 = 0o700;
 /// repository, never the repository.
 const EMPTY_LEVELS: usize = 3;
 
+/// The root directory of a file system has it, and nobody but root may look into it (mklost+found(8)). No key of pgv's has
+/// that name.
+const LOST_AND_FOUND: &str = "lost+found";
 /// How often a directory is made again that goes before anything is in it.
 const CREATIONS: u32 = 4;
 /// How often a directory is read that changes meanwhile.
@@ -37,13 +41,13 @@ impl FileStore {
         if let Some(inside) = &options.inside {
             let looked = look(format_args!("put {url}: find {inside}"), fs::metadata(inside.path()))?;
             if !looked.is_some_and(|inside| inside.is_dir()) {
-                return Err(Error::failed(format!("put {url}: the directory {inside} is not there"))
-                    .hint("is its disk mounted?"));
+                return Err(Error::failed(format!("put {url}: the directory {inside} does not exist"))
+                    .hint("check that its disk is mounted"));
             }
         }
         if !options.replace && look(format_args!("put {url}"), path.symlink_metadata())?.is_some() {
             return Err(Error::new(Kind::Exists, format!("put {url}: it exists, nothing was overwritten"))
-                .hint("--replace replaces it"));
+                .hint("--replace overwrites it"));
         }
         // A directory that another process has just emptied goes, perhaps between the two.
         let mut attempts = 1;
@@ -62,11 +66,11 @@ impl FileStore {
         let mut file = File::open(&path).map_err(|error| missing_or_failed("get", url, error))?;
         let metadata = file.metadata().during(format_args!("get {url}"))?;
         if !metadata.is_file() {
-            return Err(Error::not_found(format!("get {url}: it is not an object")));
+            return Err(Error::not_found(format!("get {url}: not a regular file")));
         }
         let (from, end) = range.map_or((0, None), |range| (range.from, range.end));
         if from > 0 && from >= metadata.len() {
-            return Err(Error::failed(format!("get {url}: it has no byte {from}")));
+            return Err(Error::failed(format!("get {url}: the object ends before byte {from}")));
         }
         file.seek(SeekFrom::Start(from)).during(format_args!("get {url}"))?;
         let end = end.map_or(metadata.len(), |end| end.min(metadata.len()));
@@ -78,7 +82,7 @@ impl FileStore {
         let metadata = fs::metadata(&path).map_err(|error| missing_or_failed("stat", url, error))?;
         match metadata.is_file() {
             true => Ok(entry(url.clone(), &metadata)),
-            false => Err(Error::not_found(format!("stat {url}: it is not an object"))),
+            false => Err(Error::not_found(format!("stat {url}: not a regular file"))),
         }
     }
 
@@ -252,9 +256,15 @@ fn read_names(directory: &Url) -> Result<Option<BTreeSet<String>>> {
     for item in reading {
         let item = item.during(format_args!("ls {directory}"))?;
         let name = item.file_name().into_string().map_err(|name| {
-            Error::failed(format!("ls {directory}: {} is not UTF-8, no object of pgv is", name.display()))
+            Error::failed(format!(
+                "ls {directory}: {}: the name is not UTF-8, and so not of pgv",
+                name.display()
+            ))
         })?;
         let Some(kind) = found(directory, item.file_type())? else { continue };
+        if name == LOST_AND_FOUND && kind.is_dir() {
+            continue;
+        }
         let is_directory = match kind.is_symlink() {
             // To nowhere: perhaps to a disk that is not mounted, with all that is missing here.
             true => fs::metadata(item.path()).during(format_args!("ls {directory}: follow {name}"))?.is_dir(),
@@ -349,7 +359,7 @@ impl Read for Reader {
         let length = self.file.read(&mut buf[..wanted])?;
         if length == 0 && wanted > 0 {
             let left = self.left;
-            return Err(Error::damaged(format!("get {}: it ends {left} bytes early", self.url)).into());
+            return Err(Error::damaged(format!("get {}: the file ends {left} bytes early", self.url)).into());
         }
         self.left -= length as u64;
         Ok(length)

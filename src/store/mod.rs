@@ -3,124 +3,39 @@
 
 mod check;
 mod file;
+mod mounted;
+mod object;
+mod removal;
 mod s3;
+mod service;
 mod transfer;
 mod url;
 
 pub use check::{Outcome, check};
-pub use transfer::{Put, Source, get, put};
+pub use mounted::is_mounted;
+pub use object::{Entry, Keeping, Leftover, Lock, LockMode, PutOptions, Range, Stored};
+pub use removal::{Removal, Scope};
+pub use service::Service;
+pub use transfer::{Put, Source, get, put, read_back, wait_for};
 pub use url::{Scheme, Url};
 
-use crate::cli::StoreOptions;
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::report::Drawn;
+use object::COPY_BYTES;
 use std::io::{self, BufRead, BufReader, Read};
 use std::time::Duration;
-use time::OffsetDateTime;
-
-/// One piece of a copy; large enough that system calls cost nothing.
-const COPY_BYTES: usize = 1 << 20;
-
-/// One line of a listing.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// A directory's URL ends with a slash.
-    pub url: Url,
-    pub bytes: u64,
-    pub modified: Option<OffsetDateTime>,
-    /// The store's own name for the content, where it has one.
-    pub etag: Option<String>,
-}
-
-impl Entry {
-    pub fn is_directory(&self) -> bool {
-        self.url.is_directory()
-    }
-}
-
-/// Bytes `from` to before `end`, or to the object's end.
-#[derive(Clone, Copy, Debug)]
-pub struct Range {
-    pub from: u64,
-    pub end: Option<u64>,
-}
 
 /// How an object is read.
 #[derive(Clone, Debug)]
 pub struct GetOptions {
     pub range: Option<Range>,
+    /// In hexadecimal: what is read is refused at its end unless it has this digest.
+    pub sha256: Option<String>,
     /// Requests at once, where there are requests.
     pub jobs: usize,
     /// Bytes a second.
     pub rate: Option<u64>,
     pub progress: Drawn,
-}
-
-/// How an object is stored. Everything from `expected_size` on is of no meaning for `file://`.
-#[derive(Clone, Debug)]
-pub struct PutOptions {
-    /// Bytes a second.
-    pub rate: Option<u64>,
-    pub progress: Drawn,
-    /// Whether [`Put`] shall tell the SHA-256.
-    pub digest: bool,
-    pub replace: bool,
-    /// A directory that must be there; of no meaning for `s3://`.
-    pub inside: Option<Url>,
-    pub expected_size: Option<u64>,
-    pub part_size: Option<u64>,
-    pub max_parts: Option<u32>,
-    /// Parts on their way at once.
-    pub jobs: usize,
-    pub kept: Keeping,
-}
-
-/// How a service keeps an object.
-#[derive(Clone, Debug, Default)]
-pub struct Keeping {
-    pub storage_class: Option<String>,
-    /// `AES256`, `aws:kms` or `aws:kms=KEY`.
-    pub sse: Option<String>,
-    pub object_lock: Option<Lock>,
-}
-
-/// That this version of the object cannot be removed for so long from now on, in a bucket with object lock.
-#[derive(Clone, Copy, Debug)]
-pub struct Lock {
-    pub mode: LockMode,
-    pub duration: Duration,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub enum LockMode {
-    /// By nobody without the right to bypass it.
-    Governance,
-    /// By nobody.
-    Compliance,
-}
-
-impl Default for PutOptions {
-    fn default() -> Self {
-        PutOptions {
-            rate: None,
-            progress: Drawn::Nowhere,
-            digest: false,
-            replace: false,
-            inside: None,
-            expected_size: None,
-            part_size: None,
-            max_parts: None,
-            jobs: 2,
-            kept: Keeping::default(),
-        }
-    }
-}
-
-/// What the store says of an object that it took.
-#[derive(Clone, Debug, Default)]
-pub struct Stored {
-    pub crc64nvme: Option<String>,
-    pub etag: Option<String>,
 }
 
 /// A store of one kind; objects are named by URLs of that kind.
@@ -132,10 +47,10 @@ pub enum Store {
 
 impl Store {
     /// The store that `url` is in.
-    pub fn open(url: &Url, options: &StoreOptions) -> Result<Self> {
+    pub fn open(url: &Url, service: impl Into<Service>) -> Result<Self> {
         match url.scheme() {
             Scheme::File => Ok(Store::File(file::FileStore)),
-            Scheme::S3 => Ok(Store::S3(s3::S3Store::open(options)?)),
+            Scheme::S3 => Ok(Store::S3(s3::S3Store::open(&service.into())?)),
         }
     }
 
@@ -268,13 +183,6 @@ impl Store {
 pub struct Refusal {
     pub of_one: bool,
     pub of_parts: bool,
-}
-
-/// Part of an object that never became one.
-pub struct Leftover {
-    /// Of the object that it was to become, or of the temporary file, or of an empty directory.
-    pub url: Url,
-    upload: Option<String>,
 }
 
 /// An object being written. It has no name before [`Upload::commit`].

@@ -1,14 +1,20 @@
 //! The two verbs that move bytes. What decides is the same for every store: an object is committed only
 //! when its source is known to be complete, and an output only when the object was.
 
-use crate::error::{Error, IoContext, Result, Status};
+use crate::error::{Error, IoContext, Kind, Result, Status};
 use crate::io::{Input, Output, Pace, Producer};
 use crate::report::{Drawn, Progress};
-use crate::store::{COPY_BYTES, Download, GetOptions, PutOptions, Store, Stored, Upload, Url};
+use crate::store::object::COPY_BYTES;
+use crate::store::{Download, Entry, GetOptions, PutOptions, Store, Stored, Upload, Url};
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often an object is looked for that is awaited.
+const LOOKED_FOR_EVERY: Duration = Duration::from_millis(500);
 
 /// Where an object comes from.
 pub enum Source<'a> {
@@ -55,6 +61,31 @@ pub fn put(store: &Store, url: &Url, source: Source<'_>, options: &PutOptions) -
     }
 }
 
+/// What is not there, or cannot be asked for just now, may be there until `until`; anything else will not pass.
+pub fn wait_for(store: &Store, url: &Url, until: Instant) -> Result<Entry> {
+    loop {
+        match store.stat(url) {
+            Err(error)
+                if matches!(error.kind, Kind::NotFound | Kind::Temporary) && Instant::now() < until =>
+            {
+                thread::sleep(LOOKED_FOR_EVERY);
+            }
+            found => return found,
+        }
+    }
+}
+
+/// Reads an object that was stored with a digest. Two that claim one name may both be told by a service that they have
+/// it; only one reads back its own.
+pub fn read_back(store: &Store, url: &Url, put: &Put) -> Result<()> {
+    let content = store.read(url, put.bytes.saturating_add(1))?;
+    let digest: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+    match put.sha256.as_ref() == Some(&digest) {
+        true => Ok(()),
+        false => Err(Error::new(Kind::Exists, format!("put {url}: this name has another object"))),
+    }
+}
+
 /// A file that has become shorter is not the one that was to be stored.
 fn refuse_shortened(what: &str, length: Option<u64>, copied: Copied) -> Result<Copied> {
     match length.is_some_and(|length| copied.0 < length) {
@@ -96,7 +127,6 @@ fn copy_in(from: &mut dyn Read, upload: &mut Upload, options: &PutOptions) -> Re
         meter.pass(piece.len());
     }
     meter.progress.finish();
-    let hex = |digest: Sha256| digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     Ok((bytes, digest.map(hex)))
 }
 
@@ -105,7 +135,9 @@ pub fn get(store: &Store, url: &Url, options: &GetOptions, output: Option<&Path>
     let mut object = store.get(url, options.range, options.jobs)?;
     let mut output = Output::create(output)?;
     let mut meter = Meter::new("get", options.rate, Some(object.length()), options.progress)?;
-    let copied = copy_out(url, &mut object, &mut output, &mut meter);
+    let mut digest = options.sha256.as_ref().map(|_| Sha256::new());
+    let copied = copy_out(url, &mut object, &mut output, &mut meter, &mut digest)
+        .and_then(|()| refuse_other(url, options.sha256.as_deref(), digest));
     meter.progress.finish();
     match copied {
         Ok(()) => output.finish(),
@@ -133,7 +165,29 @@ impl Meter {
     }
 }
 
-fn copy_out(url: &Url, object: &mut Download, output: &mut Output, meter: &mut Meter) -> Result<()> {
+/// What was read to its end, and is not what it should be, is damaged.
+fn refuse_other(url: &Url, wanted: Option<&str>, digest: Option<Sha256>) -> Result<()> {
+    let (Some(wanted), Some(digest)) = (wanted, digest) else { return Ok(()) };
+    let found = hex(digest);
+    match found.eq_ignore_ascii_case(wanted) {
+        true => Ok(()),
+        false => Err(Error::damaged(format!(
+            "get {url}: not the object that was stored: its sha256 is {found}, not {wanted}"
+        ))),
+    }
+}
+
+fn hex(digest: Sha256) -> String {
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn copy_out(
+    url: &Url,
+    object: &mut Download,
+    output: &mut Output,
+    meter: &mut Meter,
+    digest: &mut Option<Sha256>,
+) -> Result<()> {
     loop {
         let piece = match object.fill_buf() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -144,6 +198,7 @@ fn copy_out(url: &Url, object: &mut Download, output: &mut Output, meter: &mut M
         }
         let length = piece.len().min(COPY_BYTES);
         output.write_all(&piece[..length]).during(format_args!("get {url}: write"))?;
+        digest.iter_mut().for_each(|digest| digest.update(&piece[..length]));
         object.consume(length);
         meter.pass(length);
     }

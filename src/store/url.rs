@@ -27,19 +27,19 @@ impl Url {
         let (scheme, rest) = match text.split_once("://") {
             Some(("file", rest)) => (Scheme::File, rest),
             Some(("s3", rest)) => (Scheme::S3, rest),
-            _ => return Err(bad("is not a URL of a store")),
+            _ => return Err(bad("is not an s3:// or file:// URL")),
         };
         if scheme == Scheme::File && !rest.starts_with('/') {
             return Err(bad("is not an absolute path"));
         }
         if scheme == Scheme::S3 && (rest.is_empty() || rest.starts_with('/')) {
-            return Err(bad("names no bucket"));
+            return Err(bad("has no bucket"));
         }
         if scheme == Scheme::File && rest.split('/').any(|part| part == "." || part == "..") {
-            return Err(bad("leaves its directory"));
+            return Err(bad("contains . or .. as a directory"));
         }
         if rest.contains('\0') {
-            return Err(bad("holds a NUL byte"));
+            return Err(bad("contains a NUL byte"));
         }
         Ok(Url { scheme, rest: rest.to_owned() })
     }

@@ -1,16 +1,25 @@
-//! A scratch PostgreSQL 15 (Debian's packages `postgresql-15` and `libarchive-tools`) for the tests of
-//! pgv-snap.
+//! A scratch PostgreSQL (Debian's packages `postgresql` and `libarchive-tools`) for the tests of pgv-snap.
 //!
 //! A server never runs as root, so as root everything goes through `runuser -u postgres`.
 
 #![allow(dead_code)] // each test file uses its part
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
 use std::time::Duration;
 
-pub const BIN: &str = "/usr/lib/postgresql/15/bin";
+/// The major of Debian's PostgreSQL, which has the programs that the tests' other majors lack.
+pub fn debian_postgres() -> &'static str {
+    static MAJOR: LazyLock<String> = LazyLock::new(|| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/debian-postgres.sh");
+        let asked = Command::new(script).output().unwrap();
+        assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+        String::from_utf8(asked.stdout).unwrap().trim().to_owned()
+    });
+    &MAJOR
+}
 
 const TOOLS: [(&str, &str); 2] =
     [("pgv-snap", env!("CARGO_BIN_EXE_pgv-snap")), ("pgv-apply", env!("CARGO_BIN_EXE_pgv-apply"))];
@@ -27,7 +36,6 @@ impl Cluster {
 
     /// `options`: of initdb.
     pub fn start_with(options: &str) -> Self {
-        assert!(Path::new(BIN).join("initdb").exists(), "these tests need PostgreSQL 15 in {BIN}");
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path();
         std::fs::set_permissions(path, PermissionsExt::from_mode(0o777)).unwrap();
@@ -56,7 +64,14 @@ impl Cluster {
         };
         command.args(["bash", "-o", "pipefail", "-c", shell]);
         command.current_dir(self.scratch.path());
-        command.env("PATH", format!("{BIN}:{}:/usr/bin:/bin:/usr/sbin", self.scratch.path().display()));
+        command.env(
+            "PATH",
+            format!(
+                "/usr/lib/postgresql/{}/bin:{}:/usr/bin:/bin:/usr/sbin",
+                debian_postgres(),
+                self.scratch.path().display()
+            ),
+        );
         command.env("PGHOST", self.scratch.path()).env("PGUSER", "postgres");
         command.env_remove("PGPORT").env_remove("PGDATABASE").stdin(Stdio::null());
         command

@@ -6,9 +6,9 @@
 set -euo pipefail
 shopt -s inherit_errexit
 
-kind=${1:?usage: async.sh file|s3}
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
+kind=${1:-file} # or s3
 root=$(cd "$(dirname "$0")/../.." && pwd)
 segments=24
 
@@ -94,15 +94,20 @@ kill_workers() { # PATTERN
 }
 
 bursts() {
-  local count
-  make_segments "$segments"
-  archive_by "$scratch/bin/$push $scratch/etc/demo.conf %p"
-  wait_until_archived
-  all_are_there
-  [ "$(sql 'select failed_count from pg_stat_archiver')" = 0 ] || fail "archiving failed: $(tail --lines=5 "$source.log")"
-  count=$(find "$scratch/state/spool/out" -name '*.ok' | wc --lines)
-  # Marks go when PostgreSQL has asked, but for those since the last batch began.
-  [ "$count" -gt 0 ] || fail "the workers pushed nothing: $(cat "$scratch/state/spool/out/log")"
+  local count try
+  for try in 1 2 3; do
+    make_segments "$segments"
+    archive_by "$scratch/bin/$push $scratch/etc/demo.conf %p"
+    wait_until_archived
+    all_are_there
+    [ "$(sql 'select failed_count from pg_stat_archiver')" = 0 ] || fail "archiving failed: $(tail --lines=5 "$source.log")"
+    # Marks go when PostgreSQL has asked, but for those since the last batch began: where the server is always faster than
+    # the workers, there may be none.
+    count=$(find "$scratch/state/spool/out" -ignore_readdir_race -name '*.ok' | wc --lines)
+    [ "$count" -eq 0 ] || break
+    archive_by ''
+  done
+  [ "$count" -gt 0 ] || fail "the workers pushed nothing in $try bursts: $(cat "$scratch/state/spool/out/log")"
   # Sealed segments do not stay in the spool.
   wait_until test ! -e "$scratch/state/spool/out/sealed"
   # The marks go with the next burst, and its workers are killed again and again.
@@ -114,8 +119,12 @@ bursts() {
   done
   wait_until_archived
   all_are_there
-  count=$(find "$scratch/state/spool/out" -type f | wc --lines)
-  [ "$count" -le $((segments + 3)) ] || fail "$count files in the spool"
+  # What killed workers had sealed goes with the next batch.
+  count=$(find "$scratch/state/spool/out" -ignore_readdir_race -type f -not -path '*/sealed/*' | wc --lines)
+  [ "$count" -le $((segments + 3)) ] || fail "$count files in the spool: $(find "$scratch/state/spool/out")"
+  # A batch that ends removes the directory, perhaps just now.
+  count=$(find "$scratch/state/spool/out" -ignore_readdir_race -type f -path '*/sealed/*' | wc --lines)
+  [ "$count" -le "$segments" ] || fail "$count sealed segments in the spool"
 }
 
 # Asked again for what is stored already, as after a crash.
@@ -145,7 +154,8 @@ conflicts() {
     sql "select pg_stat_reset_shared('archiver')" >/dev/null
     conflict=$(sed --quiet "${position}p" <<<"$names")
     context=$system/wal/${conflict:0:8}/$conflict.pgv
-    as_postgres sh -c 'cp "$1" "$2" && printf x | dd of="$2" bs=1 seek=9000 conv=notrunc status=none' sh "$source/pg_wal/$conflict" "$scratch/state/other"
+    as_postgres cp "$source/pg_wal/$conflict" "$scratch/state/other"
+    flip "$scratch/state/other" 9000
     env_ pgv-s3 --quiet put "$tree/$context" -- pgv-crypt -e --context "$context" "$scratch/state/other"
     archive_by "$scratch/bin/$push $scratch/etc/demo.conf %p"
     wait_until is_true "select failed_count > 1 and last_failed_wal = '$conflict' from pg_stat_archiver"
@@ -219,7 +229,7 @@ read_ahead() {
   # Not into the repository: the newest backup there shall stay the original's.
   as_postgres mkdir "$scratch/other"
   as_postgres env PGV_REPO="file://$scratch/other" PGV_WAL_TIMEOUT=1s PGV_PGDATA="$directory" pgv-backup demo 2>"$scratch/err" || [ $? -eq 7 ] || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
-  grep --quiet 'is not decided' "$scratch/err" || fail "nobody reminds of the decision: $(cat "$scratch/err")"
+  grep --quiet 'have not decided whether it archives' "$scratch/err" || fail "nobody reminds of the decision: $(cat "$scratch/err")"
   [ ! -e "$scratch/state/spool/in/1-1" ] || fail "what a killed worker fetched stays"
   [ ! -e "$scratch/state/spool/out/sealed/some.pgv" ] || fail "what a killed worker sealed stays"
   stop_cluster "$bin" "$directory"
@@ -243,7 +253,7 @@ impostors() {
   grep --quiet --line-regexp "$name" <<<"$names" || fail "$name of the copy is not one that its original archived: $names"
   as_postgres bash -c 'cd "$1" && pgv-wal-push -c "$2" "pg_wal/$3"' bash "$scratch/clone" "$scratch/clone.conf" "$name" 2>"$scratch/err" || status=$?
   [ "$status" -eq 1 ] || fail "a copy's segment $name: $status"
-  grep --quiet 'holds other content' "$scratch/err" || fail "no message: $(cat "$scratch/err")"
+  grep --quiet 'has other content' "$scratch/err" || fail "no message: $(cat "$scratch/err")"
   all_are_there
   # A stranger has another system identifier, so a tree of its own; restore wants to know which.
   create_cluster "$bin" "$scratch/stranger"
@@ -323,7 +333,7 @@ main() {
   begin
   trap 'status=$?; set +e; finish; (exit "$status"); end' EXIT
   cp "$root"/scripts/pgv-* "$scratch/bin/"
-  source=$scratch/source bin=$(server_bin 15)
+  source=$scratch/source bin=$debian_bin
   create_cluster "$bin" "$source"
   configure
   as_postgres tee --append "$source/postgresql.conf" >/dev/null <<CONF

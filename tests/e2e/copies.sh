@@ -8,8 +8,8 @@ shopt -s inherit_errexit
 
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
+major=${1:-$debian_major}
 root=$(cd "$(dirname "$0")/../.." && pwd)
-major=${1:?usage: copies.sh MAJOR}
 copy=5440
 
 configure() {
@@ -115,7 +115,7 @@ port_taken() {
   as_postgres timeout 120 pgv-restore demo "$scratch/copy" --immediate --port 5432 --start 2>"$scratch/err" || status=$?
   inode=$(stat --format=%i "$scratch/copy/PG_VERSION")
   restore "$scratch/copy" --immediate
-  said 'lies in'
+  said 'contains backup'
   [ "$(stat --format=%i "$scratch/copy/PG_VERSION")" = "$inode" ] || fail "it was restored again"
   stop_cluster "$bin" "$scratch/copy"
   status=0
@@ -181,6 +181,67 @@ ended() {
   [ ! -e "/proc/$(cat "$scratch/state/stage")" ] || fail "a stage of a restore that was ended goes on"
 }
 
+# The rate goes to whatever reads the streams, by option or by key, and into the plan; a wrong one is refused.
+rates() {
+  local status=0
+  mv "$scratch/bin/pgv-s3" "$scratch/s3"
+  printf '#!/bin/sh\ncase "$*" in *data.pgv) echo "$*" >>"%s";; esac\nexec "%s" "$@"\n' "$scratch/state/gets" "$scratch/s3" >"$scratch/bin/pgv-s3"
+  chmod 0755 "$scratch/bin/pgv-s3"
+  as_postgres pgv-restore demo "$scratch/slow" --immediate --rate 900MiB/s 2>"$scratch/err" || fail "with a rate: $?: $(cat "$scratch/err")"
+  grep --quiet ' get --rate 900MiB/s file:' "$scratch/state/gets" || fail "no rate in: $(cat "$scratch/state/gets")"
+  rm --recursive "$scratch/slow"
+  as_postgres env PGV_RESTORE_RATE=800MiB/s pgv-restore demo "$scratch/slow" --immediate 2>"$scratch/err" || fail "with a key: $?: $(cat "$scratch/err")"
+  grep --quiet ' get --rate 800MiB/s file:' "$scratch/state/gets" || fail "no rate of the key in: $(cat "$scratch/state/gets")"
+  mv "$scratch/s3" "$scratch/bin/pgv-s3"
+  rm --recursive "$scratch/slow"
+  as_postgres pgv-restore demo "$scratch/slow" --immediate --rate 1KiB/s --plan >"$scratch/out" 2>"$scratch/err" || fail "a plan with a rate: $?: $(cat "$scratch/err")"
+  grep --quiet 'for the backup, read at 1.0 KiB/s' "$scratch/out" || fail "the plan: $(cat "$scratch/out")"
+  as_postgres pgv-restore demo "$scratch/slow" --immediate --rate 5 2>"$scratch/err" || status=$?
+  [ "$status" -eq 2 ] || fail "a rate that is none: $status: $(cat "$scratch/err")"
+  [ ! -e "$scratch/slow" ] || fail "something was written"
+}
+
+# As JSON, and refused where nothing is planned.
+json_plan() {
+  local status=0
+  as_postgres pgv-restore demo "$scratch/planned" --immediate --plan --format json >"$scratch/out" 2>"$scratch/err" || fail "the plan as JSON: $?: $(cat "$scratch/err")"
+  python3 -c 'import json, sys
+plan = json.load(open(sys.argv[1]))
+wanted = {"format": "pgv-plan/1", "key_opens": True, "enough_room": True, "seconds_from": "guess", "directory": sys.argv[2], "bad_pages": 0}
+assert {key: plan[key] for key in wanted} == wanted, plan
+assert plan["target"]["kind"] == "immediate" and plan["places"][0]["bytes"] > 1000000, plan' "$scratch/out" "$scratch/planned" || fail "the plan: $(cat "$scratch/out")"
+  as_postgres pgv-restore demo "$scratch/planned" --immediate --format json 2>"$scratch/err" || status=$?
+  [ "$status" -eq 2 ] || fail "--format without --plan: $status"
+  said '--format needs --plan'
+}
+
+# A page that was bad when it was backed up comes back as it was, with a warning; or is refused before anything is written.
+bad_pages() {
+  local file status=0
+  file=$source/$(PGPORT=5432 sql "select pg_relation_filepath('padded')")
+  stop_cluster "$bin" "$source"
+  flip "$file" 5000
+  start_original
+  as_postgres pgv-backup demo --type full 2>"$scratch/err" || status=$?
+  [ "$status" -eq 7 ] || fail "a backup with a bad page exits with $status: $(cat "$scratch/err")"
+  status=0
+  as_postgres pgv-restore demo "$scratch/bad" --strict --immediate 2>"$scratch/err" || status=$?
+  [ "$status" -eq 5 ] || fail "--strict exits with $status: $(cat "$scratch/err")"
+  said 'have bad pages: 1 had a wrong checksum'
+  [ ! -e "$scratch/bad" ] || fail "--strict wrote something"
+  as_postgres pgv-restore demo "$scratch/bad" --immediate --plan >"$scratch/out" 2>"$scratch/err" || fail "the plan exits with $?"
+  grep --quiet '^pages  *1 bad' "$scratch/out" || fail "the plan: $(cat "$scratch/out")"
+  status=0
+  as_postgres pgv-restore demo "$scratch/bad" --immediate 2>"$scratch/err" || status=$?
+  [ "$status" -eq 7 ] || fail "a restore of a bad page exits with $status: $(cat "$scratch/err")"
+  said 'warning: backup'
+  cmp "$file" "$scratch/bad/${file#"$source/"}" || fail "the page is another"
+  # An older backup has none.
+  as_postgres pgv-restore demo "$scratch/good" --immediate --strict --label "$(as_postgres pgv-info demo --format label | head --lines=1)" 2>"$scratch/err" ||
+    fail "--strict refuses a good backup: $?: $(cat "$scratch/err")"
+  stop_cluster "$bin" "$source"
+}
+
 # A directory that this user may not enter; everything relative to it.
 from_a_closed_directory() {
   [ "$(id --user)" -eq 0 ] || return 0
@@ -221,6 +282,11 @@ main() {
   idle
   from_a_closed_directory
   ended
+  rates
+  json_plan
+  start_original
+  sql "create table padded as select repeat('x', 500) from generate_series(1, 100); checkpoint"
+  bad_pages
   echo "copies of PostgreSQL $major: beside their original, and at their targets"
 }
 

@@ -13,13 +13,13 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 need_root
 
 name=pgv$$ copy=pgvcopy$$
-bin=/usr/lib/postgresql/15/bin
+bin=$debian_bin
 
 drop() {
   local cluster
   for cluster in "$name" "$copy"; do
-    pg_dropcluster --stop 15 "$cluster" 2>/dev/null || true
-    rm --recursive --force "/etc/postgresql/15/$cluster"
+    pg_dropcluster --stop "$debian_major" "$cluster" 2>/dev/null || true
+    rm --recursive --force "/etc/postgresql/$debian_major/$cluster"
   done
 }
 
@@ -31,12 +31,12 @@ sql_at() { # PORT SQL
 # What sudo -u postgres gives pgv-info: no environment, and the configuration in its own place.
 info_by_itself() {
   local given=()
-  [ ! -e /etc/pgv ] || given=("15-$name")
+  [ ! -e /etc/pgv ] || given=("$debian_major-$name")
   mkdir --parents /etc/pgv
-  cp --archive "$scratch/etc/15-$name.conf" /etc/pgv/
+  cp --archive "$scratch/etc/$debian_major-$name.conf" /etc/pgv/
   runuser --user postgres -- env --ignore-environment PATH="$scratch/bin:/usr/bin:/bin" pgv-info "${given[@]}" --format label >"$scratch/labels" ||
     fail "pgv-info by itself exits with $?"
-  rm "/etc/pgv/15-$name.conf"
+  rm "/etc/pgv/$debian_major-$name.conf"
   rmdir --ignore-fail-on-non-empty /etc/pgv
   [ "$(wc --lines <"$scratch/labels")" -eq 1 ] || fail "pgv-info by itself lists: $(cat "$scratch/labels")"
 }
@@ -47,28 +47,28 @@ main() {
   cp "$root"/scripts/pgv-* "$scratch/bin/"
   unset PGHOST PGPORT PGUSER PGDATABASE
   as_postgres mkdir "$scratch/archive" "$scratch/etc" "$scratch/repository" "$scratch/data"
-  pg_createcluster 15 "$name" --datadir "$scratch/data/source" -- --data-checksums >/dev/null
+  pg_createcluster "$debian_major" "$name" --datadir "$scratch/data/source" -- --data-checksums >/dev/null
   local port archive_command
   port=$(pg_lsclusters --no-header | awk -v name="$name" '$2 == name { print $3 }')
   archive_command="test ! -f $scratch/archive/%f && cp %p $scratch/archive/%f"
-  as_postgres tee --append "/etc/postgresql/15/$name/conf.d/archive.conf" >/dev/null <<CONF
+  as_postgres tee --append "/etc/postgresql/$debian_major/$name/conf.d/archive.conf" >/dev/null <<CONF
 archive_mode = on
 archive_command = '$archive_command'
 restore_command = 'cp $scratch/archive/%f %p'
 fsync = off
 CONF
-  pg_ctlcluster 15 "$name" start
+  pg_ctlcluster "$debian_major" "$name" start
   sql_at "$port" "create table marks as select id from generate_series(1, 20000) id"
-  as_postgres tee "$scratch/etc/15-$name.conf" >/dev/null <<CONF
+  as_postgres tee "$scratch/etc/$debian_major-$name.conf" >/dev/null <<CONF
 PGV_REPO=file://$scratch/repository
 PGV_KEY_FILE=$PGV_KEY_FILE
 PGV_STATE_DIR=$scratch/state
 CONF
-  as_postgres chmod 0600 "$scratch/etc/15-$name.conf"
+  as_postgres chmod 0600 "$scratch/etc/$debian_major-$name.conf"
   export PGV_CONFIG_DIR=$scratch/etc
 
   # The port comes from pg_lsclusters; nothing but the name is given.
-  as_postgres pgv-backup "15-$name" 2>"$scratch/err" || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
+  as_postgres pgv-backup "$debian_major-$name" 2>"$scratch/err" || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
   grep --quiet 'the server archives elsewhere' "$scratch/err" || fail "not a word on another's archive: $(cat "$scratch/err")"
   sql_at "$port" "insert into marks values (0); select pg_switch_wal()" >/dev/null
   local before
@@ -81,7 +81,7 @@ CONF
   info_by_itself
 
   # As root, with the original running.
-  pgv-restore "15-$name" "$scratch/data/copy" --as "15/$copy" --start 2>"$scratch/err" ||
+  pgv-restore "$debian_major-$name" "$scratch/data/copy" --as "$debian_major/$copy" --start 2>"$scratch/err" ||
     fail "pgv-restore exits with $?: $(cat "$scratch/err")"
   local copy_port
   copy_port=$(pg_lsclusters --no-header | awk -v name="$copy" '$2 == name && $4 ~ /^online/ { print $3 }')
@@ -91,17 +91,17 @@ CONF
   [ "$(sql_at "$copy_port" 'show archive_mode')" = off ] || fail "the copy archives"
   [ "$(sql_at "$copy_port" 'show data_directory')" = "$scratch/data/copy" ] || fail "the copy runs on other data"
   sql_at "$copy_port" "create table only_here (); select pg_switch_wal()" >/dev/null
-  pg_ctlcluster 15 "$copy" stop
+  pg_ctlcluster "$debian_major" "$copy" stop
 
   # What has shut down at its target is no failure of pg_ctlcluster.
-  rm --recursive "/etc/postgresql/15/$copy" "$scratch/data/copy"
-  pgv-restore "15-$name" "$scratch/data/copy" --as "15/$copy" --immediate --action shutdown --start 2>"$scratch/err" ||
+  rm --recursive "/etc/postgresql/$debian_major/$copy" "$scratch/data/copy"
+  pgv-restore "$debian_major-$name" "$scratch/data/copy" --as "$debian_major/$copy" --immediate --action shutdown --start 2>"$scratch/err" ||
     fail "pgv-restore --action shutdown exits with $?: $(cat "$scratch/err")"
 
   # By hand, as README says it.
   as_postgres mkdir --mode=0700 "$scratch/data/by-hand"
   as_postgres sh -c 'set -e; url=$(pgv-info choose "$1" --latest); pgv-s3 get "$url/data.pgv" | pgv-crypt -d | tar x -C "$2"' \
-    sh "15-$name" "$scratch/data/by-hand"
+    sh "$debian_major-$name" "$scratch/data/by-hand"
   as_postgres tee --append "$scratch/data/by-hand/postgresql.auto.conf" >/dev/null <<CONF
 restore_command = 'false'
 archive_mode = off

@@ -6,21 +6,11 @@ shopt -s inherit_errexit
 
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
+major=${1:-$debian_major}
 root=$(cd "$(dirname "$0")/../.." && pwd)
-major=${1:?usage: drill.sh MAJOR}
 
 configure() {
-  as_postgres mkdir "$scratch/etc" "$scratch/repository"
-  as_postgres install --mode=0600 /dev/null "$scratch/etc/demo.conf"
-  as_postgres tee "$scratch/etc/demo.conf" >/dev/null <<CONF
-PGV_REPO=file://$scratch/repository
-PGV_KEY_FILE=$PGV_KEY_FILE
-PGV_STATE_DIR=$scratch/state
-PGV_PGDATA=$source
-PGHOST="$scratch"
-CONF
-  unset PGV_KEY_FILE
-  export PGV_CONFIG_DIR=$scratch/etc PGV_TEST_PG_BIN=$bin
+  configure_demo "$source"
   as_postgres tee --append "$source/postgresql.conf" >/dev/null <<CONF
 listen_addresses = '127.0.0.1'
 wal_level = logical
@@ -73,6 +63,15 @@ isolation() {
   [ "$(sql 'select count(*) from told' subscriber)" = 0 ] || fail "something came by the slot"
 }
 
+# What a drill measured is what the next plan expects.
+expectation() {
+  as_postgres pgv-restore demo "$scratch/planned" --immediate --plan >"$scratch/out" 2>"$scratch/err" || fail "the plan exits with $?: $(cat "$scratch/err")"
+  grep --quiet 'guessed from' "$scratch/out" || fail "no drill was stored, and the plan is: $(cat "$scratch/out")"
+  drill 0 'is good'
+  as_postgres pgv-restore demo "$scratch/planned" --immediate --plan >"$scratch/out" 2>"$scratch/err" || fail "the plan exits with $?: $(cat "$scratch/err")"
+  grep --quiet "for the backup, as in the drill of $(date --utc +%Y-)" "$scratch/out" || fail "a drill was stored, and the plan is: $(cat "$scratch/out")"
+}
+
 # Rows that an index lacks.
 damaged_index() {
   sql "create table pairs as select generate_series(1, 1000) id"
@@ -94,6 +93,7 @@ main() {
   subscribe
   as_postgres pgv-backup demo 2>"$scratch/err" || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
   isolation
+  expectation
   damaged_index
   stop_cluster "$bin" "$source"
   echo "drill $major: nothing of the original acts in the copy"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # pgv-expire killed before each command that it runs, and night after night of years whose clock is --now: what stays
-# is what the rules say, every chain that is kept is whole, and so is the WAL since the oldest backup. The sets are
-# small files; which of them are there is all that counts.
+# is what the rules say, every chain that is kept is whole, and so is the WAL since the oldest backup, or that of a
+# window. The sets are small files; which of them are there is all that counts.
 # shellcheck disable=SC2016  # the shims are shell, too
 set -euo pipefail
 shopt -s inherit_errexit
@@ -17,8 +17,8 @@ segment() { # NUMBER
 }
 
 add_set() { # LABEL FIRST-SEGMENT
-  local directory=$tree/backup/$1 full=${1%%_*} type=full parent=null at=${1##*_} first name low
-  [ "$1" = "$full" ] || type=incr parent="\"${previous:?}\""
+  local directory=$tree/backup/$1 full=${1%%_*} type=full mode=null parent=null at=${1##*_} first name low
+  [ "$1" = "$full" ] || type=incr mode='"blocks"' parent="\"${previous:?}\""
   at=${at:0:4}-${at:4:2}-${at:6:2}T${at:9:2}:${at:11:2}
   segment "$2"
   first=$name
@@ -27,7 +27,7 @@ add_set() { # LABEL FIRST-SEGMENT
   echo '{}' >"$directory/claim.json"
   echo data >"$directory/data.pgv"
   cat >"$directory/record.json" <<JSON
-{"format":"pgv-record/1","label":"$1","type":"$type","mode":null,"parent":$parent,"cluster":"demo",
+{"format":"pgv-record/1","label":"$1","type":"$type","mode":$mode,"parent":$parent,"cluster":"demo",
  "system_identifier":"$id","pg_version":"15.18","host":"h","started_at":"$at:00Z","stopped_at":"$at:59Z",
  "start_lsn":"$low","stop_lsn":"${low%28}F0","timeline":1,"wal_first":"$first","wal_last":"$first","wal_included":true,
  "tablespaces":[],"database_bytes":1000,"stream_bytes":1000,"objects":[{"name":"data.pgv","bytes":5,"sha256":"00"}],
@@ -149,6 +149,35 @@ years() {
   echo "expire: $nights nights, $((nights * wal_a_night)) WAL names, every rule kept"
 }
 
+# The same with WAL for every moment of 30 days: older backups keep what they need, and nothing else lies before.
+windows() {
+  local night now from number label
+  begin_repository
+  for ((night = 0; night < nights / 2; night++)); do
+    add_night "$night"
+    find "$tree/wal" -name '*.pgv' -newermt 2021-01-01 -exec touch --date="${days[night]} 01:01 UTC" {} +
+    if [ "$night" -lt 40 ] || [ $((night % every)) -ne 0 ]; then continue; fi
+    when="night $night of the window" from=$((night - 30))
+    now=${days[night]:0:4}-${days[night]:4:2}-${days[night]:6:2}T02:00:00Z
+    for _ in once again; do
+      pgv-expire demo --quiet --keep-full 2 --keep-monthly 12 --keep-wal 30d --now "$now" || fail "$when: exits with $?"
+      pgv-info demo --format label >"$scratch/left"
+      grep --quiet --line-regexp --fixed-strings "${all[from]}" "$scratch/left" || fail "$when: ${all[from]}, with which it begins, went"
+      {
+        for ((number = from * wal_a_night; number < (night + 1) * wal_a_night; number++)); do segment "$number" && echo "$name"; done
+        for label in "${!all[@]}"; do
+          ! grep --quiet --line-regexp --fixed-strings "${all[label]}" "$scratch/left" || { segment $((label * wal_a_night)) && echo "$name"; }
+        done
+      } | sort --unique >"$scratch/wanted"
+      find "$tree/wal" -name '*.pgv' -printf '%f\n' | sed 's/\.pgv$//' | sort | diff "$scratch/wanted" - >"$scratch/diff" || fail "$when: other WAL is left: $(cat "$scratch/diff")"
+    done
+    [ "$(head --lines=1 "$scratch/left")" != "${all[from]}" ] || fail "$when: no backup lies before the window"
+    PGV_KEEP_WAL=30d pgv-info wal demo --now "$now" --format tsv >"$scratch/out" || fail "$when: pgv-info wal exits with $?: $(cat "$scratch/out")"
+    grep --quiet '^point' "$scratch/out" || fail "$when: no point: $(cat "$scratch/out")"
+  done
+  echo "expire: $((nights / 2)) nights with a window of WAL, and nothing else before it"
+}
+
 begin
 # All of it is the caller's, who may be root: there is nobody to step down to.
 export PGV_STAYS_ROOT=yes
@@ -161,3 +190,4 @@ mapfile -t days < <(for ((day = 0; day <= nights || day <= 41; day++)); do echo 
 make_shims
 kills
 years
+windows

@@ -6,9 +6,9 @@
 set -euo pipefail
 shopt -s inherit_errexit
 
-major=${1:?usage: increments.sh MAJOR}
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
+major=${1:-$debian_major}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 full=20260101-000000F
 one=${full}_20260101-000001I
@@ -58,8 +58,7 @@ invariant() {
 }
 
 check_restored() { # DATA [CONTENT]
-  /usr/lib/postgresql/15/bin/pg_verifybackup --no-parse-wal "$1" >/dev/null 2>"$scratch/verify.log" ||
-    [ "$major" -ge 17 ] || fail "pg_verifybackup: $(cat "$scratch/verify.log")"
+  pg_verifies "$1" "$major"
   as_postgres sh -c 'echo "restore_command = '\''false'\''" >>"$1/postgresql.auto.conf"' sh "$1"
   start_cluster "$bin" "$1"
   wait_until_promoted
@@ -204,11 +203,11 @@ combine() {
   [ "$major" -ge 17 ] || return 0
   local chain=("$scratch/x-$full" "$scratch/x-$one" "$scratch/x-$two")
   python3 "$root/tests/tools/check-chain.py" "${chain[@]}" || fail "pg_combinebackup would refuse the chain"
-  if [ -z "${PGV_TEST_PG17_BIN:-}" ]; then
-    echo "increments.sh: pg_combinebackup was NOT run: set PGV_TEST_PG17_BIN to its directory" >&2
+  if [ ! -x "$PGV_TEST_TOOLS/debian/$major/bin/pg_combinebackup" ]; then
+    echo "increments.sh: pg_combinebackup was NOT run: tests/tools/install-debian-tools.sh could not install PostgreSQL $major" >&2
     return 0
   fi
-  as_postgres "$PGV_TEST_PG17_BIN/pg_combinebackup" --no-sync --output="$scratch/combined" "${chain[@]}" || fail "pg_combinebackup exits with $?"
+  as_postgres "$(debian_tools "$major")/pg_combinebackup" --no-sync --output="$scratch/combined" "${chain[@]}" || fail "pg_combinebackup exits with $?"
   same_trees "$scratch/combined" "$scratch/u2"
   rm --recursive "$scratch/combined"
 }

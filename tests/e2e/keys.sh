@@ -9,7 +9,7 @@ shopt -s inherit_errexit
 source "$(dirname "$0")/lib.sh"
 root=$(cd "$(dirname "$0")/../.." && pwd)
 need_root
-bin=/usr/lib/postgresql/15/bin
+bin=$debian_bin
 
 name_of() { # FILE
   { echo 'pgv key name' && cat "$1"; } | sha256sum | head --bytes=8
@@ -156,7 +156,7 @@ readers() {
   chmod 0444 "$etc/key"
   echo PGV_KEY_WORLD_READABLE=yes >>"$etc/demo.conf"
   set_up 7
-  check '^note key: everybody'
+  check '^note key: every user'
   check '^ok   key: opens the newest backup'
   sed --in-place '/WORLD_READABLE/d' "$etc/demo.conf"
   chmod 0440 "$etc/key"
@@ -165,11 +165,18 @@ readers() {
 # What cannot work is refused before the configuration is touched, with the place that was tried.
 refused_changes() {
   local began
+  # Not even who may read the key.
+  chown root:root "$etc/key"
+  chmod 0640 "$etc/key"
   before=$(state)
   began=$SECONDS
   AWS_ACCESS_KEY_ID=id AWS_SECRET_ACCESS_KEY=secret set_up 1 --repo s3://bucket/prefix --endpoint-url http://127.0.0.1:9 --region us-east-1
   [ $((SECONDS - began)) -lt 40 ] || fail "a dead service is waited for during $((SECONDS - began)) s"
   unchanged 'a dead service'
+  [ "$(stat --format='%U %a' "$etc/key")" = 'root 640' ] || fail "a refusal changed the key's rights: $(ls -l "$etc/key")"
+  chown postgres "$etc/key"
+  chmod 0600 "$etc/key"
+  before=$(state)
   set_up 2 --repo 'file:///srv/a"b'
   unchanged 'a value that a configuration cannot hold'
   expect 3 pgv-setup demo --restore-only --repo "file://$scratch/data/mistyped" --key-file "$etc/key"

@@ -10,11 +10,11 @@ source "$(dirname "$0")/lib.sh"
 root=$(cd "$(dirname "$0")/../.." && pwd)
 need_root
 name=pgvkill$$
-cluster=15-$name
-server=/etc/postgresql/15/$name
+cluster=$debian_major-$name
+server=/etc/postgresql/$debian_major/$name
 
 drop() {
-  pg_dropcluster --stop 15 "$name" 2>/dev/null || true
+  pg_dropcluster --stop "$debian_major" "$name" 2>/dev/null || true
   rm --recursive --force "$server"
   rm --force "/etc/cron.d/pgv-$cluster"
 }
@@ -84,9 +84,9 @@ main() {
   ln --symbolic /bin/true "$scratch/bin/cron"
   make_shims
   unset PGHOST PGPORT PGUSER PGDATABASE PGV_KEY_FILE
-  pg_createcluster 15 "$name" --datadir "$scratch/source" >/dev/null
+  pg_createcluster "$debian_major" "$name" --datadir "$scratch/source" >/dev/null
   port=$(pg_lsclusters --no-header | awk -v name="$name" '$2 == name { print $3 }')
-  pg_ctlcluster 15 "$name" start
+  pg_ctlcluster "$debian_major" "$name" start
   export PGV_CONFIG_DIR=$scratch/etc PGV_STATE_DIR=$scratch/state
   mkdir "$scratch/first" "$scratch/last"
   cp --archive "$server"/pg_{hba,ident}.conf "$scratch/first/"

@@ -2,7 +2,9 @@
 # major in it, and the pipes of pgv run as that user. A server refuses to run as root.
 # shellcheck shell=bash disable=SC2016  # $1 in sh -c '…' is for that shell
 
-: "${PGV_BIN:?the directory of the pgv binaries}" "${PGV_TEST_TOOLS:?the directory of make test-tools}"
+# By hand a script tries what `cargo build --release` made; make and cargo test say where that lies.
+pgv_tree=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+export PGV_BIN=${PGV_BIN:-$pgv_tree/target/release} PGV_TEST_TOOLS=${PGV_TEST_TOOLS:-$pgv_tree/target/test-tools}
 
 if [ "$(id -u)" -eq 0 ]; then
   as_postgres() { runuser --user postgres -- "$@"; }
@@ -22,6 +24,9 @@ need_root() {
 
 # Sets `scratch` (short: a Unix socket's path has 107 bytes) and puts the binaries first in PATH.
 begin() {
+  [ "${major:-0}" -le 18 ] || need_debian_tools "$major"
+  [ -x "$PGV_BIN/pgv-snap" ] || fail "no pgv-snap in $PGV_BIN: run cargo build --release --locked"
+  [ -d "$PGV_TEST_TOOLS" ] || fail "no $PGV_TEST_TOOLS: run make test-tools"
   scratch=$(mktemp --directory /tmp/pgv-e2e.XXXXXX)
   trap end EXIT
   mkdir "$scratch/bin"
@@ -37,6 +42,10 @@ begin() {
 
 end() {
   local status=$? pid
+  # What this began and did not end; whoever waits for its output would wait for ever.
+  for pid in $(jobs -p); do
+    kill -TERM "$pid" 2>/dev/null || true # it has ended
+  done
   for pid in "$scratch"/*/postmaster.pid; do
     [ -e "$pid" ] && kill -QUIT "$(head --lines=1 "$pid")" 2>/dev/null
   done
@@ -48,15 +57,49 @@ end() {
   fi
 }
 
+# Another byte in the place of the one at OFFSET, whatever that was.
+flip() { # FILE OFFSET
+  local byte
+  byte=$(od --address-radix=n --format=u1 --skip-bytes="$2" --read-bytes=1 "$1")
+  # shellcheck disable=SC2059 # the format is the byte
+  printf "\\$(printf %03o $((byte ^ 255)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
 # The directory of one major's server binaries, as user postgres can read it.
 server_bin() { # MAJOR
   if [ -x "/usr/lib/postgresql/$1/bin/postgres" ]; then
     echo "/usr/lib/postgresql/$1/bin"
     return
   fi
-  [ -x "$PGV_TEST_TOOLS/postgres/$1/bin/postgres" ] || fail "no PostgreSQL $1: run make test-tools"
+  [ -x "$PGV_TEST_TOOLS/postgres/$1/bin/postgres" ] || { debian_tools "$1" && return; }
   [ -d "$scratch/pg$1" ] || cp --archive "$PGV_TEST_TOOLS/postgres/$1" "$scratch/pg$1"
   echo "$scratch/pg$1/bin"
+}
+
+# The same of Debian's packages, with all client tools: 17 and newer.
+debian_tools() { # MAJOR
+  [ -x "$PGV_TEST_TOOLS/debian/$1/bin/postgres" ] || fail "no PostgreSQL $1: run make test-tools"
+  [ -d "$scratch/debian$1" ] || cp --archive "$PGV_TEST_TOOLS/debian/$1" "$scratch/debian$1"
+  # Not by the link: a server names its own place.
+  echo "$scratch/debian$1/usr/lib/postgresql/$1/bin"
+}
+
+# Ends the script, and says so, where Debian's packages could not be had.
+need_debian_tools() { # MAJOR
+  [ -x "$PGV_TEST_TOOLS/debian/$1/bin/postgres" ] && return
+  echo "*** ${0##*/} $1: NOT run: tests/tools/install-debian-tools.sh could not install PostgreSQL $1 ***" >&2
+  exit 0
+}
+
+# Debian's own, which has psql, pgbench and all other programs; the other majors have only what a server needs.
+debian_major=$("$(dirname "${BASH_SOURCE[0]}")/../tools/debian-postgres.sh")
+# shellcheck disable=SC2034  # scripts that source this use it
+debian_bin=/usr/lib/postgresql/$debian_major/bin
+
+# The manifests of 17 and later name the cluster, and only their own pg_verifybackup reads them.
+pg_verifies() { # DIR MAJOR
+  "$debian_bin/pg_verifybackup" --no-parse-wal "$1" >/dev/null 2>"$scratch/verify.log" ||
+    { [ "$2" -ge 17 ] && [ "$2" -ne "$debian_major" ]; } || fail "pg_verifybackup: $(cat "$scratch/verify.log")"
 }
 
 initdb_options=(--data-checksums)
@@ -84,6 +127,18 @@ stop_cluster() { # BIN DATA
 
 sql() { # SQL [DATABASE]
   psql --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 --command="$1" "${2:-postgres}"
+}
+
+# A configuration of the cluster in DATA, whose repository is a directory, with more LINEs; and what the tools need to find
+# it, and the server programs in `bin`.
+# shellcheck disable=SC2154 # bin is of the script
+configure_demo() { # DATA [LINE…]
+  as_postgres mkdir "$scratch/etc" "$scratch/repository"
+  as_postgres install --mode=0600 /dev/null "$scratch/etc/demo.conf"
+  printf '%s\n' "PGV_REPO=file://$scratch/repository" "PGV_KEY_FILE=$PGV_KEY_FILE" "PGV_STATE_DIR=$scratch/state" "PGV_PGDATA=$1" \
+    "PGHOST=\"$scratch\"" "${@:2}" | as_postgres tee "$scratch/etc/demo.conf" >/dev/null
+  unset PGV_KEY_FILE
+  export PGV_CONFIG_DIR=$scratch/etc PGV_TEST_PG_BIN=$bin
 }
 
 # Polls for a minute: machines stall, and a sleep that was long enough is not.

@@ -5,17 +5,26 @@ shopt -s inherit_errexit
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 export PGV_BIN=${PGV_BIN:-$root/target/release} PGV_TEST_TOOLS=${PGV_TEST_TOOLS:-$root/target/test-tools}
-for major in 13 14 16 17 18; do
+# Beside the others: half of the time it waits.
+"$root/tests/e2e/soak.sh" 30 &
+soak=$!
+trap 'kill "$soak" 2>/dev/null || true' EXIT # it may have ended
+for major in 13 14 16 17 18 19; do
   "$root/tests/e2e/shapes.sh" "$major"
 done
-for major in 14 16 17; do
+for major in 14 16 17 18; do
   "$root/tests/e2e/increments.sh" "$major"
 done
-for major in 13 14 16 17; do
+for major in 13 14 16 17 18; do
   "$root/tests/e2e/wal.sh" "$major"
 done
+for major in 17 18; do
+  "$root/tests/e2e/stock.sh" "$major"
+  "$root/tests/e2e/find.sh" "$major"
+done
+"$root/tests/e2e/drill.sh" 19
 # Minutes without a repository.
-PGV_TEST_OUTAGE=180 PGV_TEST_SECONDS=200 "$root/tests/e2e/moments.sh" 15
+PGV_TEST_OUTAGE=180 PGV_TEST_SECONDS=200 "$root/tests/e2e/moments.sh" "$("$root/tests/tools/debian-postgres.sh")"
 "$root/tests/e2e/memory.sh"
 "$root/tests/e2e/kills.sh"
 "$root/tests/e2e/drill-kills.sh"
@@ -27,3 +36,4 @@ PGV_TEST_OUTAGE=180 PGV_TEST_SECONDS=200 "$root/tests/e2e/moments.sh" 15
 export PATH="$PGV_TEST_TOOLS/cargo/bin:$PATH"
 command -v cargo-deb >/dev/null || cargo install --locked --quiet --root "$PGV_TEST_TOOLS/cargo" cargo-deb
 "$root/tests/e2e/package.sh"
+wait "$soak"

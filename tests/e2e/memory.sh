@@ -41,7 +41,7 @@ main() {
   begin
   [ -x /usr/bin/time ] || fail "/usr/bin/time is missing: apt-get install time"
   source=$scratch/source
-  bin=$(server_bin 15)
+  bin=$debian_bin
   as_postgres mkdir "$scratch/tar"
   create_cluster "$bin" "$source"
   start_cluster "$bin" "$source"

@@ -98,7 +98,9 @@ CONF
   # Its own copy of the manifest is lost: it may read the repository's.
   rm "$scratch/state-database/manifest/"*
   sql 'insert into marks select generate_series(1001, 2000)'
-  expect 0 database pgv-backup demo --type incr
+  expect 2 database pgv-backup demo --pin-until '2020-01-01 00:00:00Z'
+  [ "$(labels | wc --lines)" -eq 1 ] || fail "there is a backup that is pinned until a time of the past: $(labels)"
+  expect 0 database pgv-backup demo --type incr --pin-until '2126-01-01 00:00:00Z'
   [ "$(labels | grep --count I$)" -eq 1 ] || fail "no increment: $(cat "$scratch/err")"
   expect 0 database pgv-backup demo --type full
   sql 'insert into marks select generate_series(2001, 3000)'
@@ -149,6 +151,22 @@ restore_host() {
   stop_cluster "$bin" "$scratch/restored"
 }
 
+# The increment was pinned by a host that cannot delete; expiry leaves it and its full, and it restores. That host unpins
+# it, too.
+keep_pinned() {
+  local incr
+  incr=$(labels | grep I$)
+  as_host restore pgv-info demo --label "$incr" --format table | grep --quiet '^pinned until 2126-01-01' ||
+    fail "the increment is not pinned"
+  expect_denied restore pgv-pin demo "$incr"
+  expect 0 expiry env --unset=PGV_KEY_FILE pgv-expire demo
+  [ "$(labels)" = "$before" ] || fail "of $before, where $incr is pinned, there are still $(labels)"
+  expect 0 restore pgv-restore demo "$scratch/pinned" --label "$incr" --immediate --start
+  [ "$(sql 'select count(*) from marks')" = 2000 ] || fail "the pinned backup lacks rows"
+  stop_cluster "$bin" "$scratch/pinned"
+  expect 0 database pgv-pin demo "$incr" --remove
+}
+
 expiry_host() {
   local before
   page_block "$page" leftovers | sed 's/15-main/demo/' >"$scratch/leftovers"
@@ -159,6 +177,7 @@ expiry_host() {
   expect 0 expiry pgv-env demo pgv-s3 ls --recursive s3://my-bucket/pgv/demo/
   ! grep /pgv-check- "$scratch/out" || fail "what pgv-s3 check left stays"
   before=$(labels)
+  keep_pinned
   expect 0 expiry env --unset=PGV_KEY_FILE pgv-expire demo
   [ "$(labels)" = "$(tail --lines=1 <<<"$before")" ] || fail "of $before there are still $(labels)"
   expect_denied expiry bash -c 'echo x | pgv-env demo pgv-s3 put s3://my-bucket/pgv/x'
@@ -185,7 +204,7 @@ attack_and_undelete() {
 
 begin
 cp "$root"/scripts/pgv-* "$scratch/bin/"
-bin=$(server_bin 15)
+bin=$debian_bin
 start_service
 enforce
 set_up_bucket

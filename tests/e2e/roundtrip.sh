@@ -6,9 +6,9 @@
 set -euo pipefail
 shopt -s inherit_errexit
 
-major=${1:?usage: roundtrip.sh MAJOR}
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
+major=${1:-$debian_major}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 
 # Quiesced data, in an order that does not depend on where rows lie.
@@ -52,7 +52,7 @@ check_pages() {
   local status=0 file
   as_postgres bash -c 'pgv-snap --offline "$1" >/dev/null' bash "$scratch/restored" || fail "bad pages, or no offline backup: $?"
   file=$(find "$scratch/restored/base" -name '[0-9]*' -size +80k -type f ! -name '*_*' | sort | head --lines=1)
-  printf x | dd of="$file" bs=1 seek=20000 conv=notrunc status=none
+  flip "$file" 20000
   as_postgres bash -c 'pgv-snap --offline "$1" >/dev/null' bash "$scratch/restored" 2>"$scratch/err" || status=$?
   [ "$status" -eq 7 ] || fail "a damaged page gives $status: $(cat "$scratch/err")"
 }
@@ -100,8 +100,7 @@ main() {
   as_postgres bash -c 'set -euo pipefail
     pgv-s3 get "$1" | pgv-crypt -d | pgv-apply --expect 20260101-000000F "$2"' \
     bash "$url/data.pgv" "$scratch/restored" || fail "the restore exits with $?"
-  /usr/lib/postgresql/15/bin/pg_verifybackup --no-parse-wal "$scratch/restored" >/dev/null 2>"$scratch/verify.log" ||
-    [ "$major" -ge 17 ] || fail "pg_verifybackup: $(cat "$scratch/verify.log")"
+  pg_verifies "$scratch/restored" "$major"
   python3 "$root/tests/tools/check-manifest.py" "$major" "$scratch/restored" || fail "the manifest"
   check_restored "$bin" "$scratch/restored"
   check_pages

@@ -13,14 +13,14 @@ need_root
 name=pgvrun$$ upgraded=pgvupg$$ fresh=pgvnew$$
 # Where nobody but root writes, as in /etc/pgv.
 etc=/etc/$name
-bin=/usr/lib/postgresql/15/bin
+bin=$debian_bin
 
 drop() {
   local cluster
   for cluster in "$name" "$upgraded" "$fresh"; do
-    pg_dropcluster --stop 15 "$cluster" 2>/dev/null || true
-    rm --recursive --force "/etc/postgresql/15/$cluster"
-    rm --force "/etc/cron.d/pgv-15-$cluster"
+    pg_dropcluster --stop "$debian_major" "$cluster" 2>/dev/null || true
+    rm --recursive --force "/etc/postgresql/$debian_major/$cluster"
+    rm --force "/etc/cron.d/pgv-$debian_major-$cluster"
   done
   rm --recursive --force "$etc" "$etc.away"
 }
@@ -36,7 +36,7 @@ stop_copies() {
 at=$name
 
 names_of_here() {
-  sed --expression="s|17-main|15-$upgraded|g; s|17.main|15/$upgraded|; s|pg_ctlcluster 15/|pg_ctlcluster 15 |" --expression="s|15-main|15-$name|g" --expression="s|15 main|15 $at|g" \
+  sed --expression="s|17-main|$debian_major-$upgraded|g; s|17.main|$debian_major/$upgraded|; s|pg_ctlcluster $debian_major/|pg_ctlcluster $debian_major |" --expression="s|15-main|$debian_major-$name|g" --expression="s|15 main|$debian_major $at|g" \
     --expression="s|/var/lib/postgresql/15/main|$scratch/data/$at|g" --expression="s|/etc/pgv|$etc|g" \
     --expression="s|/srv/pg|$scratch/srv|g" --expression="s|5433|$free|g" \
     --expression="s|s3://my-bucket/|s3://$PGV_TEST_BUCKET/|g" --expression="s|https://s3.example.com|$endpoint|g" \
@@ -110,9 +110,9 @@ AWS
 }
 
 create_debian_cluster() { # NAME
-  pg_createcluster 15 "$1" --datadir "$scratch/data/$1" -- --data-checksums >/dev/null
-  echo 'fsync = off' >"/etc/postgresql/15/$1/conf.d/test.conf"
-  pg_ctlcluster 15 "$1" start
+  pg_createcluster "$debian_major" "$1" --datadir "$scratch/data/$1" -- --data-checksums >/dev/null
+  echo 'fsync = off' >"/etc/postgresql/$debian_major/$1/conf.d/test.conf"
+  pg_ctlcluster "$debian_major" "$1" start
 }
 
 wait_for_archive() {
@@ -122,7 +122,7 @@ wait_for_archive() {
     [ "$(sql_at "$port" "select count(*) from pg_ls_archive_statusdir() where name like '%.ready'")" != 0 ] || return 0
     sleep 0.1
   done
-  fail "WAL is not archived after $try tries: $(tail "/var/log/postgresql/postgresql-15-$name.log")"
+  fail "WAL is not archived after $try tries: $(tail "/var/log/postgresql/postgresql-$debian_major-$name.log")"
 }
 
 first_backup() {
@@ -130,7 +130,7 @@ first_backup() {
   type_block first 7 env "PGV_STATE_DIR=$scratch/state"
   grep --quiet 'restart the server' "$scratch/err" || fail "no word of the restart: $(cat "$scratch/err")"
   # The test's own patience.
-  printf 'PGV_S3_TIMEOUT=5s\n' >>"$etc/15-$name.conf"
+  printf 'PGV_S3_TIMEOUT=5s\n' >>"$etc/$debian_major-$name.conf"
   type_block first-restart
   ! grep ^BAD "$scratch/out" || fail "pgv-check is not content"
   type_block drill
@@ -166,13 +166,13 @@ one_table() {
 # Another cluster with the old one's archive_command, because what matters is that its system identifier is another.
 after_an_upgrade() {
   create_debian_cluster "$upgraded"
-  cp --archive "/etc/postgresql/15/$name/conf.d/pgv.conf" "/etc/postgresql/15/$upgraded/conf.d/"
-  pg_ctlcluster 15 "$upgraded" restart
+  cp --archive "/etc/postgresql/$debian_major/$name/conf.d/pgv.conf" "/etc/postgresql/$debian_major/$upgraded/conf.d/"
+  pg_ctlcluster "$debian_major" "$upgraded" restart
   type_block upgrade 0 env "AWS_ACCESS_KEY_ID=$user_id" "AWS_SECRET_ACCESS_KEY=$user_secret" "PGV_STATE_DIR=$scratch/state-upgraded"
   ! grep ^BAD "$scratch/out" || fail "pgv-check is not content with the upgraded cluster"
-  [ ! -e "/etc/cron.d/pgv-15-$name" ] || fail "the old schedule is there"
-  pg_ctlcluster 15 "$upgraded" stop
-  as_postgres pgv-restore "15-$name" "$scratch/srv/old" --plan >"$scratch/out" 2>&1 || fail "the old cluster cannot be restored: $(cat "$scratch/out")"
+  [ ! -e "/etc/cron.d/pgv-$debian_major-$name" ] || fail "the old schedule is there"
+  pg_ctlcluster "$debian_major" "$upgraded" stop
+  as_postgres pgv-restore "$debian_major-$name" "$scratch/srv/old" --plan >"$scratch/out" 2>&1 || fail "the old cluster cannot be restored: $(cat "$scratch/out")"
 }
 
 # Configuration, key and state of the host are away while COMMAND… runs.
@@ -188,10 +188,10 @@ as_a_new_host() { # COMMAND…
 from_the_bucket() {
   at=$fresh input=$etc.away/key type_block new-key
   at=$fresh type_block new-setup 0 env "AWS_ACCESS_KEY_ID=$user_id" "AWS_SECRET_ACCESS_KEY=$user_secret" "PGV_STATE_DIR=$scratch/state"
-  grep --quiet "^15-$name " "$scratch/out" || fail "--restore-only lists: $(cat "$scratch/out" "$scratch/err")"
+  grep --quiet "^$debian_major-$name " "$scratch/out" || fail "--restore-only lists: $(cat "$scratch/out" "$scratch/err")"
   at=$fresh type_block new-restore
   [ "$(orders "$fresh_port")" = "$rows" ] || fail "on the new host are $(orders "$fresh_port") rows"
-  pg_ctlcluster 15 "$fresh" stop
+  pg_ctlcluster "$debian_major" "$fresh" stop
 }
 
 from_a_copy() {
@@ -204,8 +204,8 @@ from_a_copy() {
 
 stock_tools() {
   local label
-  label=$(as_postgres pgv-info "15-$name" --format label --type full | tail --lines=1)
-  aws s3 cp --only-show-errors "$(as_postgres pgv-info "15-$name" --format url --label "$label")/data.pgv" "$scratch/here/data.pgv"
+  label=$(as_postgres pgv-info "$debian_major-$name" --format label --type full | tail --lines=1)
+  aws s3 cp --only-show-errors "$(as_postgres pgv-info "$debian_major-$name" --format url --label "$label")/data.pgv" "$scratch/here/data.pgv"
   cp "$etc/key" "$scratch/here/KEY"
   chown --recursive postgres "$scratch/here"
   type_block stock 0 runuser --user postgres --
@@ -217,10 +217,10 @@ stock_tools() {
 
 locked_bucket() {
   # What was written between the first backup and the restart that turned archiving on was never promised: no gap.
-  as_postgres pgv-info wal "15-$name" >"$scratch/out" || fail "a moment was missing before, or nobody can tell: $(cat "$scratch/out")"
+  as_postgres pgv-info wal "$debian_major-$name" >"$scratch/out" || fail "a moment was missing before, or nobody can tell: $(cat "$scratch/out")"
   may Deny
   sql_at "$port" 'insert into orders select generate_series(3001, 4000); select pg_switch_wal()' shop >/dev/null
-  as_postgres pgv-backup "15-$name" >"$scratch/out" 2>&1 && fail "a locked bucket takes backups"
+  as_postgres pgv-backup "$debian_major-$name" >"$scratch/out" 2>&1 && fail "a locked bucket takes backups"
   [ $? -eq 1 ] || fail "pgv-backup says of a locked bucket: $(cat "$scratch/out")"
   type_block full-look
   grep --after-context=2 waiting "$scratch/out" | grep --quiet ' [1-9]' || fail "nothing is waiting: $(cat "$scratch/out")"
@@ -254,11 +254,11 @@ lost_key() {
   (umask 077 && pgv-crypt --generate-key) >"$scratch/srv/found"
   type_block lost-try 4
   rm "$etc/key"
-  before=$(grep ^PGV_KEY_NAME= "$etc/15-$name.conf")
+  before=$(grep ^PGV_KEY_NAME= "$etc/$debian_major-$name.conf")
   type_block lost-new
-  grep --quiet ^PGV_KEY_NAME= "$etc/15-$name.conf" || fail "the new key has no name"
-  ! grep --quiet --line-regexp "$before" "$etc/15-$name.conf" || fail "the new key has the lost one's name"
-  pgv-setup "15-$name" --sheet "$scratch/sheet" 2>"$scratch/err" || fail "no new sheet: $(cat "$scratch/err")"
+  grep --quiet ^PGV_KEY_NAME= "$etc/$debian_major-$name.conf" || fail "the new key has no name"
+  ! grep --quiet --line-regexp "$before" "$etc/$debian_major-$name.conf" || fail "the new key has the lost one's name"
+  pgv-setup "$debian_major-$name" --sheet "$scratch/sheet" 2>"$scratch/err" || fail "no new sheet: $(cat "$scratch/err")"
   grep --quiet --fixed-strings "$(cat "$etc/key")" "$scratch/sheet" || fail "the new sheet lacks the key: $(cat "$scratch/sheet")"
   type_block lost-remove
   ! grep ^BAD "$scratch/out" || fail "with the new key pgv-verify is not content"
@@ -287,15 +287,15 @@ main() {
   wait_for_archive
   rows=3000
   after_an_upgrade
-  pg_ctlcluster 15 "$name" stop
+  pg_ctlcluster "$debian_major" "$name" stop
   as_a_new_host from_the_bucket
   as_a_new_host from_a_copy
   stock_tools
-  pg_ctlcluster 15 "$name" start
+  pg_ctlcluster "$debian_major" "$name" start
   locked_bucket
   another_key
   lost_key
-  pg_ctlcluster 15 "$name" stop
+  pg_ctlcluster "$debian_major" "$name" stop
   type_block upgrade-remove
   echo "runbooks: each case, as its page says"
 }

@@ -11,14 +11,14 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 need_root
 
 name=pgvset$$
-cluster=15-$name
-bin=/usr/lib/postgresql/15/bin
+cluster=$debian_major-$name
+bin=$debian_bin
 # Where nobody but root writes, as in /etc/pgv.
 etc=/etc/$name
 
 drop() {
-  pg_dropcluster --stop 15 "$name" 2>/dev/null || true
-  rm --recursive --force "/etc/postgresql/15/$name"
+  pg_dropcluster --stop "$debian_major" "$name" 2>/dev/null || true
+  rm --recursive --force "/etc/postgresql/$debian_major/$name"
   rm --force "/etc/cron.d/pgv-$cluster"
   rm --recursive --force "$etc" "$etc.gone"
 }
@@ -38,7 +38,7 @@ setup() { # STATUS [OPTION…]
 
 state_of_things() {
   local file
-  for file in "$etc/key" "$etc/$cluster.conf" "/etc/cron.d/pgv-$cluster" "/etc/postgresql/15/$name/conf.d/pgv.conf" "/etc/postgresql/15/$name/pg_hba.conf"; do
+  for file in "$etc/key" "$etc/$cluster.conf" "/etc/cron.d/pgv-$cluster" "/etc/postgresql/$debian_major/$name/conf.d/pgv.conf" "/etc/postgresql/$debian_major/$name/pg_hba.conf"; do
     stat --format='%n %a %U' "$file"
     sha256sum "$file"
   done
@@ -60,15 +60,15 @@ set_up() {
   [ "$(stat --format='%a %U' "$etc/key" "$etc/$cluster.conf" | sort --unique)" = '600 postgres' ] || fail "who may read: $(ls -l "$etc")"
   grep --quiet --fixed-strings "$(cat "$etc/key")" "$scratch/sheet" || fail "the sheet lacks the key"
   [ "$(sql_at "$port" "select rolsuper from pg_roles where rolname = 'pgv'")" = f ] || fail "the role is a superuser"
-  [ "$(grep --count '^local   all,replication pgv' "/etc/postgresql/15/$name/pg_hba.conf")" -eq 1 ] || fail "pg_hba.conf: $(cat "/etc/postgresql/15/$name/pg_hba.conf")"
+  [ "$(grep --count '^local   all,replication pgv' "/etc/postgresql/$debian_major/$name/pg_hba.conf")" -eq 1 ] || fail "pg_hba.conf: $(cat "/etc/postgresql/$debian_major/$name/pg_hba.conf")"
   grep --quiet '^PGUSER=pgv$' "$etc/$cluster.conf" || fail "the configuration has no role"
   [ "$(as_postgres pgv-info "$cluster" --format label | wc --lines)" -ge 1 ] || fail "no backup was taken"
   before=$(state_of_things)
-  pg_ctlcluster 15 "$name" restart
+  pg_ctlcluster "$debian_major" "$name" restart
   setup 0 --no-backup
   [ "$(state_of_things)" = "$before" ] || fail "the second run changed something: $(diff <(echo "$before") <(state_of_things))"
   as_postgres pgv-backup "$cluster" 2>"$scratch/err" || fail "the backup after the restart exits with $?: $(cat "$scratch/err")"
-  as_postgres pgv-check "$cluster" >"$scratch/out" 2>&1 || fail "pgv-check exits with $?: $(cat "$scratch/out"; tail --lines=14 "/var/log/postgresql/postgresql-15-$name.log")"
+  as_postgres pgv-check "$cluster" >"$scratch/out" 2>&1 || fail "pgv-check exits with $?: $(cat "$scratch/out"; tail --lines=14 "/var/log/postgresql/postgresql-$debian_major-$name.log")"
   grep --quiet 'was archived, fetched back' "$scratch/out" || fail "archiving was not proved: $(cat "$scratch/out")"
   again
 }
@@ -80,7 +80,7 @@ fingerprint() { # FILE
 
 # What goes wrong at the server is said, and damages nothing there.
 refusals() {
-  local hba=/etc/postgresql/15/$name/pg_hba.conf
+  local hba=/etc/postgresql/$debian_major/$name/pg_hba.conf
   # However far the killed runs came.
   setup 0 --repo "file://$scratch/repository" --no-backup --no-archive
   grep --invert-match 'pgv' "$hba.before-pgv" >"$scratch/hba.first"
@@ -102,14 +102,14 @@ refusals() {
   [ "$(stat --format='%a %U:%G' "$hba")" = '640 postgres:postgres' ] || fail "pg_hba.conf: $(ls -l "$hba")"
   [ "$(cat "$hba.before-pgv")" = kept ] || fail "pg_hba.conf.before-pgv was overwritten"
   # A server that would not start again.
-  rm --force "/etc/postgresql/15/$name/conf.d/pgv.conf"
-  printf 'wal_level = minimal\nmax_wal_senders = 0\n' >"/etc/postgresql/15/$name/conf.d/minimal.conf"
-  pg_ctlcluster 15 "$name" restart
+  rm --force "/etc/postgresql/$debian_major/$name/conf.d/pgv.conf"
+  printf 'wal_level = minimal\nmax_wal_senders = 0\n' >"/etc/postgresql/$debian_major/$name/conf.d/minimal.conf"
+  pg_ctlcluster "$debian_major" "$name" restart
   setup 7 --repo "file://$scratch/repository"
   grep --quiet 'left to do: wal_level is minimal' "$scratch/err" || fail "no word of wal_level: $(cat "$scratch/err")"
-  [ ! -e "/etc/postgresql/15/$name/conf.d/pgv.conf" ] || fail "archive_mode was set beside wal_level = minimal"
-  rm "/etc/postgresql/15/$name/conf.d/minimal.conf"
-  pg_ctlcluster 15 "$name" restart
+  [ ! -e "/etc/postgresql/$debian_major/$name/conf.d/pgv.conf" ] || fail "archive_mode was set beside wal_level = minimal"
+  rm "/etc/postgresql/$debian_major/$name/conf.d/minimal.conf"
+  pg_ctlcluster "$debian_major" "$name" restart
 }
 
 # What is there stays there: no second first backup, no key but those that are configured, no lost comment.
@@ -117,7 +117,7 @@ again() {
   local before labels newest
   labels=$(as_postgres pgv-info "$cluster" --format label)
   setup 0
-  grep --quiet "backup $(tail --lines=1 <<<"$labels") is there" "$scratch/err" || fail "no word of the backup: $(cat "$scratch/err")"
+  grep --quiet "backup $(tail --lines=1 <<<"$labels") exists" "$scratch/err" || fail "no word of the backup: $(cat "$scratch/err")"
   [ "$(as_postgres pgv-info "$cluster" --format label)" = "$labels" ] || fail "another backup was taken"
   newest=$(as_postgres pgv-info "$cluster" --format json | tail --lines=1)
   [[ $newest == *"\"key_name\":\"$(fingerprint "$etc/key")\""* ]] || fail "the record does not name the key: $newest"
@@ -140,6 +140,11 @@ again() {
   [ ! -e "$etc/key-2" ] || fail "a key was made in the place of one that is gone"
   mv "$etc/away" "$etc/key-2"
   other_sheet
+}
+
+# The sheet with each command on one line.
+unfolded() { # SHEET
+  sed ':again; /\\$/{ N; s/ \\\n */ /; b again; }' "$1"
 }
 
 # Everything that a new machine has to be told is from the configuration.
@@ -169,7 +174,7 @@ CONF
     'access key  AKIDOFTHESHEET' \
     '  aws s3 cp --endpoint-url https://127.0.0.1:9 --ca-bundle /etc/ssl/own.pem s3://bucket/with\ blank/trade/7/backup/LABEL/data.pgv data.pgv' \
     '  sudo -u postgres pgv-restore trade DIRECTORY --system-id 7 --start'; do
-    grep --quiet --line-regexp --fixed-strings -- "$line" "$scratch/sheet.other" || fail "the sheet lacks \"$line\": $(cat "$scratch/sheet.other")"
+    unfolded "$scratch/sheet.other" | grep --line-regexp --fixed-strings -- "$line" >/dev/null || fail "the sheet lacks \"$line\": $(cat "$scratch/sheet.other")"
   done
   ! grep --quiet nothingtoprint "$scratch/sheet.other" "$scratch/err" || fail "the secret is on the sheet"
 }
@@ -184,7 +189,7 @@ from_the_sheet() {
     sleep 0.1
   done
   [ "$try" -lt 300 ] || fail "$last is not archived"
-  pg_ctlcluster 15 "$name" stop
+  pg_ctlcluster "$debian_major" "$name" stop
   rm "$scratch/sheet"
   setup 0 --sheet "$scratch/sheet"
   mapfile -t keys < <(sed --quiet 's/^key  *//p' "$scratch/sheet")
@@ -197,7 +202,7 @@ from_the_sheet() {
     bash -c "$line" >"$scratch/out" 2>"$scratch/err" <<<"${keys[0]:-}" || fail "$line exits with $?: $(cat "$scratch/out" "$scratch/err")"
     [[ $line != *'cat >'* ]] || keys=("${keys[@]:1}")
     [[ $line != pgv-setup* ]] || grep --quiet "^$cluster " "$scratch/out" || fail "--restore-only lists: $(cat "$scratch/out")"
-  done < <(sed '1,/^On a new machine/d; /^$/,$d' "$scratch/sheet")
+  done < <(sed '1,/^On a new machine/d; /^$/,$d' <(unfolded "$scratch/sheet"))
   [ "$(sql_at "$port" 'select count(*) from marks')" = 1 ] || fail "the restored cluster lacks a row"
   as_postgres "$bin/pg_ctl" --pgdata="$scratch/data/restored" --silent stop
   mv "$scratch/data/lost" "$scratch/data/source"
@@ -207,14 +212,23 @@ from_the_sheet() {
 # And no pgv: on a machine whose PATH has none, in an empty directory.
 without_pgv() {
   local line free=$((port + 50))
+  # A tablespace stays a directory, which a server of 15 or newer refuses unless it is told.
+  pg_ctlcluster "$debian_major" "$name" start
+  as_postgres mkdir "$scratch/data/far"
+  sql_at "$port" "create tablespace far location '$scratch/data/far'"
+  sql_at "$port" "create table there tablespace far as select 7 as x"
+  pgv-backup "$cluster" --type full 2>"$scratch/err" || fail "a full with a tablespace exits with $?: $(cat "$scratch/err")"
+  rm "$scratch/sheet"
+  setup 0 --sheet "$scratch/sheet"
+  pg_ctlcluster "$debian_major" "$name" stop
   mkdir "$scratch/bare"
   sed '1!d; s/^key  *//' <(grep '^key  ' "$scratch/sheet") >"$scratch/bare/KEY"
   while read -r line; do
     line=${line//DIRECTORY/$scratch/data/stock}
     (cd "$scratch/bare" && PATH=$scratch/sudo-only:/usr/sbin:/usr/bin:/sbin:/bin bash -c "${line//5433/$free}") >"$scratch/out" 2>"$scratch/err" </dev/null ||
       fail "$line exits with $?: $(cat "$scratch/out" "$scratch/err" "$scratch/data/stock/start.log")"
-  done < <(sed '1,/^Without pgv, as root/d; /^$/,$d' "$scratch/sheet")
-  [ "$(sql_at "$free" 'select count(*) from marks')" = 0 ] || fail "the sheet's stock commands restore something else"
+  done < <(sed '1,/^Without pgv, as root/d; /^$/,$d' <(unfolded "$scratch/sheet"))
+  [ "$(sql_at "$free" 'select x from there')" = 7 ] || fail "the sheet's stock commands restore something else"
   as_postgres "$bin/pg_ctl" --pgdata="$scratch/data/stock" --silent stop
 }
 
@@ -244,7 +258,7 @@ elsewhere() {
   as_postgres "$bin/pg_ctl" --pgdata="$data" --log="$data.log" --silent --wait restart
   pgv-setup own "${options[@]}" </dev/null >"$scratch/sheet.own" 2>"$scratch/err" || status=$?
   [ "$status" -eq 7 ] || fail "pgv-setup own exits with $status: $(cat "$scratch/err")"
-  grep --quiet 'archive_command is true, and stays' "$scratch/err" || fail "no word of archive_command: $(cat "$scratch/err")"
+  grep --quiet 'archive_command is true; it was not changed' "$scratch/err" || fail "no word of archive_command: $(cat "$scratch/err")"
   [ "$(sql_at "$port" 'show archive_command')" = true ] || fail "another archive_command was replaced"
   # Nor does that of another configuration of ours count as this one's.
   sql_at "$port" "alter system set archive_command = '$scratch/bin/pgv-wal-push -c $scratch/etc.own/old.conf %p'"
@@ -286,9 +300,9 @@ main() {
   ln --symbolic /bin/true "$scratch/bin/cron"
   unset PGHOST PGPORT PGUSER PGDATABASE PGV_KEY_FILE
   as_postgres mkdir "$scratch/repository" "$scratch/data"
-  pg_createcluster 15 "$name" --datadir "$scratch/data/source" -- --data-checksums >/dev/null
+  pg_createcluster "$debian_major" "$name" --datadir "$scratch/data/source" -- --data-checksums >/dev/null
   port=$(pg_lsclusters --no-header | awk -v name="$name" '$2 == name { print $3 }')
-  pg_ctlcluster 15 "$name" start
+  pg_ctlcluster "$debian_major" "$name" start
   sql_at "$port" "create table marks (id int)"
   export PGV_CONFIG_DIR=$etc PGV_STATE_DIR=$scratch/state
   # What is killed leaves its trial there.

@@ -5,9 +5,9 @@
 set -euo pipefail
 shopt -s inherit_errexit
 
-major=${1:?usage: standby.sh MAJOR}
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
+major=${1:-$debian_major}
 
 sql_at() { # PORT SQL
   PGPORT=$1 sql "$2"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # shellcheck disable=SC2154  # what backup() takes by name
 # shellcheck disable=SC2016  # $1 in bash -c '…' is for that shell
-# Timelines, on PostgreSQL 15: a chain that begins on a primary, goes on at its standby and, after a failover in the
+# Timelines, on Debian's PostgreSQL: a chain that begins on a primary, goes on at its standby and, after a failover in the
 # middle of it, at the new primary; the old one comes back and writes on; a restored cluster is restored again; a
 # directory that was filled by tar is set up. What each of them had is what comes back, or a refusal says why not.
 set -euo pipefail
@@ -129,7 +129,7 @@ number_of_its_own() {
   # By nothing but the environment no server can read the archive.
   as_postgres env PGV_REPO="file://$scratch/repository" PGV_CONFIG_DIR="$scratch/nowhere" PGV_KEY_FILE="$scratch/key" PGV_SYSTEM_ID="$system" \
     pgv-restore demo "$scratch/restored" --immediate 2>"$scratch/err" || fail "restoring exits with $?: $(cat "$scratch/err")"
-  grep --quiet 'may take a timeline that is there already' "$scratch/err" || fail "no warning: $(cat "$scratch/err")"
+  grep --quiet 'may take a timeline that exists already' "$scratch/err" || fail "no warning: $(cat "$scratch/err")"
   rm --recursive "$scratch/restored"
 }
 
@@ -172,8 +172,8 @@ fork_segment() { # TIMELINE
 
 # A target is looked at whatever else is given.
 targets() {
-  expect_refusal 3 'and the target is before that' --label "$full" --time '2020-01-01 00:00:00+00'
-  expect_refusal 3 'and the target is before that' --label "$full" --lsn 0/1 --plan
+  expect_refusal 3 'the target is before backup' --label "$full" --time '2020-01-01 00:00:00+00'
+  expect_refusal 3 'the target is before backup' --label "$full" --lsn 0/1 --plan
   expect_refusal 2 'a time has a date and a zone' --label "$full" --time '2020-01-01 00:00:00'
   expect_refusal 2 'is not a number' --xid x
 }
@@ -188,7 +188,7 @@ restore_of_a_restore() {
   sql "insert into rows select 6; select pg_switch_wal()" >/dev/null
   wait_until is_true 'select failed_count > 0 from pg_stat_archiver'
   is_true 'select archived_count = 0 from pg_stat_archiver' || fail "a restored copy archives into its original's tree"
-  grep --quiet 'is this a restored copy' "$scratch/second.log" || fail "nobody says why"
+  grep --quiet 'a restored copy needs' "$scratch/second.log" || fail "nobody says why"
   configure second "$scratch/second" 5432
   sql "alter system set archive_command = '$scratch/bin/pgv-wal-push -c $scratch/etc/second.conf %p'"
   # After three failures the archiver sleeps for a minute.
@@ -255,7 +255,7 @@ main() {
   begin
   unset PGV_KEY_FILE
   cp "$root"/scripts/pgv-* "$scratch/bin/"
-  bin=$(server_bin 15)
+  bin=$debian_bin
   export PGV_CONFIG_DIR=$scratch/etc PGV_TEST_PG_BIN=$bin
   as_postgres mkdir "$scratch/etc" "$scratch/repository"
   configure demo "$scratch/primary" 5432

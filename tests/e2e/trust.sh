@@ -9,21 +9,6 @@ shopt -s inherit_errexit
 source "$(dirname "$0")/lib.sh"
 root=$(cd "$(dirname "$0")/../.." && pwd)
 
-configure() {
-  as_postgres mkdir "$scratch/etc" "$scratch/repository"
-  as_postgres tee "$scratch/etc/demo.conf" >/dev/null <<CONF
-PGV_REPO=file://$scratch/repository
-PGV_KEY_FILE=$PGV_KEY_FILE
-PGV_STATE_DIR=$scratch/state
-PGV_PGDATA=$source
-PGHOST="$scratch"
-CONF
-  as_postgres chmod 0600 "$scratch/etc/demo.conf"
-  as_postgres sh -c 'umask 077; sed "s|^PGV_REPO=.*|PGV_REPO=file://$1/copy|" "$1/etc/demo.conf" >"$1/copy.conf"' sh "$scratch"
-  unset PGV_KEY_FILE
-  export PGV_CONFIG_DIR=$scratch/etc PGV_TEST_PG_BIN=$bin
-}
-
 expect() { # STATUS LINE COMMAND…
   local wanted=$1 line=$2 status=0
   shift 2
@@ -39,7 +24,7 @@ verdicts() { # KIND: the newest backup's, as pgv-info tells it
 all_is_good() {
   local before
   before=$(find "$scratch/repository" -type f | wc --lines)
-  expect 0 "^ok   $full: every file is what its manifest says" pgv-verify demo
+  expect 0 "^ok   $full: every file matches its manifest" pgv-verify demo
   [ "$(grep --count '^ok   20' "$scratch/out")" -eq 2 ] || fail "not both backups: $(cat "$scratch/out")"
   grep --quiet '^ok   [0-9]* WAL files of ' "$scratch/out" || fail "no WAL: $(cat "$scratch/out")"
   grep --quiet '^ok   timeline 1: every moment from ' "$scratch/out" || fail "no window: $(cat "$scratch/out")"
@@ -87,8 +72,8 @@ server.serve_forever()' "$scratch" 2>/dev/null &
   wait_until sh -c 'pgrep --parent "$(cat "$1")" --exact flock' sh "$scratch/state/pid"
   pid=$(cat "$scratch/state/pid") child=$(pgrep --parent "$pid" --exact flock)
   kill -TERM "$pid"
-  # It inherited the lock that it waits for.
-  kill "$child"
+  # It inherited the lock that it waits for. The script may have ended it already.
+  kill "$child" 2>/dev/null || true
   wait $! || true
   [ "$(cat "$scratch/told")" = "now pgv-verify demo 0
 now pgv-expire demo 0
@@ -98,14 +83,14 @@ now pgv-backup demo 143" ] || fail "told: $(cat "$scratch/told")"
   [ "$(tr '\n' ' ' <"$scratch/pinged")" = '/id/0 /id/0 /id/75 /id/2 /id/143 ' ] || fail "pinged: $(cat "$scratch/pinged")"
   kill "$server"
   wait "$server" 2>/dev/null || true
-  expect 0 'warning: PGV_NOTIFY: false exits with 1' env PGV_NOTIFY=false PGV_PING_URL="http://127.0.0.1:$port" pgv-verify demo --no-verdict --no-wal --label "$incr"
-  grep --quiet 'warning: PGV_PING_URL: curl exits with' "$scratch/err" || fail "no warning: $(cat "$scratch/err")"
+  expect 0 'warning: PGV_NOTIFY: false exited with 1' env PGV_NOTIFY=false PGV_PING_URL="http://127.0.0.1:$port" pgv-verify demo --no-verdict --no-wal --label "$incr"
+  grep --quiet 'warning: PGV_PING_URL: curl exited with' "$scratch/err" || fail "no warning: $(cat "$scratch/err")"
 }
 
 # On a terminal each work of hours says how far it is, how fast, and how long the rest will take; it is one voice. The
 # terminal is another user's, as under sudo.
 watched() { # LINE COMMAND
-  script --quiet --return --command "$(declare -f as_postgres); as_postgres $2" "$scratch/typed" >"$scratch/out" || fail "$2 exits with $?: $(cat "$scratch/typed")"
+  TERM=xterm script --quiet --return --command "$(declare -f as_postgres); as_postgres $2" "$scratch/typed" >"$scratch/out" || fail "$2 exits with $?: $(cat "$scratch/typed")"
   tr '\r' '\n' <"$scratch/typed" >"$scratch/drawn"
   grep --quiet --extended-regexp -- "$1" "$scratch/drawn" || fail "on a terminal $2 says: $(cat -v "$scratch/drawn")"
 }
@@ -131,8 +116,8 @@ progress() {
   ! grep --quiet --text left "$scratch/out" "$scratch/err" || fail "progress without a terminal: $(cat -v "$scratch/err")"
 }
 
-flip() { # FILE
-  printf x | dd of="$1" bs=1 seek=$(($(stat --format=%s "$1") / 2)) conv=notrunc status=none
+break_object() { # FILE
+  flip "$1" $(($(stat --format=%s "$1") / 2))
 }
 
 # Each damage alone; and with it gone all is good again.
@@ -165,18 +150,18 @@ reseal() { # LABEL OBJECT SED-PROGRAM
 
 every_damage() {
   damage "$full: data.pgv: .*base/.*" reseal "$full" data.pgv 's/array_agg_transfn/array_agg_transfm/'
-  damage "$incr: $full is not the backup on which it was built: another timeline" reseal "$incr" data.pgv 's/"parent_timeline":1/"parent_timeline":2/'
-  damage "$incr: $full is not the backup on which it was built: another manifest" reseal "$incr" manifest.pgv '1s/"parent_sha256":"..../"parent_sha256":"0000/'
-  damage "$full: data.pgv: it is not the object that the record names" sed --in-place 's/"sha256": *"..../"sha256":"0000/g' "$tree/backup/$full/record.json"
-  damage "$full: data.pgv" flip "$tree/backup/$full/data.pgv"
-  damage "$incr: manifest.pgv" flip "$tree/backup/$incr/manifest.pgv"
-  damage "$incr: $full, on which it builds, is not there" rm "$tree/backup/$full/record.json"
+  damage "$incr: $full is not the backup on which it was built: timeline differs" reseal "$incr" data.pgv 's/"parent_timeline":1/"parent_timeline":2/'
+  damage "$incr: $full is not the backup on which it was built: manifest differs" reseal "$incr" manifest.pgv '1s/"parent_sha256":"..../"parent_sha256":"0000/'
+  damage "$full: data.pgv: .*not the object that was stored" sed --in-place 's/"sha256": *"..../"sha256":"0000/g' "$tree/backup/$full/record.json"
+  damage "$full: data.pgv" break_object "$tree/backup/$full/data.pgv"
+  damage "$incr: manifest.pgv" break_object "$tree/backup/$incr/manifest.pgv"
+  damage "$incr: it builds on $full, which does not exist" rm "$tree/backup/$full/record.json"
   damage "$full: it is damaged" sh -c 'echo nonsense >"$1"' sh "$tree/backup/$full/record.json"
 }
 
 wal_damage() {
   local before what
-  damage "$second: " flip "$tree/wal/00000001/$second.pgv"
+  damage "$second: " break_object "$tree/wal/00000001/$second.pgv"
   damage "$second: " cp "$tree/wal/00000001/$first.pgv" "$tree/wal/00000001/$second.pgv"
   damage "$second: .*it is not segment $second" swap_content
   damage "WAL is missing, $second to $second" rm "$tree/wal/00000001/$second.pgv"
@@ -214,19 +199,16 @@ unread() {
     ! grep --quiet '^BAD' "$scratch/out" || fail "$name cannot be read, and is BAD: $(cat "$scratch/out")"
     chmod 600 "$name"
   done
-  for name in pgv-crypt pgv-apply sed tee sha256sum; do
-    for status in 1 5 74; do
-      # What pgv's own tools say with 4 and 5 is what they found.
-      [[ $name != pgv-* || $status != 5 ]] || continue
+  for name in pgv-s3 pgv-crypt pgv-apply pgv-info; do
+    for status in 1 2 74 75; do
       printf '#!/bin/sh\necho "%s: error: no space left on device" >&2\ncat >/dev/null\nexit %s\n' "$name" "$status" >"$scratch/bin/$name"
       chmod 0755 "$scratch/bin/$name"
       failed=0
       as_postgres pgv-verify demo --label "$full" >"$scratch/out" 2>"$scratch/err" || failed=$?
       rm "$scratch/bin/$name"
-      [[ $name != pgv-* ]] || cp "$PGV_BIN/$name" "$scratch/bin/"
-      # What sed's or sha256sum's own status means is not about what is stored.
-      case $name:$failed in
-        pgv-*:"$status" | sed:1 | tee:1 | sha256sum:1) ;;
+      cp "$PGV_BIN/$name" "$scratch/bin/"
+      case $status:$failed in
+        1:1 | 2:2 | 74:1 | 74:74 | 75:75) ;;
         *) fail "$name fails with $status, pgv-verify with $failed: $(cat "$scratch/out" "$scratch/err")" ;;
       esac
       ! grep --quiet '^BAD' "$scratch/out" || fail "$name fails here, and the backup is BAD: $(cat "$scratch/out")"
@@ -235,6 +217,23 @@ unread() {
   find "$tree/backup" -name '*-verify.json' -newer "$scratch/bin/pgv-verify" -exec grep --files-with-matches '"ok":false' {} + && fail "a verdict was stored of what was not read"
   expect 2 'PGV_WAL_JOBS' env PGV_WAL_JOBS=0 pgv-verify demo --wal
   [ "$(comm -23 <(echo "$before") <(files))" = '' ] || fail "gone: $(comm -23 <(echo "$before") <(files))"
+}
+
+# A signal while a backup is planned leaves nothing that runs, and the lock is free.
+ended_while_planning() {
+  local script
+  mv "$scratch/bin/pgv-snap" "$scratch/state/real"
+  printf '#!/bin/sh\necho $$ >"%s/state/hangs"\nexec sleep 300\n' "$scratch" >"$scratch/bin/pgv-snap"
+  chmod 0755 "$scratch/bin/pgv-snap"
+  # shellcheck disable=SC2016  # of that shell
+  as_postgres sh -c 'echo $$ >"$1"; exec pgv-backup demo' sh "$scratch/state/script" 2>"$scratch/err" &
+  script=$!
+  wait_until test -s "$scratch/state/hangs"
+  kill -TERM "$(cat "$scratch/state/script")"
+  ! wait "$script" || fail "it was ended, and exits with 0: $(cat "$scratch/err")"
+  ! kill -0 "$(cat "$scratch/state/hangs")" 2>/dev/null || fail 'pgv-snap runs on without its script'
+  flock --nonblock "$scratch/state/lock" true || fail 'the lock is held by nobody'
+  mv "$scratch/state/real" "$scratch/bin/pgv-snap"
 }
 
 # What fails temporarily is tried again, and then the end; it never makes a full of an increment.
@@ -271,7 +270,7 @@ patience() {
     expect 75 'cannot be listed' pgv-restore demo "$scratch/state/unlisted" --plan
   done
   mv "$scratch/state/real" "$scratch/bin/pgv-s3"
-  expect 2 'it is OID=DIR or NAME=DIR' pgv-restore demo "$scratch/state/unlisted" --tablespace 16385
+  expect 2 'must be OID=DIR or NAME=DIR' pgv-restore demo "$scratch/state/unlisted" --tablespace 16385
 }
 
 # A backup that was committed, and lost a byte or an object since: damaged, not running; and no other is restored unasked.
@@ -385,13 +384,15 @@ fingerprint() {
 
 # Whatever tells of the original is enough, and so is the lack of anything that does.
 beside_the_original() {
-  local before newest
+  local before newest none=
   as_postgres sh -c 'umask 077; grep --invert-match "^PGV_PGDATA=" "$1/demo.conf" >"$1/elsewhere.conf"' sh "$scratch/etc"
   expect 2 "the original is on this machine \\($source\\)" pgv-drill demo --latest --not-the-original-host
   expect 2 "the original is on this machine \\($source\\)" pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host
   stop_cluster "$bin" "$source"
   expect 2 "the original is on this machine \\($source\\)" pgv-drill demo --latest --not-the-original-host
-  expect 2 'none was found here' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest
+  # Another user's cluster may be it, for all that an ordinary user knows.
+  [ "$(id --user)" -eq 0 ] || none='the original may be on this machine|none was found here'
+  expect 2 "${none:-none was found here}" pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest
   # What cannot be listed is not absent.
   printf '#!/bin/sh\nexit 9\n' >"$scratch/bin/pg_lsclusters"
   chmod 0755 "$scratch/bin/pg_lsclusters"
@@ -403,11 +404,14 @@ beside_the_original() {
   printf '#!/bin/sh\nexit 200\n' >"$scratch/bin/pgv-wal-get"
   chmod 0755 "$scratch/bin/pgv-wal-get"
   expect 75 'recovery could not fetch 0' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host
+  # Nor is it a failure of a restore that the same command cannot overcome.
+  as_postgres mkdir "$scratch/state/unfetched.spaces"
+  expect 75 'recovery could not fetch 0' pgv-restore demo "$scratch/state/unfetched" --config "$scratch/etc/elsewhere.conf" --start --tablespaces-under "$scratch/state/unfetched.spaces"
   mv "$scratch/state/real" "$scratch/bin/pgv-wal-get"
   [ "$(find "$tree/backup" -name '*-drill.json' | wc --lines)" -eq "$before" ] || fail "a verdict was stored"
   newest=$(find "$tree/wal/00000001" -name '????????????????????????.pgv' | sort | tail --lines=1)
   as_postgres cp --archive "$newest" "$scratch/state/whole"
-  flip "$newest"
+  break_object "$newest"
   expect 7 'the restored server does not start' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host --no-verdict
   as_postgres mv "$scratch/state/whole" "$newest"
   expect 0 'is good' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host --no-verdict \
@@ -426,7 +430,7 @@ tablespace_meanwhile() {
   sql "create table late tablespace late as select generate_series(1, 1000)"
   wait "$backup" || fail "the backup exits with $?: $(cat "$scratch/err")"
   label=$(as_postgres pgv-info demo --format label | tail --lines=1)
-  expect 2 "the original is on this machine .* and to restore $label, during which a tablespace" pgv-drill demo
+  expect 2 "the original is on this machine .* and a restore of $label, during which a tablespace" pgv-drill demo
   expect 2 'the original runs on this machine' pgv-restore demo "$scratch/beside" --immediate --tablespaces-under "$scratch/beside.spaces"
   [ ! -e "$scratch/beside" ] || fail "something was written"
   sql "drop table late"
@@ -442,14 +446,15 @@ without_verdict() {
   expect 2 'too long for the path' pgv-drill demo --scratch "$long"
   [ ! -e "$long" ] || fail "something was written"
   as_postgres mkdir "$scratch/small"
-  printf '#!/bin/sh\necho Avail\necho 1000\n' >"$scratch/bin/df"
-  chmod 0755 "$scratch/bin/df"
-  expect 1 'needs [0-9]* bytes and has 1000' pgv-drill demo --scratch "$scratch/small"
-  rm "$scratch/bin/df"
+  mv "$scratch/bin/pgv-apply" "$scratch/state/real"
+  printf '#!/bin/sh\nsaid=$("%s" "$@") || exit\n[ -z "$said" ] || echo "$said" | sed "s/^free .*/free 1000/"\n' "$scratch/state/real" >"$scratch/bin/pgv-apply"
+  chmod 0755 "$scratch/bin/pgv-apply"
+  expect 1 'not enough room in .*: .* needed, 1000 B free' pgv-drill demo --scratch "$scratch/small"
+  mv "$scratch/state/real" "$scratch/bin/pgv-apply"
   mv "$scratch/bin/pgv-s3" "$scratch/state/real"
   printf '#!/bin/sh\ncase "$*" in *-drill.json) cat >/dev/null; exit 75;; esac\nexec "%s" "$@"\n' "$scratch/state/real" >"$scratch/bin/pgv-s3"
   chmod 0755 "$scratch/bin/pgv-s3"
-  expect 75 'is good, but that could not be stored' pgv-drill demo
+  expect 75 'is good, but the verdict could not be stored' pgv-drill demo
   mv "$scratch/state/real" "$scratch/bin/pgv-s3"
   # Another key, and a stage that is killed.
   expect 4 '' env PGV_KEY_FILE="$scratch/other-key" pgv-drill demo
@@ -459,7 +464,7 @@ without_verdict() {
   expect 137 '' pgv-drill demo
   mv "$scratch/state/real" "$scratch/bin/pgv-apply"
   as_postgres mkdir "$scratch/state/drill/pgv-drill"
-  expect 6 "is not a drill's" pgv-drill demo
+  expect 6 "was not made by pgv-drill" pgv-drill demo
   as_postgres touch "$scratch/state/drill/pgv-drill.marker"
   expect 0 'is good' env PGHOSTADDR=127.0.0.1 PGSERVICE=nowhere PGOPTIONS=--nonsense=1 pgv-drill demo --no-verdict
   [ -z "$(find "$scratch/state/drill" -name 'pgv-drill*' ! -name '*.lock')" ] || fail "left: $(ls "$scratch/state/drill")"
@@ -509,8 +514,8 @@ drill() {
   sql "update pg_index set indisready = true where indexrelid = 'pgbench_accounts_pkey'::regclass"
   expect 0 '' pgv-backup demo --type full
   expect 7 'BAD  .*amcheck.*lacks matching index tuple' pgv-drill demo --no-verdict
-  flip "$tree/backup/$(as_postgres pgv-info demo --format label | tail --lines=1)/data.pgv"
-  expect 7 'the restore exits with 5' pgv-drill demo
+  break_object "$tree/backup/$(as_postgres pgv-info demo --format label | tail --lines=1)/data.pgv"
+  expect 7 'the restore exited with 5' pgv-drill demo
   ! grep 'hint:.*pgv-restore demo' "$scratch/err" || fail "a hint for the copy that is gone"
   [[ $(verdicts drill) == *'"ok":false'* ]] || fail "the verdict: $(verdicts drill)"
 }
@@ -518,9 +523,10 @@ drill() {
 main() {
   begin
   cp "$root"/scripts/pgv-* "$scratch/bin/"
-  source=$scratch/source bin=$(server_bin 15)
+  source=$scratch/source bin=$debian_bin
   create_cluster "$bin" "$source"
-  configure
+  configure_demo "$source"
+  as_postgres sh -c 'umask 077; sed "s|^PGV_REPO=.*|PGV_REPO=file://$1/copy|" "$1/etc/demo.conf" >"$1/copy.conf"' sh "$scratch"
   as_postgres tee --append "$source/postgresql.conf" >/dev/null <<CONF
 archive_mode = on
 archive_command = '$scratch/bin/pgv-wal-push -c $scratch/etc/demo.conf %p'
@@ -550,6 +556,7 @@ CONF
   unread
   committed_and_incomplete
   copies
+  ended_while_planning
   patience
   progress
   rotation

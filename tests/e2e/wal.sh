@@ -5,9 +5,9 @@
 set -euo pipefail
 shopt -s inherit_errexit
 
-major=${1:?usage: wal.sh MAJOR}
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
+major=${1:-$debian_major}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 
 in_data() { # DIR COMMAND…: as the server runs it
@@ -41,21 +41,6 @@ switch() { # prints the segment that was ended
   echo "$name"
 }
 
-configure() {
-  as_postgres mkdir "$scratch/etc" "$scratch/repository"
-  as_postgres tee "$scratch/etc/demo.conf" >/dev/null <<CONF
-PGV_REPO=file://$scratch/repository
-PGV_KEY_FILE=$PGV_KEY_FILE
-PGV_STATE_DIR=$scratch/state
-PGV_PGDATA=$source
-PGHOST="$scratch"
-AWS_SECRET_ACCESS_KEY=only-for-pgv
-CONF
-  as_postgres chmod 0600 "$scratch/etc/demo.conf"
-  unset PGV_KEY_FILE
-  export PGV_CONFIG_DIR=$scratch/etc PGV_TEST_PG_BIN=$bin
-}
-
 pushes() {
   local name tree=$scratch/repository/demo/$system/wal/00000001
   name=$(switch)
@@ -64,15 +49,16 @@ pushes() {
   as_postgres sh -c 'echo "$1"; cp "$1" "$2"' sh "$source/pg_wal/$name" "$scratch/$name" >/dev/null
   expect_push 0 "$source" "pg_wal/$name" 'with the same content'
   cp "$tree/$name.pgv" "$scratch/stored"
-  printf x | dd of="$scratch/$name" bs=1 seek=9000 conv=notrunc status=none
-  expect_push 1 "$source" "$scratch/$name" 'holds other content'
+  flip "$scratch/$name" 9000
+  expect_push 1 "$source" "$scratch/$name" 'has other content'
   cmp --silent "$tree/$name.pgv" "$scratch/stored" || fail "an archived segment was overwritten"
   # A name that is not its header's, half a segment, another directory, no segment at all.
   as_postgres cp "$source/pg_wal/$name" "$scratch/000000010000000000000099"
   expect_push 1 "$source" "$scratch/000000010000000000000099" 'is not segment'
   as_postgres sh -c 'head --bytes=1000000 "$1" >"$2"' sh "$source/pg_wal/$name" "$scratch/half/$name"
-  expect_push 1 "$source" "$scratch/half/$name" 'not a whole segment'
-  as_postgres sh -c 'cp "$1" "$2" && printf x | dd of="$2" bs=1 seek=24 conv=notrunc status=none' sh "$source/pg_wal/$name" "$scratch/stranger/$name"
+  expect_push 1 "$source" "$scratch/half/$name" 'it is incomplete'
+  as_postgres cp "$source/pg_wal/$name" "$scratch/stranger/$name"
+  flip "$scratch/stranger/$name" 24
   expect_push 1 "$source" "$scratch/stranger/$name" 'system identifier'
   as_postgres mkdir --parents "$scratch/clone/global"
   as_postgres cp "$source/global/pg_control" "$scratch/clone/global/"
@@ -88,7 +74,7 @@ pushes() {
   expect_push 0 "$source" "$scratch/half/$name.00000028.backup"
   [ -s "$tree/$name.00000028.backup.pgv" ] || fail "no backup file"
   echo "START TIME: now" >>"$scratch/half/$name.00000028.backup"
-  expect_push 1 "$source" "$scratch/half/$name.00000028.backup" 'holds other content'
+  expect_push 1 "$source" "$scratch/half/$name.00000028.backup" 'has other content'
   rm "$tree/$name.00000028.backup.pgv"
   partial_segments
 }
@@ -102,9 +88,9 @@ partial_segments() {
   expect_push 0 "$source" "$less"
   cp "$tree/$name.partial.pgv" "$scratch/stored"
   expect_push 0 "$source" "$less" 'with the same content'
-  expect_push 0 "$source" "$whole" 'shorter, and of the same history'
-  printf x | dd of="$whole" bs=1 seek=9000 conv=notrunc status=none
-  expect_push 1 "$source" "$whole" 'holds other content'
+  expect_push 0 "$source" "$whole" 'shorter, with the same history'
+  flip "$whole" 9000
+  expect_push 1 "$source" "$whole" 'has other content'
   cmp --silent "$tree/$name.partial.pgv" "$scratch/stored" || fail "a partial segment was overwritten"
   rm "$tree/$name.partial.pgv"
   as_postgres cp "$source/pg_wal/$name" "$whole"
@@ -120,7 +106,7 @@ gets() {
   second=$(switch)
   last=$(switch)
   expect_get 0 "$first"
-  cmp --silent "$scratch/got" "$source/pg_wal/$first" || fail "$first comes back otherwise"
+  cmp --silent "$scratch/got" "$source/pg_wal/$first" || fail "$first differs from the server's"
   rm "$scratch/got"
   expect_get 1 0000000100000000000000F0
   expect_get 1 00000009.history
@@ -133,7 +119,7 @@ gets() {
   expect_get 200 "$last"
   mv "$scratch/unmounted" "$scratch/repository"
   cp "$tree/$last.pgv" "$scratch/stored"
-  printf x | dd of="$tree/$last.pgv" bs=1 seek=5000 conv=notrunc status=none
+  flip "$tree/$last.pgv" $(($(stat --format=%s "$tree/$last.pgv") / 2))
   expect_get 200 "$last"
   cp "$scratch/stored" "$tree/$last.pgv"
   as_postgres sh -c 'umask 077; pgv-crypt --generate-key >"$1/other-key"; sed "s|^PGV_KEY_FILE=.*|PGV_KEY_FILE=$1/other-key|" "$1/etc/demo.conf" >"$1/other.conf"' sh "$scratch"
@@ -157,7 +143,7 @@ silence() {
   export PGV_REPO=s3://bucket PGV_S3_ENDPOINT_URL=http://127.0.0.1:$listener_port PGV_S3_REGION=us-east-1
   export AWS_ACCESS_KEY_ID=nobody AWS_SECRET_ACCESS_KEY=nothing PGV_WAL_TIMEOUT=6s
   expect_get 200 "$last"
-  expect_push 1 "$source" "pg_wal/$last" 'not stored within 6s'
+  expect_push 1 "$source" "pg_wal/$last" 'not done within'
   [ $((SECONDS - started)) -lt 60 ] || fail "with a silent service a call took $((SECONDS - started)) seconds"
   unset PGV_REPO PGV_S3_ENDPOINT_URL PGV_S3_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY PGV_WAL_TIMEOUT
   kill "$listener"
@@ -255,8 +241,9 @@ restore_to() { # NAME EXPECTED-COUNT [OPTION…]
   local directory=$scratch/to-$1 expected=$2
   shift 2
   as_postgres pgv-restore demo "$directory" "$@" --start 2>"$scratch/err" || fail "restoring $* exits with $?: $(cat "$scratch/err")"
+  ! grep --quiet 'starting the server again' "$scratch/err" || fail "it was stopped in the middle of its recovery: $(cat "$scratch/err")"
   [ "$(sql 'select count(*) from moments')" = "$expected" ] || fail "restored $*: $(sql 'select count(*) from moments') instead of $expected"
-  [ "$(sql 'select timeline_id from pg_control_checkpoint()')" -gt 1 ] || fail "no timeline of its own"
+  [ "$((16#$(sql 'select left(pg_walfile_name(pg_current_wal_lsn()), 8)')))" -gt 1 ] || fail "no timeline of its own"
   [ "$(sql 'show archive_mode')" = off ] || fail "it archives"
   settings_are_gone "$directory"
   knows_nothing_of_pgv "$directory"
@@ -274,7 +261,7 @@ expect_refusal() { # STATUS MESSAGE OPTION…
 }
 
 points_in_time() {
-  local before first second lsn xid held
+  local before first second lsn xid committed last held
   before=$(now)
   sql "create table moments (id int)"
   # Comes with the backup, and must not count.
@@ -289,8 +276,10 @@ points_in_time() {
   sleep 1.1
   sql "select pg_create_restore_point('named')" >/dev/null
   xid=$(sql "begin; insert into moments select 3; select pg_current_xact_id(); commit")
+  committed=$(sql "select pg_xact_commit_timestamp('$xid'::xid)")
   switch >/dev/null
-  sql "insert into moments select 4"
+  last=$(sql "begin; insert into moments select 4; select pg_current_xact_id(); commit")
+  last=$(sql "select pg_xact_commit_timestamp('$last'::xid)")
   switch >/dev/null
   stop_cluster "$bin" "$source"
   # A configuration whose name is not the cluster's, and which does not tell it.
@@ -301,6 +290,14 @@ points_in_time() {
   restore_to lsn 2 --lsn "$lsn"
   restore_to name 2 --name named
   restore_to xid 3 --xid "$xid"
+  restore_to before-xid 2 --xid "$xid" --exclusive
+  restore_to commit 3 --time "$committed"
+  restore_to before-commit 2 --time "$committed" --exclusive
+  restore_to before-lsn 2 --lsn "$lsn" --exclusive
+  # Nothing is of a later time, but the last is not of an earlier one.
+  restore_to last 4 --time "$last"
+  restore_to before-last 3 --time "$last" --exclusive
+  expect_refusal 2 'needs --time, --lsn or --xid' --name named --exclusive
   restore_to immediate 0 --immediate
   restore_to end 4
   # The backup brought this one.
@@ -310,11 +307,11 @@ points_in_time() {
   mv "$scratch/held" "$held"
   expect_refusal 3 'no backup was complete before' --time "$before"
   expect_refusal 3 'the archive ends at about' --time "$(date --date='+1 hour' '+%Y-%m-%d %H:%M:%S%:z')"
-  expect_refusal 3 'is beyond it' --lsn F/0
+  expect_refusal 3 'is not before that' --lsn F/0
   expect_refusal 2 'one target' --immediate --name x
   as_postgres pgv-restore demo "$scratch/plan" --plan --time "$second" >"$scratch/out" 2>"$scratch/err" || fail "no plan: $(cat "$scratch/err")"
   plan_says
-  expect_refusal 2 'at which target' --action pause
+  expect_refusal 2 'needs a target' --action pause
   ends_later
 }
 
@@ -322,39 +319,40 @@ points_in_time() {
 plan_says() {
   local line label
   label=$(as_postgres pgv-info demo --format label)
-  for line in "backup       $label, complete at 20.*Z" "from         file://$scratch/repository/demo/$system/backup/$label" \
-    "to           $scratch/plan" 'chain        1 (a full backup)' 'read         [1-9][0-9]* bytes' \
-    "write        [1-9][0-9]* bytes into $scratch/plan; free there: [1-9][0-9]*" \
-    "PostgreSQL   $major\..*; programs: $bin" \
-    'WAL          archived from 0000000100000000000000.. to 0000000100000000000000.., [1-9] segments, stored at 20.*; timeline 1' \
-    'takes        about [1-9][0-9]* s for the backup, .*' '  *the replay of [1-9] segments' "target       time $second, then promote"; do
+  for line in "backup       $label, complete at 20.* UTC" "from         file://$scratch/repository/demo/$system/backup/$label" \
+    "to           $scratch/plan" 'chain        a full backup' 'key          opens this backup' 'read         [1-9][0-9.]* [KM]iB from the repository' \
+    "write        [1-9][0-9.]* MiB into $scratch/plan ([1-9][0-9.]* [MGT]iB free)" \
+    "PostgreSQL   ${major}[.a-z].*, programs in $bin" \
+    'WAL          archived from 0000000100000000000000.. to 0000000100000000000000.., [1-9] segments, the last one stored at 20.* UTC; timeline 1' \
+    'takes        about [1-9][0-9]* s for the backup, .*' '  *and then the replay of [1-9] segments' "target       time $second, then promote"; do
     grep --quiet --line-regexp "$line" "$scratch/out" || fail "the plan lacks \"$line\": $(cat "$scratch/out")"
   done
-  [ "$(wc --lines <"$scratch/out")" -eq 11 ] || fail "the plan says more: $(cat "$scratch/out")"
+  [ "$(wc --lines <"$scratch/out")" -eq 12 ] || fail "the plan says more: $(cat "$scratch/out")"
   [ ! -e "$scratch/plan" ] || fail "the plan wrote something"
+}
+
+# What pgv-apply --plan says, as if there were another room.
+with_room() { # SED-PROGRAM
+  [ -e "$scratch/real-apply" ] || mv "$scratch/bin/pgv-apply" "$scratch/real-apply"
+  printf '#!/bin/sh\nsaid=$("%s" "$@") || exit\n[ -z "$said" ] || echo "$said" | sed "%s"\n' "$scratch/real-apply" "$1" >"$scratch/bin/pgv-apply"
+  chmod 0755 "$scratch/bin/pgv-apply"
 }
 
 # The room for each tablespace is looked at where it goes, and together where that is one disk.
 room() {
   local needed
-  cat >"$scratch/bin/df" <<'SH'
-#!/bin/sh
-case $* in
-  *small*) printf 'Avail\n1000\n' ;;
-  *) exec /bin/df "$@" ;;
-esac
-SH
-  chmod 0755 "$scratch/bin/df"
   as_postgres mkdir "$scratch/small" "$scratch/spaces"
-  expect_refusal 1 "$scratch/small/$space needs" --immediate --tablespaces-under "$scratch/small"
-  expect_refusal 1 "$scratch/small needs" --immediate --tablespace "far=$scratch/small" --plan
+  with_room 's/^\\(tablespace_free [0-9]*\\) .*/\\1 1000/'
+  expect_refusal 1 "not enough room in $scratch/small/$space:" --immediate --tablespaces-under "$scratch/small"
+  expect_refusal 1 "not enough room in $scratch/small:" --immediate --tablespace "far=$scratch/small" --plan
+  with_room ''
   as_postgres pgv-restore demo "$scratch/plan" --tablespaces-under "$scratch/spaces" --plan >"$scratch/out" 2>"$scratch/err" || fail "no plan: $(cat "$scratch/err")"
-  grep --quiet "^tablespace   far ($space): [1-9][0-9]* bytes into $scratch/spaces/$space; free there: [1-9][0-9]*$" "$scratch/out" || fail "the plan: $(cat "$scratch/out")"
+  grep --quiet "^tablespace   far ($space): [1-9][0-9.]* [KM]*i*B into $scratch/spaces/$space ([1-9][0-9.]* [MGT]iB free)$" "$scratch/out" || fail "the plan: $(cat "$scratch/out")"
   # Each has enough, and both have not.
-  needed=$(sed --quiet 's/^write  *\([0-9]*\) .*/\1/p' "$scratch/out")
-  printf '#!/bin/sh\nprintf "Avail\\n%s\\n"\n' $((needed + 1)) >"$scratch/bin/df"
-  expect_refusal 1 "$scratch/refused needs" --immediate --tablespaces-under "$scratch/spaces"
-  rm "$scratch/bin/df"
+  needed=$(as_postgres pgv-info recovery demo --immediate | awk '$1 == "database_bytes" { bytes += $2 } $1 == "tablespace" { bytes -= $3 } END { print bytes }')
+  with_room "s/^free .*/free $((needed + 1))/; s/^\\\\(tablespace_free [0-9]*\\\\) .*/\\\\1 $((needed + 1))/"
+  expect_refusal 1 "not enough room in $scratch/refused:" --immediate --tablespaces-under "$scratch/spaces"
+  mv "$scratch/real-apply" "$scratch/bin/pgv-apply"
 }
 
 # Whoever ends a recovery, and whenever: its settings go.
@@ -395,7 +393,7 @@ without_wal() {
   as_postgres env PGV_WAL=none pgv-backup demo --type full 2>"$scratch/err" || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
   first=$(as_postgres pgv-info demo --format tsv | tail --lines=1 | cut --fields=13)
   mv "$tree/$first.pgv" "$scratch/away"
-  expect_refusal 3 "the archive lacks $first" --immediate
+  expect_refusal 3 "the archive does not have $first" --immediate
   mv "$scratch/away" "$tree/$first.pgv"
   room
   # Recovery reads ahead, and does not care for a hole behind what it needs.
@@ -456,7 +454,7 @@ expect_check() { # STATUS LINE [OPTION…]
 
 doctor() {
   local last
-  expect_check 7 'there is none'
+  expect_check 7 'there is no backup'
   as_postgres pgv-backup demo 2>"$scratch/err" || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
   expect_check 0 'was archived, fetched back, opened, and is the same'
   last=$scratch/repository/demo/$system/wal/00000001/$(as_postgres pgv-info demo --format tsv | cut --fields=14).pgv
@@ -478,11 +476,14 @@ doctor() {
   expect_check 0 'note archiving: archive_timeout is 0' --no-switch
   PGV_PGDATA=$scratch/paused expect_check 7 "BAD  configuration: PGV_PGDATA is $scratch/paused" --no-switch
   sql "create role weak login"
-  PGUSER=weak expect_check 7 'BAD  archiving: no segment can be switched'
+  PGUSER=weak expect_check 7 'BAD  archiving: cannot switch to a new segment'
   mkdir "$scratch/late"
-  printf '#!/bin/sh\n[ "$*" != +%%s ] || set -- --date="+10 minutes" +%%s\nexec /bin/date "$@"\n' >"$scratch/late/date"
-  chmod 0755 "$scratch/late/date"
-  PATH=$scratch/late:$PATH expect_check 7 'BAD  clock'
+  # What just arrived is ten minutes old: a repository whose clock is late.
+  cp "$scratch/bin/pgv-s3" "$scratch/late/"
+  printf '#!/bin/sh\n"%s" "$@" || exit\ncase "$*" in *--wait*) for url; do :; done; touch --date="10 minutes ago" "${url#file://}" && exec "%s" "$@" ;; esac\n' \
+    "$scratch/late/pgv-s3" "$scratch/late/pgv-s3" >"$scratch/bin/pgv-s3"
+  expect_check 7 'BAD  clock'
+  mv "$scratch/late/pgv-s3" "$scratch/bin/pgv-s3"
   PGV_KEY_FILE=$scratch/no-key expect_check 7 'BAD  key'
   PGPORT=1 expect_check 7 'BAD  server'
 }
@@ -497,7 +498,7 @@ awaited() {
   wait_until is_true 'select failed_count > 0 from pg_stat_archiver'
   PGV_REPO=file://$scratch/other PGV_WAL_TIMEOUT=3s expect_backup 7 'archiving: never succeeded, and fails, last with 0000'
   labels=$(as_postgres pgv-info demo --format label)
-  PGV_WAL=none PGV_WAL_TIMEOUT=3s expect_backup 75 'nothing was recorded'
+  PGV_WAL=none PGV_WAL_TIMEOUT=3s expect_backup 75 'no backup was recorded'
   [ "$(as_postgres pgv-info demo --format label)" = "$labels" ] || fail "a backup without its WAL was recorded"
   sql "alter system reset archive_command"
   sql "select pg_reload_conf()" >/dev/null
@@ -520,7 +521,7 @@ CONF
   echo "archive_mode = off" | as_postgres tee --append "$source/postgresql.conf" >/dev/null
   stop_cluster "$bin" "$source"
   start_cluster "$bin" "$source"
-  PGV_WAL=none PGV_REPO=file://$scratch/other expect_backup 2 'nothing archives the WAL'
+  PGV_WAL=none PGV_REPO=file://$scratch/other expect_backup 2 'no WAL goes into this repository'
   sql "alter system set archive_mode = on"
   sql "select pg_reload_conf()" >/dev/null
   sleep 1
@@ -532,10 +533,11 @@ main() {
   cp "$root"/scripts/pgv-* "$scratch/bin/"
   source=$scratch/source bin=$(server_bin "$major")
   create_cluster "$bin" "$source"
-  configure
+  configure_demo "$source" AWS_SECRET_ACCESS_KEY=only-for-pgv
   as_postgres mkdir "$scratch/half" "$scratch/stranger"
   as_postgres tee --append "$source/postgresql.conf" >/dev/null <<CONF
 archive_mode = on
+track_commit_timestamp = on
 archive_command = '$scratch/bin/pgv-wal-push -c $scratch/etc/demo.conf %p'
 wal_keep_size = 1GB
 CONF

@@ -16,7 +16,7 @@ PGV_WAL_TIMEOUT=2min
 PGV_WAL_SPOOL=
 CONF
 expect_status 2 load_config shop
-[[ $said == *'line 3: '*'PGV_KEY_NAME has a $ in it'* ]] || expect 'a dollar' refused "$said"
+[[ $said == *'line 3: '*'PGV_KEY_NAME contains $,'* ]] || expect 'a dollar' refused "$said"
 cat >"$scratch/shop.conf" <<CONF
 PGV_REPO=file:///srv/backup/
 PGV_KEY_NAME="a name; 'x' #"
@@ -40,7 +40,7 @@ CONF
   expect exported 2min "$(printenv PGV_WAL_TIMEOUT)"
 )
 expect_status 2 load_config nowhere
-[[ $said == *'there are: shop'* ]] || expect 'a list' 'there are: shop' "$said"
+[[ $said == *'configured clusters: shop'* ]] || expect 'a list' 'configured clusters: shop' "$said"
 export PGV_WAL_JOBS=0
 expect_status 2 load_config shop
 [[ $said == *'PGV_WAL_JOBS in the environment'* ]] || expect 'a checked environment' refused "$said"
@@ -59,6 +59,7 @@ expect_status 2 seconds --help
   expect 'the root' / "$PWD"
 )
 
+# shellcheck disable=SC2030  # in a subshell, on purpose
 # What a killed run left goes; what a run holds that lives stays; no other place is asked for.
 (
   load_config shop
@@ -73,4 +74,20 @@ expect_status 2 seconds --help
   first=$tmp
   (make_run_directory && drop_tmp)
   [ -d "$first" ] || expect 'what a living run holds' there gone
+)
+
+# shellcheck disable=SC2030,SC2031  # in a subshell, on purpose
+# Without a state directory they lie in TMPDIR, where only this tool's and this user's are removed.
+(
+  unset PGV_STATE_DIR
+  mkdir "$scratch/spare"
+  export TMPDIR=$scratch/spare
+  mkdir "$TMPDIR/$pgv_tool."{killed,living,fresh1} "$TMPDIR/others"
+  touch --date='1 hour ago' "$TMPDIR/$pgv_tool."{killed,living} "$TMPDIR/others"
+  exec {living}<"$TMPDIR/$pgv_tool.living"
+  flock "$living"
+  make_run_directory
+  expect 'in TMPDIR' "$scratch/spare" "${tmp%/*}"
+  drop_tmp
+  expect 'left there' "$pgv_tool.fresh1 $pgv_tool.living others" "$(find "$scratch/spare" -mindepth 1 -printf '%f\n' | sort | paste --serial --delimiters=' ')"
 )

@@ -234,7 +234,7 @@ fn a_check_that_fails_leaves_the_old_object_or_the_new_one() {
         (code(&output), errors(&output))
     };
     let (ended, text) = put(&["--replace", &replaced]);
-    assert!(ended == 5 && text.contains("it has the name"), "{ended}: {text}");
+    assert!(ended == 5 && text.contains("has replaced the previous one"), "{ended}: {text}");
     assert_eq!(done(&["get", &replaced], b"").stdout, b"a third");
     let (ended, text) = put(&[&new]);
     assert!(ended == 5 && text.contains("it was removed"), "{ended}: {text}");

@@ -48,7 +48,8 @@ fn faults() -> Vec<(&'static str, Fault)> {
         ("page", Fault::Answer("200 OK", PAGE)),
         ("cut", Fault::Cut(100)),
         ("cut with no length", Fault::Unstated(100)),
-        ("drip", Fault::Drip(100)),
+        // From early on: the rest of a short answer, too, takes longer than anybody waits.
+        ("drip", Fault::Drip(10)),
         ("flip what is sent", Fault::FlipSent),
         ("flip what is got", Fault::FlipGot),
     ]
@@ -326,8 +327,9 @@ impl Case<'_> {
     }
 
     /// What is wrong, if something is. What ended for want of time, and should not have, gets more of it.
-    fn run(&self, number: usize) -> Result<(), String> {
-        let number = number.to_string();
+    /// `matrix` is in the names of its objects: another one's may still be there.
+    fn run(&self, matrix: &str, number: usize) -> Result<(), String> {
+        let number = format!("{matrix}-{number}");
         let first = self.attempt(&number, if self.for_ever { SHORT_TIMEOUT } else { TIMEOUT });
         match first {
             Err((TEMPORARY, _)) if self.for_ever => self.attempt(&format!("{number}-again"), LONG_TIMEOUT),
@@ -338,7 +340,7 @@ impl Case<'_> {
 
     /// What is wrong, if something is, and the status with which it ended.
     fn attempt(&self, number: &str, timeout: &str) -> Result<(), (i32, String)> {
-        let (directory, path) = place(&format!("{}-{}-{number}", self.operation.name, self.for_ever));
+        let (directory, path) = place(&format!("{}-{number}", self.operation.name));
         (self.operation.prepare)(&directory);
         let (label, nth, fault, for_ever) =
             (self.label.clone(), self.nth, self.fault.1.clone(), self.for_ever);
@@ -391,7 +393,7 @@ impl Case<'_> {
 
 /// The requests of a run in which nothing goes wrong: of two, as one in which the machine stalls has more.
 fn clean_run(operation: &Operation, name: &str) -> Vec<Request> {
-    let runs = ["1", "2"].map(|turn| one_clean_run(operation, &format!("{name}-{turn}")));
+    let runs = ["1", "2"].map(|turn| one_clean_run(operation, &format!("clean-{name}-{turn}")));
     runs.into_iter().min_by_key(Vec::len).unwrap()
 }
 
@@ -432,7 +434,7 @@ fn matrix(name: &str, which: impl Fn(&str, bool) -> bool) {
         while let number = next.fetch_add(1, Ordering::Relaxed)
             && let Some(case) = cases.get(number)
         {
-            if let Err(text) = case.run(number) {
+            if let Err(text) = case.run(name, number) {
                 wrong.lock().unwrap().insert(format!("{}: {text}", case.describe()));
             }
         }

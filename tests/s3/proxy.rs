@@ -273,7 +273,7 @@ impl Shared {
                 break;
             }
             client.write_all(&[*byte])?;
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(500));
         }
         client.shutdown(Shutdown::Both)
     }

@@ -27,8 +27,8 @@ fn repository(server: &Server, test: &str) -> String {
         let at = format!("2026-11-0{}T01:00", day + 1);
         let record = format!(
             r#"{{"format":"pgv-record/1","label":"{label}","type":"full","mode":null,"parent":null,"system_identifier":"{ID}",
-            "pg_version":"15.20","host":"h","started_at":"{at}:00Z","stopped_at":"{at}:59Z","start_lsn":"0/28",
-            "stop_lsn":"0/100","timeline":1,"wal_first":"000000010000000000000001","wal_last":"000000010000000000000001",
+            "pg_version":"15.20","host":"h","started_at":"{at}:00Z","stopped_at":"{at}:59Z","start_lsn":"0/1000028",
+            "stop_lsn":"0/1000100","timeline":1,"wal_first":"000000010000000000000001","wal_last":"000000010000000000000001",
             "wal_included":true,"tablespaces":[],"database_bytes":1000,"stream_bytes":1000,
             "files":{{"total":1,"whole":1,"blocks":0,"same":0,"removed":0}},"blocks":{{"read":0,"sent":0}},
             "findings":{{"bad_pages":0,"links":0}},"tool_version":"0.1.0","cluster":"15-main",
@@ -184,4 +184,77 @@ fn a_listing_that_is_old_is_made_again() {
     server.done(&["rm", &format!("{repository}/15-main/{ID}/backup/{C}/record.json")], b"");
     let output = info(server, &proxy, &["choose", "15-main", "--repo", &repository]);
     assert!(code(&output) == 0 && lines(&output)[0].ends_with(B), "{}", errors(&output));
+}
+
+/// Nothing is deleted while a pin cannot be read, but it can be replaced, and backups go on. A note decides nothing, and is
+/// not replaced while nobody knows what is in it.
+#[test]
+fn marks_that_cannot_be_read_are_no_reason_to_delete() {
+    let server = moto();
+    let repository = repository(server, "marks");
+    let pin = r#"{"format":"pgv-pin/1","until":null,"pinned":true,"note":null}"#;
+    let note = r#"{"format":"pgv-note/1","annotations":{"a":"b"}}"#;
+    for (name, content) in [("pin", pin), ("note", note)] {
+        let url = format!("{repository}/15-main/{ID}/backup/{A}/check/20261104-010000.000000-{name}.json");
+        server.done(&["put", "--replace", &url], content.as_bytes());
+    }
+    for (kind, decides) in [("pin", true), ("note", false)] {
+        let proxy = Proxy::start(server.address(), move |request| {
+            match request.head.starts_with("GET ") && request.head.contains(&format!("-{kind}.json")) {
+                true => Fault::Answer("403 Forbidden", denied("access")),
+                false => Fault::Nothing,
+            }
+        });
+        let run = |arguments: &[&str]| info(server, &proxy, &[arguments, &["--repo", &repository]].concat());
+        for (arguments, wanted) in [
+            (&["prune", "15-main", "--keep-full", "1"][..], if decides { (1, 0) } else { (0, 1) }),
+            (&["pin", "15-main", "--label", A, "--remove"], (0, 4)),
+            (
+                &["annotate", "15-main", "--label", A, "--annotation", "a="],
+                if decides { (0, 4) } else { (1, 0) },
+            ),
+            (&["next", "15-main", "--type", "full"], (0, 5)),
+            (&["15-main", "--format", "label"], (1, 3)),
+        ] {
+            let output = run(arguments);
+            let found = (code(&output), lines(&output).len());
+            assert_eq!(found, wanted, "{kind} {arguments:?}: {}", errors(&output));
+        }
+        let output = run(&["15-main", "--json"]);
+        let shown: serde_json::Value = serde_json::from_str(&lines(&output)[0]).unwrap();
+        assert_eq!((code(&output), &shown["pinned"]), (1, &true.into()), "{kind}: {}", errors(&output));
+        assert_eq!(shown["annotations"].is_null(), !decides, "{kind}");
+    }
+}
+
+/// A list asks once for each cluster, and once for each record, pin and note; only what shows totals lists the WAL.
+#[test]
+fn a_list_costs_as_many_requests_as_there_are_backups() {
+    let server = moto();
+    let repository = repository(server, "counted");
+    let note = format!("{repository}/15-main/{ID}/backup/{A}/check/20261104-010000.000000-note.json");
+    for at in ["3", "4"] {
+        let note = note.replace("20261104", &format!("2026110{at}"));
+        server.done(&["put", &note], br#"{"format":"pgv-note/1","annotations":{}}"#);
+    }
+    for number in 1..=3 {
+        let wal = format!("{repository}/15-main/{ID}/wal/00000001/00000001000000000000000{number}.pgv");
+        server.done(&["put", &wal], b"segment");
+    }
+    let count = |arguments: &[&str]| {
+        let proxy = Proxy::start(server.address(), |_| Fault::Nothing);
+        let output = info(server, &proxy, &[arguments, &["15-main", "--repo", &repository]].concat());
+        assert_eq!(code(&output), 0, "{arguments:?}: {}", errors(&output));
+        let seen = proxy.seen();
+        let asked = |part: &str| seen.iter().filter(|request| request.head.contains(part)).count();
+        (asked("record.json"), asked("-note.json"), asked("wal"), seen.len())
+    };
+    let listed = count(&[]);
+    assert_eq!((listed.0, listed.1, listed.2), (3, 1, 0));
+    for arguments in [&["--json"][..], &["--metrics"], &["--format", "label"]] {
+        assert_eq!(count(arguments), listed, "{arguments:?}");
+    }
+    for arguments in [&["--format", "table"][..], &["--totals"]] {
+        assert_eq!(count(arguments), (3, 1, 1, listed.3 + 1), "{arguments:?}");
+    }
 }

@@ -129,7 +129,7 @@ fn refusals_name_what_to_do() {
     for (status, code_of_s3, expected, text) in [
         ("403 Forbidden", "RequestTimeTooSkewed", 1, "this machine's clock"),
         ("400 Bad Request", "ExpiredToken", 1, "the session token has expired"),
-        ("403 Forbidden", "AccessDenied", 1, "the credentials lack the right"),
+        ("403 Forbidden", "AccessDenied", 1, "the credentials do not have the right"),
         ("301 Moved Permanently", "PermanentRedirect", 2, "PGV_S3_REGION"),
         ("404 Not Found", "NoSuchBucket", 1, "the bucket does not exist"),
     ] {
@@ -160,7 +160,7 @@ fn what_a_batch_does_not_remove_is_named_and_explained() {
     assert_eq!(code(&rm), 1, "{}", errors(&rm));
     let named = format!("s3://{}/a/x: AccessDenied: Access Denied", server().value("PGV_TEST_BUCKET"));
     assert!(errors(&rm).contains(&named), "{}", errors(&rm));
-    assert!(errors(&rm).contains("or a lock keeps it"), "{}", errors(&rm));
+    assert!(errors(&rm).contains("or a lock protects it"), "{}", errors(&rm));
 }
 
 /// A metadata service that takes connections and never answers, as some networks have it.

@@ -57,18 +57,23 @@ def check_file(root, directory, name, chain):
     need(False, f"{path}: nothing has it whole")
 
 
+# Since 19 servers write the low half with all of its digits.
+def lsn(text):
+    return text and [int(half, 16) for half in text.split("/")]
+
+
 def main():
     chain = sys.argv[1:]
     identifiers, before, increments = set(), None, 0
     for at, root in enumerate(chain):
         label, order = label_of(root)
-        start, timeline = label["START WAL LOCATION"].split()[0], label["START TIMELINE"]
-        parent = (label.get("INCREMENTAL FROM LSN"), label.get("INCREMENTAL FROM TLI"))
+        start, timeline = lsn(label["START WAL LOCATION"].split()[0]), label["START TIMELINE"]
+        parent = (lsn(label.get("INCREMENTAL FROM LSN")), label.get("INCREMENTAL FROM TLI"))
         need(parent == ((None, None) if at == 0 else before), f"{root}: built on {parent}, after {before}")
         need(at == 0 or order[-3:] == ["START TIMELINE", "INCREMENTAL FROM LSN", "INCREMENTAL FROM TLI"], f"{root}: {order}")
         before = (start, timeline)
         control = open(os.path.join(root, "global/pg_control"), "rb").read()
-        need(struct.unpack_from("<I", control, 8)[0] in (1700, 1800), f"{root}: pg_control's version")
+        need(struct.unpack_from("<I", control, 8)[0] in (1700, 1800, 1905), f"{root}: pg_control's version")
         manifest = json.load(open(os.path.join(root, "backup_manifest")))
         need(manifest["PostgreSQL-Backup-Manifest-Version"] == 2, f"{root}: the manifest's version")
         identifiers |= {manifest["System-Identifier"], struct.unpack_from("<Q", control)[0]}

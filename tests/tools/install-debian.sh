@@ -8,7 +8,7 @@ need() { # COMMAND-OR-PATH PACKAGE
   command -v "$1" >/dev/null 2>&1 || packages+=("$2")
 }
 
-need /usr/lib/postgresql/15/bin/postgres postgresql-15
+"$(dirname "$0")/debian-postgres.sh" >/dev/null 2>&1 || packages+=(postgresql)
 need pg_lsclusters postgresql-common
 need bsdtar libarchive-tools
 need shellcheck shellcheck
@@ -19,6 +19,10 @@ need jq jq
 need npm npm
 python3 -c 'import ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
 need cc build-essential
+need pgrep procps
+need curl curl
+# Sets up what runs every night.
+[ -d /etc/cron.d ] || packages+=(cron)
 [ "${#packages[@]}" -gt 0 ] || exit 0
 
 if [ "$(id -u)" -ne 0 ]; then

@@ -7,11 +7,11 @@ shopt -s inherit_errexit
 directory=${1:?usage: install-s3.sh DIR}
 
 # Pinned, with all they need, so that a failing test means a change of ours. setuptools: Swift wants
-# pkg_resources, which newer ones do not have.
+# pkg_resources, which newer ones do not have; older ones do not run on Python 3.12.
 packages=(
   swift==2.38.3 certifi==2026.10.18 cffi==2.1.1 charset-normalizer==3.5.2 cryptography==50.0.2
   dnspython==2.9.2 eventlet==0.41.3 greenlet==3.5.6 idna==3.20 lxml==6.1.3 PasteDeploy==3.1.0
-  pycparser==3.12 pyeclib==1.8.0 requests==2.34.2 setuptools==65.5.0 urllib3==2.8.0 xattr==1.3.0
+  pycparser==3.12 pyeclib==1.8.0 requests==2.34.2 setuptools==80.9.0 urllib3==2.8.0 xattr==1.3.0
 )
 
 # The list itself is the mark: another list installs anew.

@@ -21,6 +21,8 @@ start() { # DIR
     exit 1
   fi
   mkdir --parents "$1/data"
+  # It is read below, perhaps before the server begins.
+  : >"$1/log"
   node "$tools/node_modules/s3rver/bin/s3rver.js" --directory "$1/data" --address 127.0.0.1 --port 0 --configure-bucket pgv-test \
     >"$1/log" 2>&1 </dev/null &
   echo $! >"$1/pid"

@@ -1,5 +1,8 @@
 //! `pgv-env`: a command with a cluster's configuration as its environment; for scripts, that environment as lines.
 
+mod command;
+mod each;
+mod retry;
 mod run;
 
 use std::process::ExitCode;

@@ -1,5 +1,7 @@
 //! The verb of `pgv-env`, which `pgv-info env` has as well.
 
+use crate::command::{at_service, not_run, process};
+use crate::{each, retry};
 use clap::Parser;
 use pgv::cli::config::{self, Config, Environment};
 use pgv::cli::lines::Lines;
@@ -8,7 +10,6 @@ use pgv::error::{Error, Result, Status};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 /// Run a command with a cluster's configuration as its environment
@@ -24,22 +25,34 @@ pub struct Args {
     /// Print the environment and what follows from it, as key value lines
     #[arg(long, group = "form")]
     print: bool,
-    /// Print only what FILE sets, checked, whoever may read it
+    /// Print only what FILE sets, as set lines
     #[arg(long, group = "form", requires = "config")]
     file: bool,
-    /// With --print: also the port of Debian's cluster
+    /// Also print the port of the Debian cluster
     #[arg(long, requires = "print")]
     server: bool,
     /// Print a duration, such as 36h, in seconds
     #[arg(long, group = "form", value_name = "DURATION", value_parser = cli::parse_duration)]
     seconds: Option<Duration>,
-    /// Run COMMAND (without CLUSTER) with FILE's service instead of the environment's
+    /// Run COMMAND with the S3 service of FILE, not of the environment
     #[arg(long, group = "form", requires = "config")]
     service: bool,
     /// Run COMMAND as the owner of the configuration
     #[arg(long, group = "form")]
     step_down: bool,
-    /// With --step-down: as the owner of this path instead, or of what is there of it
+    /// Run COMMAND for each line of standard input, at most N at a time
+    #[arg(long, group = "form", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    each: Option<u16>,
+    /// Run COMMAND again while it ends with 75, for up to DURATION
+    #[arg(long, group = "form", value_name = "DURATION", value_parser = cli::parse_duration)]
+    retry: Option<Duration>,
+    /// Do not treat these statuses as failures
+    #[arg(long, requires = "each", value_name = "STATUS", value_delimiter = ',')]
+    accept: Vec<u8>,
+    /// Run once more what ends with these statuses
+    #[arg(long, requires = "accept")]
+    twice: bool,
+    /// Run it as the owner of this path instead
     #[arg(long, requires = "step_down", value_name = "PATH")]
     owner_of: Option<PathBuf>,
     #[arg(value_name = "CLUSTER COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
@@ -67,7 +80,13 @@ pub fn run(args: Args) -> Result<Status> {
         return Ok(Status::Done);
     }
     if let (true, Some(file)) = (args.service, file) {
-        return run_at_service(&config::read_file(file)?, &args.words);
+        return at_service(&config::read_file(file)?, &args.words);
+    }
+    if let Some(jobs) = args.each {
+        return each::run(jobs.into(), &args.accept, args.twice, &args.words);
+    }
+    if let Some(limit) = args.retry {
+        return retry::run(limit, &args.words);
     }
     let (cluster, command) = match args.words.split_first() {
         Some((cluster, command)) => (Some(cluster_name(cluster)?), command),
@@ -110,34 +129,10 @@ fn refuse_more(words: &[OsString]) -> Result<()> {
     }
 }
 
-fn process(command: &[OsString]) -> Result<Command> {
-    let (program, arguments) = command.split_first().ok_or_else(|| Error::usage("a command is needed"))?;
-    let mut process = Command::new(program);
-    process.args(arguments);
-    Ok(process)
-}
-
-fn not_run(command: &[OsString], error: std::io::Error) -> Error {
-    let program = command.first().map(|program| program.display().to_string()).unwrap_or_default();
-    Error::usage(Error::io(format_args!("run {program}"), error).message())
-}
-
 fn print_file(config: &Config) -> Result<()> {
     let mut lines = Lines::new();
     for setting in &config.settings {
         lines.add("set", format_args!("{}={}", setting.key, setting.value));
     }
     lines.print()
-}
-
-/// For one side of a copy: no secret goes through an argument list.
-fn run_at_service(config: &Config, command: &[OsString]) -> Result<Status> {
-    let mut process = process(command)?;
-    for name in config::service_only(config) {
-        process.env_remove(name);
-    }
-    process.envs(config::service_of(config).into_iter().map(|set| (&set.key, &set.value)));
-    // The tools then look for no other configuration.
-    process.envs(config.get("PGV_REPO").map(|repository| ("PGV_REPO", repository)));
-    Err(not_run(command, process.exec()))
 }

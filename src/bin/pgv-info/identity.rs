@@ -1,6 +1,6 @@
 //! `identity`: which backup lies in a directory.
 
-use pgv::catalog::StreamIdentity;
+use pgv::catalog::{StreamIdentity, member};
 use pgv::cli::lines::Lines;
 use pgv::error::{IoContext, Result};
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ pub struct Args {
 }
 
 pub fn lines(args: &Args) -> Result<String> {
-    let path = args.directory.join("pgv/stream.json");
+    let path = args.directory.join(member::IDENTITY);
     let identity = StreamIdentity::parse(&std::fs::read(&path).during_path("read", &path)?)?;
     let mut lines = Lines::new();
     lines.add("label", &identity.label).add("system_identifier", identity.system_identifier);

@@ -57,6 +57,9 @@ pub struct Args {
     /// Leave out libraries that are not in this directory
     #[arg(long, value_name = "DIR")]
     libraries: Option<PathBuf>,
+    /// Where the server's programs are: as --libraries, with its own
+    #[arg(long, value_name = "DIR", conflicts_with = "libraries")]
+    programs: Option<PathBuf>,
     /// Only raise settings that recovery was found to need higher
     #[arg(long)]
     raise: bool,
@@ -64,10 +67,12 @@ pub struct Args {
 
 pub fn lines(args: &Args) -> Result<String> {
     let directory = std::path::absolute(&args.directory).during_path("find", &args.directory)?;
+    // A setting that names a relative path would be read in another directory.
+    let absolute = |place: &PathBuf| std::path::absolute(place).during_path("find", place);
     let home = match (&args.into, &args.existing, &args.isolated) {
-        (Some(place), ..) => Home::New(place.clone()),
-        (_, Some(place), _) => Home::Existing(place.clone()),
-        (.., Some(place)) => Home::Isolated(place.clone()),
+        (Some(place), ..) => Home::New(absolute(place)?),
+        (_, Some(place), _) => Home::Existing(absolute(place)?),
+        (.., Some(place)) => Home::Isolated(absolute(place)?),
         _ => Home::Data,
     };
     if args.raise {
@@ -93,7 +98,7 @@ pub fn lines(args: &Args) -> Result<String> {
         port: args.port,
         pid_file: args.pid_file.clone(),
         keep_archiving: args.keep_archiving,
-        libraries: args.libraries.clone(),
+        libraries: args.libraries.clone().or_else(|| recover::libraries_of(args.programs.as_deref()?)),
     };
     recover::prepare(&request).map(|lines| lines.as_str().to_owned())
 }

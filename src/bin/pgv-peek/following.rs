@@ -15,17 +15,34 @@ pub struct Args {
     /// How many names
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(..=100_000))]
     count: u32,
+    /// As many as there are up to this one
+    #[arg(long, value_name = "SEGMENT", conflicts_with = "count")]
+    through: Option<String>,
 }
 
 pub fn lines(args: &Args) -> Result<String> {
     if !wal::is_segment_size(args.segment_bytes) {
-        return Err(Error::usage(format!("{} bytes is no size of a segment", args.segment_bytes)));
+        return Err(Error::usage(format!("{} bytes is not the size of a WAL segment", args.segment_bytes)));
     }
     let mut text = String::new();
     let mut name = args.name.clone();
-    for _ in 0..args.count {
+    let number = |name: &str| wal::segment_number(name, args.segment_bytes).map(|(_, number)| number);
+    let count = match args.through.as_deref() {
+        None => args.count.into(),
+        Some(last) => number(last)
+            .zip(number(&name))
+            .map(|(last, first)| last.saturating_sub(first))
+            .ok_or_else(|| {
+                Error::usage(format!(
+                    "{} and {} do not name two segments",
+                    name.escape_default(),
+                    last.escape_default()
+                ))
+            })?,
+    };
+    for _ in 0..count {
         name = wal::following(&name, args.segment_bytes).ok_or_else(|| {
-            Error::usage(format!("\"{}\" is not the name of a segment", name.escape_default()))
+            Error::usage(format!("\"{}\" is not the name of a WAL segment", name.escape_default()))
         })?;
         text.push_str(&name);
         text.push('\n');

@@ -1,16 +1,20 @@
 //! `pgv-peek`: what PostgreSQL's own files say, as `key value` lines. It knows no repository and no network, so that it
 //! starts in a millisecond: WAL push and get run it for every segment.
 
+mod archived;
+mod batch;
 mod control;
+mod events;
 mod following;
+mod get;
+mod log;
+mod push;
 mod records;
 mod segment;
 
 use clap::{Parser, Subcommand};
 use pgv::cli::{self, Arguments, Common};
-use pgv::error::{IoContext, Result, Status};
-use pgv::io::die_if_unread;
-use std::io::Write;
+use pgv::error::{Result, Status};
 use std::process::ExitCode;
 
 /// Print what PostgreSQL's own files say, as `key value` lines
@@ -25,10 +29,18 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Verb {
+    Archived(archived::Args),
     Control(control::Args),
+    Events(events::Args),
     Segment(segment::Args),
     Following(following::Args),
+    Log(log::Args),
     Records(records::Args),
+    Push(push::Args),
+    PushBatch(batch::Args),
+    PushMark(batch::MarkArgs),
+    Get(get::Args),
+    GetAhead(get::AheadArgs),
 }
 
 impl Arguments for Args {
@@ -43,13 +55,19 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<Status> {
     let (text, status) = match &args.verb {
+        Verb::Archived(args) => (archived::lines(args)?, Status::Done),
         Verb::Control(args) => (control::lines(args)?, Status::Done),
+        Verb::Events(args) => return events::run(args),
         Verb::Segment(args) => segment::lines(args)?,
         Verb::Following(args) => (following::lines(args)?, Status::Done),
+        Verb::Log(args) => (log::lines(args)?.as_str().to_owned(), Status::Done),
         Verb::Records(args) => (records::lines(args)?, Status::Done),
+        Verb::Push(args) => (push::lines(args)?, Status::Done),
+        Verb::PushBatch(args) => (batch::batch(args)?, Status::Done),
+        Verb::PushMark(args) => (batch::mark(args)?, Status::Done),
+        Verb::Get(args) => (get::lines(args)?, Status::Done),
+        Verb::GetAhead(args) => (get::ahead(args)?, Status::Done),
     };
-    let mut output = std::io::stdout().lock();
-    let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
-    written.map_err(die_if_unread).during("write stdout")?;
+    cli::print(&text)?;
     Ok(status)
 }

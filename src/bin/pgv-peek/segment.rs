@@ -1,7 +1,7 @@
 //! `segment`: what the headers of WAL segments say, and whether that is what their surroundings say.
 
-use pgv::catalog::layout;
-use pgv::error::{Error, Result, Status};
+use pgv::cli;
+use pgv::error::{Result, Status};
 use pgv::pg::control::Control;
 use pgv::pg::segment::{self, Expected, Opened};
 use pgv::pg::wal::{self, SegmentHeader};
@@ -13,19 +13,19 @@ pub struct Args {
     /// The segments, or - for stdin
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Refuse a segment unless this is its name, and it is whole
+    /// Refuse a segment that has another name in its header, or is not complete
     #[arg(long, conflicts_with = "own_names")]
     name: Option<String>,
-    /// Refuse a segment unless its file has its name, and it is whole
+    /// Refuse a segment that has another name in its header than its file
     #[arg(long)]
     own_names: bool,
-    /// Refuse a segment unless its records reach its end, or a switch
+    /// Refuse a segment whose records do not reach its end
     #[arg(long)]
     full: bool,
-    /// Refuse a segment of another history; exit with 7 if FILE has more
+    /// Refuse a segment that does not begin as other does
     #[arg(long, value_name = "OTHER")]
     beside: Option<PathBuf>,
-    /// Refuse a segment of another cluster than in this data directory
+    /// Refuse a segment of another cluster
     #[arg(long, value_name = "DIR")]
     data_directory: Option<PathBuf>,
     /// Refuse a segment of a cluster with another system identifier
@@ -35,7 +35,8 @@ pub struct Args {
 
 pub fn lines(args: &Args) -> Result<(String, Status)> {
     let of_directory = args.data_directory.as_deref().map(Control::read).transpose()?;
-    let systems = [system_id(args)?, of_directory.map(|control| control.system_identifier())];
+    let systems =
+        [cli::system_id(args.system_id.as_deref())?, of_directory.map(|control| control.system_identifier())];
     let mut text = String::new();
     for file in &args.files {
         let opened = segment::open(file)?;
@@ -78,15 +79,6 @@ fn check(opened: &Opened, file: &Path, args: &Args, systems: &[Option<u64>]) -> 
 fn own_name(file: &Path) -> Option<String> {
     let name = file.file_name()?.to_str()?;
     Some(name.strip_suffix(".partial").unwrap_or(name).to_owned())
-}
-
-fn system_id(args: &Args) -> Result<Option<u64>> {
-    let text = args.system_id.as_deref().filter(|text| !text.is_empty());
-    let parse = |text: &str| {
-        layout::parse_system_id(text)
-            .ok_or_else(|| Error::usage(format!("\"{}\" is not a system identifier", text.escape_default())))
-    };
-    text.map(parse).transpose()
 }
 
 fn describe(header: &SegmentHeader) -> String {

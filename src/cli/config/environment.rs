@@ -6,6 +6,7 @@ use crate::cli::{debian, parse_duration, parse_size};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 /// Where state is kept, unless PGV_STATE_DIR names another place.
 const STATE: &str = "/var/lib/pgv";
@@ -66,8 +67,8 @@ impl Environment {
         }
         let cluster = self.get("PGV_CLUSTER")?.unwrap_or_default();
         let place = self.config.as_ref().map(|config| format!(" in {}", config.file.display()));
-        Err(Error::usage(format!("no PGV_REPO for cluster {cluster}{}", place.unwrap_or_default()))
-            .hint("set it in the configuration: s3://bucket/prefix or file:///path"))
+        Err(Error::usage(format!("PGV_REPO is not set for cluster {cluster}{}", place.unwrap_or_default()))
+            .hint("set PGV_REPO in the configuration, to s3://bucket/prefix or file:///path"))
     }
 
     /// `cluster`: as it was named on the command line. It is the name of a configuration; what that is called in the
@@ -106,7 +107,8 @@ impl Environment {
             None => self.get("PGV_CLUSTER")?,
         };
         let cluster = known.or_else(|| named.map(str::to_owned)).or(configured);
-        let cluster = cluster.ok_or_else(|| Error::usage("which cluster? name it, or set PGV_CLUSTER"))?;
+        let cluster =
+            cluster.ok_or_else(|| Error::usage("no cluster is named, and PGV_CLUSTER is not set"))?;
         keys::Kind::ClusterName.check(&cluster).map_err(|why| Error::usage(format!("cluster {why}")))?;
         self.change("PGV_CLUSTER", cluster.clone())?;
         if self.get("PGV_STATE_DIR")?.is_none() {
@@ -164,16 +166,33 @@ impl Environment {
         for (key, value) in &self.changes {
             lines.add("set", format_args!("{key}={value}"));
         }
-        let number = |key: &str, default: &str, parse: fn(&str) -> std::result::Result<u64, String>| {
-            let text = self.get(key)?.unwrap_or_else(|| default.to_owned());
-            parse(&text).map_err(|why| Error::usage(format!("{key}: {why}")))
-        };
-        let seconds = |text: &str| parse_duration(text).map(|duration| duration.as_secs());
-        lines.add("wal_timeout_seconds", number("PGV_WAL_TIMEOUT", "60s", seconds)?);
-        lines.add("wal_spool_bytes", number("PGV_WAL_SPOOL", "1GiB", parse_size)?);
-        lines.add("wal_jobs", self.get("PGV_WAL_JOBS")?.unwrap_or_else(|| "2".to_owned()));
-        lines.add("full_every_seconds", number("PGV_FULL_EVERY", "7d", seconds)?);
+        lines.add("wal_timeout_seconds", self.wal_timeout()?.as_secs());
+        lines.add("wal_spool_bytes", self.wal_spool_bytes()?);
+        lines.add("wal_jobs", self.wal_jobs()?);
+        lines.add("full_every_seconds", self.number("PGV_FULL_EVERY", "7d", parse_duration)?.as_secs());
         Ok(lines)
+    }
+
+    pub fn wal_timeout(&self) -> Result<Duration> {
+        self.number("PGV_WAL_TIMEOUT", "60s", parse_duration)
+    }
+
+    pub fn wal_spool_bytes(&self) -> Result<u64> {
+        self.number("PGV_WAL_SPOOL", "1GiB", parse_size)
+    }
+
+    pub fn wal_jobs(&self) -> Result<usize> {
+        self.number("PGV_WAL_JOBS", "2", |text| text.parse().map_err(|_| "it is not a number".to_owned()))
+    }
+
+    fn number<T>(
+        &self,
+        key: &str,
+        default: &str,
+        parse: fn(&str) -> std::result::Result<T, String>,
+    ) -> Result<T> {
+        let text = self.get(key)?.unwrap_or_else(|| default.to_owned());
+        parse(&text).map_err(|why| Error::usage(format!("{key}: {why}")))
     }
 }
 
@@ -195,7 +214,7 @@ fn absolute(path: &str) -> Result<String> {
     whole
         .into_os_string()
         .into_string()
-        .map_err(|_| Error::usage(format!("{path} lies in a directory whose path is not UTF-8")))
+        .map_err(|_| Error::usage(format!("{path} is in a directory whose path is not UTF-8")))
 }
 
 fn no_configuration(cluster: Option<&str>) -> Error {
@@ -205,11 +224,11 @@ fn no_configuration(cluster: Option<&str>) -> Error {
     match cluster {
         Some(cluster) if !names.is_empty() => {
             Error::usage(format!("no configuration {}", place.join(format!("{cluster}.conf")).display()))
-                .hint(format!("there are: {}", names.join(", ")))
+                .hint(format!("configured clusters: {}", names.join(", ")))
         }
         Some(cluster) => {
             Error::usage(format!("no configuration {}", place.join(format!("{cluster}.conf")).display()))
-                .hint("pgv-setup writes it")
+                .hint("pgv-setup creates it")
         }
         None => Error::usage(format!("no configuration in {}", place.display()))
             .hint("name a cluster, or set PGV_CLUSTER and PGV_REPO"),

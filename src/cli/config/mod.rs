@@ -10,6 +10,7 @@ mod parse;
 pub use environment::{Environment, service_of, service_only};
 pub use parse::Setting;
 
+use crate::cli::user;
 use crate::error::{Error, Result};
 use std::fs::File;
 use std::io::{self, Read};
@@ -78,7 +79,8 @@ pub fn list() -> Result<Vec<PathBuf>> {
     };
     let names = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
     let mut found = names.map_err(|error| unreadable(&directory, &error))?;
-    found.retain(|path| is_configuration(&file_name(path)));
+    // A link to nothing counts: what it leads to may be away for now.
+    found.retain(|path| is_configuration(&file_name(path)) && !path.is_dir());
     found.sort_unstable();
     Ok(found)
 }
@@ -114,8 +116,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
     let message = format!("read {}: {}", path.display(), crate::error::io_reason(error));
     let hint = match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            let owner =
-                std::fs::metadata(path).ok().and_then(|metadata| super::owner::name_of(metadata.uid()));
+            let owner = std::fs::metadata(path).ok().and_then(|metadata| user::name_of(metadata.uid()));
             format!(
                 "run the same command as its owner: sudo -u {} …",
                 owner.unwrap_or_else(|| "postgres".to_owned())

@@ -35,7 +35,7 @@ pub fn parse(name: &str, text: &[u8]) -> Result<Vec<Setting>> {
         let (key, value) = line.split_once('=').ok_or_else(|| no_pair(&wrong))?;
         let known = check_name(key, &wrong)?;
         if let Some((_, first)) = seen.iter().find(|(other, _)| *other == key) {
-            return Err(wrong(&format!(": {key} is there twice, first in line {first}"))
+            return Err(wrong(&format!(": {key} is set twice, first in line {first}"))
                 .hint("remove one of them".to_owned()));
         }
         seen.push((key, number));
@@ -50,7 +50,7 @@ pub fn parse(name: &str, text: &[u8]) -> Result<Vec<Setting>> {
 }
 
 fn no_pair(wrong: &dyn Fn(&str) -> Error) -> Error {
-    wrong(" is not KEY=value").hint("no blanks around =, nothing before KEY")
+    wrong(" is not KEY=value").hint("write no blanks around =, and nothing before KEY")
 }
 
 fn check_name(key: &str, wrong: &dyn Fn(&str) -> Error) -> Result<&'static keys::Key> {
@@ -72,15 +72,15 @@ fn unquote<'t>(key: &str, text: &'t str, wrong: &dyn Fn(&str) -> Error) -> Resul
     let inner = if quoted { &text[1..text.len() - 1] } else { text };
     if let Some(c) = inner.chars().find(|c| matches!(c, '"' | '\\' | '$' | '`')) {
         if !quoted && c == '"' && inner.trim_end().len() != inner.len() {
-            return Err(wrong(&format!(": something follows the value of {key}: a blank at the line's end")));
+            return Err(wrong(&format!(": a blank follows the value of {key}")));
         }
         return Err(wrong(&format!(
-            ": the value of {key} has a {c} in it, which a shell and systemd read differently"
+            ": the value of {key} contains {c}, which a shell and systemd read differently"
         ))
         .hint(way_out(key)));
     }
     if inner.chars().any(char::is_control) {
-        return Err(wrong(&format!(": the value of {key} has a control character in it")));
+        return Err(wrong(&format!(": the value of {key} contains a control character")));
     }
     match quoted || inner.bytes().all(plain) {
         true => Ok(inner),
@@ -99,7 +99,7 @@ fn way_out(key: &str) -> &'static str {
         }
         "PGV_NOTIFY" => "put the command into a script, and set PGV_NOTIFY to its path here",
         "PGV_PING_URL" => "write the character as its code, such as %24 for $",
-        _ => "no way to quote it is the same for both: choose a value without it",
+        _ => "it cannot be quoted for both: choose a value without it",
     }
 }
 
@@ -176,7 +176,7 @@ mod tests {
         assert!(password.contains("PGPASSFILE") && !password.contains("slash"), "{password}");
         assert!(
             refusal("PGV_REPO=s3://a\n\nPGV_REPO=s3://b")
-                .contains("line 3: PGV_REPO is there twice, first in line 1")
+                .contains("line 3: PGV_REPO is set twice, first in line 1")
         );
         assert!(refusal("PGV_KEEP_FULL=two").contains("line 1: PGV_KEEP_FULL: \"two\""));
     }

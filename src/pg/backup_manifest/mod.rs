@@ -8,5 +8,3 @@ pub use writer::Writer;
 
 /// The path below the data directory.
 pub const PATH: &str = "backup_manifest";
-/// What an increment makes of its parent; whoever merges them gives it the other name.
-pub const RESULT_PATH: &str = "pgv/result_manifest";

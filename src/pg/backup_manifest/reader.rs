@@ -64,7 +64,7 @@ impl<R: BufRead> Reader<R> {
         let mut reader = Reader { source, sha256: Sha256::new() };
         let version = reader.line()?;
         if !version.starts_with(b"{ \"PostgreSQL-Backup-Manifest-Version\": ") {
-            return Err(damaged("it begins with no version"));
+            return Err(damaged("it does not begin with a version"));
         }
         let mut line = reader.line()?;
         if line.starts_with(b"\"System-Identifier\": ") {
@@ -113,12 +113,12 @@ impl<R: BufRead> Reader<R> {
             let Some(rest) = line.strip_prefix(b"\"Manifest-Checksum\": \"") else { continue };
             let stated = rest.strip_suffix(b"\"}\n").and_then(|hex| std::str::from_utf8(hex).ok());
             if stated.and_then(unhex).as_deref() != Some(before.finalize().as_slice()) {
-                return Err(damaged("its own checksum does not fit"));
+                return Err(damaged("its own checksum does not match"));
             }
             let mut rest = [0; 1];
             return match self.source.read(&mut rest).during("read backup_manifest")? {
                 0 => Ok(ranges),
-                _ => Err(damaged("it goes on after its end")),
+                _ => Err(damaged("it continues after its end")),
             };
         }
     }
@@ -128,7 +128,7 @@ impl<R: BufRead> Reader<R> {
         let mut limited = (&mut self.source).take(LINE_LIMIT);
         limited.read_until(b'\n', &mut line).during("read backup_manifest")?;
         if line.last() != Some(&b'\n') {
-            return Err(damaged("it is cut short, or a line is too long"));
+            return Err(damaged("it is truncated, or a line is too long"));
         }
         self.sha256.update(&line);
         Ok(line)

@@ -55,8 +55,7 @@ impl Intercept for Expected {
             _ => false,
         };
         if is_bare {
-            *response.body_mut() =
-                SdkBody::from_body_1_x(Never("the answer does not say what the service has"));
+            *response.body_mut() = SdkBody::from_body_1_x(Never("the answer does not describe the object"));
             return Ok(());
         }
         let body = std::mem::replace(response.body_mut(), SdkBody::taken());
@@ -103,7 +102,7 @@ impl Body for Whole {
                 let more = frame.data_ref().map_or(0, Bytes::len);
                 if self.seen.len() + more > LIMIT {
                     self.over = true;
-                    return Poll::Ready(Some(Err("the answer has no end".into())));
+                    return Poll::Ready(Some(Err("the answer is too long".into())));
                 }
                 self.seen.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
                 Poll::Ready(Some(Ok(frame)))
@@ -127,12 +126,12 @@ fn fault(body: &[u8], expected: Option<Expected>) -> Option<String> {
     };
     match (expected, &shape) {
         // Pages of proxies are seldom well formed, and are no proof of anything.
-        (None, Shape::Cut) if !is_page(body) => Some("the answer was cut short".to_owned()),
+        (None, Shape::Cut) if !is_page(body) => Some("the answer was truncated".to_owned()),
         (None, _) => None,
         (Some(Expected::Nothing | Expected::Stored | Expected::Described), Shape::Other) => None,
-        (Some(_), _) if is_page(body) => Some("the answer is a web page, not one of S3".to_owned()),
+        (Some(_), _) if is_page(body) => Some("the answer is a web page, not an S3 answer".to_owned()),
         (Some(Expected::Document(_)), Shape::Whole(b"Error")) => {
-            Some(format!("the answer to it began with success and ended with {}", code(body)))
+            Some(format!("the answer began with success and ended with {}", code(body)))
         }
         (Some(Expected::DocumentOrError(_)), Shape::Whole(b"Error")) => None,
         (Some(Expected::Document(name) | Expected::DocumentOrError(name)), Shape::Whole(_))
@@ -146,7 +145,7 @@ fn fault(body: &[u8], expected: Option<Expected>) -> Option<String> {
             Some(format!("the answer is not a {name}"))
         }
         (Some(_), Shape::Whole(_)) => None,
-        (Some(_), Shape::Cut | Shape::Other) => Some("the answer was cut short".to_owned()),
+        (Some(_), Shape::Cut | Shape::Other) => Some("the answer was truncated".to_owned()),
     }
 }
 
@@ -268,7 +267,7 @@ mod tests {
         for _ in 0..4 {
             assert_eq!(next(), Some(None));
         }
-        assert_eq!(next(), Some(Some("the answer has no end".to_owned())));
+        assert_eq!(next(), Some(Some("the answer is too long".to_owned())));
         assert_eq!(next(), None);
     }
 

@@ -5,11 +5,11 @@
 //! just before that. An attempt may take [`CONNECT`] for the connection, the time in which its body moves, and the time
 //! of the operation for the answer to begin, never more than `timeout`: see [`Watched`].
 
-use crate::cli::StoreOptions;
 use crate::error::{Error, IoContext, Result};
 use crate::store::s3::answer::Expected;
 use crate::store::s3::retries::{Retries, TELL_AFTER, tell_once};
 use crate::store::s3::watch::{Bounds, Watched};
+use crate::store::service::Service;
 use aws_config::environment::region::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
@@ -109,7 +109,7 @@ impl Connection {
     }
 }
 
-pub async fn connect(options: &StoreOptions) -> Result<Connection> {
+pub async fn connect(options: &Service) -> Result<Connection> {
     let given = given(&options.endpoint_url).or_else(endpoint_of_environment);
     let (config, client) = load(options, given.as_deref()).await?;
     if config.region().is_none() {
@@ -157,7 +157,7 @@ fn timeouts(patience: Patience, stalls: u32) -> TimeoutConfig {
         .build()
 }
 
-async fn load(options: &StoreOptions, endpoint: Option<&str>) -> Result<(SdkConfig, SharedHttpClient)> {
+async fn load(options: &Service, endpoint: Option<&str>) -> Result<(SdkConfig, SharedHttpClient)> {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     if let Some(profile) = given(&options.profile) {
         loader = loader.profile_name(profile);
@@ -184,7 +184,7 @@ async fn load(options: &StoreOptions, endpoint: Option<&str>) -> Result<(SdkConf
 
 /// Most services other than AWS take any region; asking the metadata service of a cloud that they are
 /// not in would cost seconds.
-fn region_beside_endpoint(options: &StoreOptions) -> RegionProviderChain {
+fn region_beside_endpoint(options: &Service) -> RegionProviderChain {
     let mut profile = ProfileFileRegionProvider::builder();
     if let Some(name) = given(&options.profile) {
         profile = profile.profile_name(name);
@@ -223,7 +223,7 @@ fn http_client(context: TlsContext) -> SharedHttpClient {
 }
 
 fn no_certificates(path: &Path) -> Error {
-    Error::usage(format!("{} does not hold certificates in PEM", path.display()))
+    Error::usage(format!("{} does not contain certificates in PEM format", path.display()))
 }
 
 /// An empty value in the environment means that nothing is set.

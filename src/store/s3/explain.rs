@@ -125,9 +125,8 @@ pub fn other_scheme(error: &(impl std::fmt::Debug + ?Sized)) -> Option<Speaks> {
 pub fn explain_one(what: impl Display, code: &str, text: &str) -> Error {
     let message = format!("{what}: {code}: {text}");
     match code {
-        "AccessDenied" => {
-            Error::failed(message).hint("the credentials lack the right to remove it, or a lock keeps it")
-        }
+        "AccessDenied" => Error::failed(message)
+            .hint("the credentials do not have the right to delete it, or a lock protects it"),
         _ if may_pass(code) => Error::new(Kind::Temporary, message),
         _ => Error::failed(message),
     }
@@ -206,20 +205,22 @@ impl Failure {
         match (self.code.as_deref().unwrap_or_default(), self.status) {
             ("NoSuchKey", _) => Error::not_found(format!("{what}: no such object")),
             ("NoSuchBucket", _) => failed("the bucket does not exist")
-                .hint("check the bucket's name and PGV_S3_ENDPOINT_URL; pgv makes no buckets"),
+                .hint("check the bucket's name and PGV_S3_ENDPOINT_URL; pgv does not create buckets"),
             ("InvalidAccessKeyId", _) => failed("access denied: the service does not know this access key")
                 .hint("check AWS_ACCESS_KEY_ID or the profile, and PGV_S3_ENDPOINT_URL"),
             ("SignatureDoesNotMatch", _) => failed("access denied: the signature does not match").hint(
-                "the secret key is wrong (AWS_SECRET_ACCESS_KEY or the profile), or not this access key's",
+                "the secret key (AWS_SECRET_ACCESS_KEY or the profile) is wrong, or does not belong to the \
+                 access key",
             ),
             ("ExpiredToken" | "TokenRefreshRequired" | "InvalidToken", _) => {
                 failed("access denied: the session token has expired or is invalid").hint(
-                    "a role, a web identity or a credential_process renews it; one in the environment is not renewed",
+                    "set a new token: pgv renews tokens of a role, web identity or credential_process, but \
+                     not those of the environment",
                 )
             }
             (TOO_SKEWED | "RequestExpired", _) => {
                 failed("access denied: this machine's clock and the service's differ too much")
-                    .hint("set this machine's clock")
+                    .hint("correct this machine's clock (NTP)")
             }
             (
                 "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException",
@@ -238,10 +239,13 @@ impl Failure {
                     format!(": {code}")
                 };
                 failed(&format!("access denied{code}"))
-                    .hint("the credentials lack the right for this, or are not for this bucket")
-                    .hint("without the right to list, a service says the same of an object that is not there")
+                    .hint("the credentials do not have the right for this, or are not for this bucket")
+                    .hint(
+                        "without the right to list, the service gives the same answer for an object that \
+                           does not exist",
+                    )
             }
-            ("", 400) if self.wants_https => failed("the server speaks https, and was asked in http")
+            ("", 400) if self.wants_https => failed("the server speaks https, but the request was http")
                 .hint("begin PGV_S3_ENDPOINT_URL with https://"),
             ("", status) => failed(&format!("the service answered {status}")),
             (code, status) => failed(&format!("the service answered {status} {code}: {}", self.text)),
@@ -285,15 +289,16 @@ impl Failure {
                 let error = Error::new(Kind::Temporary, format!("{what}: no answer: {text}"))
                     .hint("check PGV_S3_ENDPOINT_URL and the network, or try again later");
                 match text.contains("handshake eof") {
-                    true => error.hint("a server that speaks only http ends so as well: see PGV_S3_ENDPOINT_URL"),
+                    true => error.hint("if the server speaks only http, begin PGV_S3_ENDPOINT_URL with \
+                                        http://"),
                     false => error,
                 }
             }
-            Cause::Broken => Error::new(Kind::Temporary, format!("{what}: no whole answer: {text}"))
-                .hint("check PGV_S3_ENDPOINT_URL and what is between here and there, or try again later"),
+            Cause::Broken => Error::new(Kind::Temporary, format!("{what}: incomplete answer: {text}"))
+                .hint("check PGV_S3_ENDPOINT_URL and the proxies on the way, or try again later"),
             Cause::OtherScheme(Speaks::Http) => {
                 Error::usage(format!("{what}: the server does not speak https: {text}"))
-                    .hint("if it is to speak http, begin PGV_S3_ENDPOINT_URL with http://")
+                    .hint("if it speaks only http, begin PGV_S3_ENDPOINT_URL with http://")
             }
             Cause::OtherScheme(Speaks::Https) => {
                 Error::usage(format!("{what}: the server does not speak http: {text}"))
@@ -301,10 +306,10 @@ impl Failure {
             }
             Cause::Distrust => {
                 Error::failed(format!("{what}: the server's certificate is not trusted: {text}"))
-                    .hint("--ca-file (PGV_S3_CA_FILE) names the authority of a service of your own")
+                    .hint("if the service has its own certificate authority, set PGV_S3_CA_FILE (--ca-file)")
             }
             Cause::Credentials => Error::usage(format!("{what}: no credentials for S3"))
-                .hint(format!("none were found in {}", places(text)))
+                .hint(format!("searched: {}", places(text)))
                 .hint(
                     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, or give the machine a role",
                 ),

@@ -5,11 +5,13 @@
 //! used again: the allocator would keep what several threads take and give back.
 
 use crate::error::{Error, Kind, Result};
+use crate::store::object::Range;
 use crate::store::s3::answer::Expected;
+use crate::store::s3::checksum;
+use crate::store::s3::client::{S3Store, object, stopped};
 use crate::store::s3::explain::{Failure, root};
 use crate::store::s3::retries::Backoff;
-use crate::store::s3::{S3Store, checksum, object, stopped};
-use crate::store::{Range, Url};
+use crate::store::url::Url;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use std::collections::VecDeque;
 use std::io;
@@ -55,7 +57,7 @@ impl Download {
             // A range that begins beyond the end: of an empty object every range does.
             Err(failure) if failure.status == 416 && from == 0 => return Self::empty(store, object),
             Err(failure) if failure.status == 416 => {
-                return Err(Error::failed(format!("get {url}: it has no byte {from}")));
+                return Err(Error::failed(format!("get {url}: the object ends before byte {from}")));
             }
             Err(failure) => return Err(failure.explain(format_args!("get {url}"))),
         };
@@ -133,9 +135,9 @@ impl Download {
     fn compare(&mut self) -> Result<()> {
         let Some(check) = self.check.take() else { return Ok(()) };
         match self.store.block_on(check.expected).map_err(stopped)?? {
-            Some(expected) if expected != checksum::encode(check.seen.finalize()) => {
-                Err(Error::damaged(format!("{}: its bytes do not have its checksum", self.object.what())))
-            }
+            Some(expected) if expected != checksum::encode(check.seen.finalize()) => Err(Error::damaged(
+                format!("{}: its content does not match its checksum", self.object.what()),
+            )),
             _ => Ok(()),
         }
     }
@@ -196,7 +198,7 @@ impl Remote {
                 return Ok(answer);
             }
             if begun.elapsed() >= patience {
-                return Err(Failure::garbled("the answer is not one of S3"));
+                return Err(Failure::garbled("the answer is not an S3 answer"));
             }
             backoff.pause().await;
         }
@@ -225,7 +227,7 @@ impl Remote {
             let broken = match self.same(&reading, at)? {
                 true => read_body(reading, &mut piece, length).await,
                 // A gate's page, as the service has answered such requests before.
-                false => Some("the answer is not one to a request for a range of bytes".to_owned()),
+                false => Some("the answer is not for the requested byte range".to_owned()),
             };
             if piece.len() == length {
                 return Ok(piece);
@@ -240,7 +242,7 @@ impl Remote {
                 let text = broken.unwrap_or_else(|| "the answers are too short".to_owned());
                 return Err(Error::new(
                     Kind::Temporary,
-                    format!("{}: the connection broke, again and again: {text}", self.what()),
+                    format!("{}: the connection broke repeatedly: {text}", self.what()),
                 ));
             }
             backoff.pause().await;
@@ -288,11 +290,11 @@ impl Remote {
     }
 
     fn no_range(&self) -> Error {
-        Error::failed(format!("{}: the service does not answer requests for a range of bytes", self.what()))
+        Error::failed(format!("{}: the service does not support byte ranges", self.what()))
     }
 
     fn removed(&self) -> Error {
-        Error::failed(format!("{}: it was removed meanwhile", self.what()))
+        Error::failed(format!("{}: it was removed while it was read", self.what()))
     }
 
     fn other_content(&self) -> Error {

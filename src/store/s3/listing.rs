@@ -3,11 +3,12 @@
 //! it, so a page that is not whole is asked for again, like one whose connection broke.
 
 use crate::error::{Error, Kind, Result};
+use crate::store::object::{Entry, Leftover};
 use crate::store::s3::answer::Expected;
+use crate::store::s3::client::{S3Store, time_of, unquoted, unsigned};
 use crate::store::s3::explain::Failure;
 use crate::store::s3::retries::Backoff;
-use crate::store::s3::{S3Store, time_of, unquoted, unsigned};
-use crate::store::{Entry, Leftover, Url};
+use crate::store::url::Url;
 use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::operation::list_multipart_uploads::ListMultipartUploadsOutput;
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
@@ -124,7 +125,7 @@ impl S3Store {
             match next(&page) {
                 Ok(next) => return Ok((page, next)),
                 Err(why) if begun.elapsed() >= patience => {
-                    return Err(Error::new(Kind::Temporary, format!("{what}: no whole answer: {why}")));
+                    return Err(Error::new(Kind::Temporary, format!("{what}: incomplete answer: {why}")));
                 }
                 Err(_) => self.block_on(backoff.pause()),
             }
@@ -145,9 +146,9 @@ impl<T: Clone + Eq + Hash> Places<T> {
     fn new_one(&mut self, what: &str, place: T) -> Result<T> {
         match self.0.insert(place.clone()) {
             true => Ok(place),
-            false => Err(Error::failed(format!(
-                "{what}: the service says that the listing goes on where it has been already"
-            ))),
+            false => {
+                Err(Error::failed(format!("{what}: the service returned the same page of the listing again")))
+            }
         }
     }
 }
@@ -157,7 +158,7 @@ fn next_of_objects(page: &ListObjectsV2Output) -> Next<String> {
     let (counted, came) =
         (unsigned(page.key_count().map(i64::from)), page.contents().len() + page.common_prefixes().len());
     if counted > came as u64 {
-        return Err(format!("a page of {counted} entries has {came}"));
+        return Err(format!("a page has {came} entries instead of {counted}"));
     }
     if page.contents().iter().any(|object| object.key().is_none() || object.size().is_none()) {
         return Err("an entry has no key or no size".to_owned());
@@ -166,7 +167,7 @@ fn next_of_objects(page: &ListObjectsV2Output) -> Next<String> {
     match (page.is_truncated(), token) {
         (Some(false), _) | (None, None) => Ok(None),
         (_, Some(token)) => Ok(Some(token)),
-        (Some(true), None) => Err("there are more entries, and it does not say where".to_owned()),
+        (Some(true), None) => Err("it has more entries, but no token to continue".to_owned()),
     }
 }
 
@@ -179,7 +180,7 @@ fn next_of_uploads(page: &ListMultipartUploadsOutput) -> Next<(Option<String>, O
     match (page.is_truncated().unwrap_or(false), key) {
         (false, _) => Ok(None),
         (true, Some(key)) => Ok(Some((Some(key), id))),
-        (true, None) => Err("there are more uploads, and it does not say where".to_owned()),
+        (true, None) => Err("it has more uploads, but no marker to continue".to_owned()),
     }
 }
 
@@ -213,5 +214,5 @@ fn decoded(key: &str) -> Result<String> {
     let decoded = percent_decode_str(&spaced).decode_utf8();
     decoded
         .map(Into::into)
-        .map_err(|_| Error::failed(format!("the key {key} is not UTF-8, no object of pgv is")))
+        .map_err(|_| Error::failed(format!("the key {key} is not UTF-8, and so not of pgv")))
 }

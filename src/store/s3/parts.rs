@@ -45,7 +45,7 @@ impl Parts {
                 Parts { first: needed.clamp(PART_DEFAULT, PART_MAX), bytes_per_job: PART_DEFAULT, equal, max }
             }
             (None, Some(expected)) => {
-                return Err(Error::usage(format!("{expected} bytes are more than an object of S3 can hold")));
+                return Err(Error::usage(format!("{expected} bytes are more than an S3 object can have")));
             }
             (None, None) if all_equal => {
                 Parts { first: PART_EQUAL, bytes_per_job: PART_EQUAL / 2, equal: max, max }

@@ -1,5 +1,6 @@
 //! When a request is made again, and when its patience ends.
 
+use crate::io::random;
 use crate::report;
 use crate::store::s3::explain::{asks_again, is_distrust, other_scheme, root};
 use aws_sdk_s3::config::interceptors::InterceptorContext;
@@ -39,7 +40,7 @@ impl Retries {
         if self.begun.elapsed() >= TELL_AFTER {
             let address = self.address.get().map_or("the S3 service", String::as_str);
             let seconds = self.patience.as_secs();
-            tell_once(format_args!("{address}: {why}; trying again for {seconds} s in all"));
+            tell_once(format_args!("{address}: {why}; retrying for up to {seconds} s"));
         }
     }
 }
@@ -61,7 +62,7 @@ impl ClassifyRetry for Retries {
             Some(error) => self.tell(&format!("no answer: {}", root(error))),
             None => match status.filter(|status| asks_again(*status)) {
                 Some(status) => self.tell(&format!("the service answers {status}")),
-                None if error.is_response_error() => self.tell("no whole answer"),
+                None if error.is_response_error() => self.tell("incomplete answer"),
                 None => {}
             },
         }
@@ -99,9 +100,8 @@ impl Backoff {
 
     /// Requests that failed together are not all to come again together.
     pub async fn pause(&mut self) {
-        let mut random = [0u8; 1];
         // Without random bytes it is the whole of it.
-        let share = if getrandom::fill(&mut random).is_ok() { f64::from(random[0]) / 255.0 } else { 1.0 };
+        let share = random::<1>().map_or(1.0, |[byte]| f64::from(byte) / 255.0);
         tokio::time::sleep(self.wait.mul_f64(0.5 + share / 2.0)).await;
         self.wait = (self.wait * 2).min(self.longest);
     }

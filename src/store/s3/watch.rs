@@ -206,8 +206,10 @@ async fn overdue(sending: &Sending, bounds: Bounds, answer: Duration) -> String 
         }
         match moving {
             Some(bytes) if bytes - before >= bounds.least() => (window, before) = (Instant::now(), bytes),
-            Some(bytes) => return format!("{} bytes went in {} s", bytes - before, bounds.stall.as_secs()),
-            None => return "nothing came in time".to_owned(),
+            Some(bytes) => {
+                return format!("only {} bytes were sent in {} s", bytes - before, bounds.stall.as_secs());
+            }
+            None => return "no data arrived in time".to_owned(),
         }
     }
 }
@@ -270,7 +272,7 @@ impl Incoming {
         self.waited = Duration::ZERO;
         match came >= self.bounds.least() {
             true => Ok(()),
-            false => Err(format!("{came} bytes came in {} s", self.bounds.stall.as_secs()).into()),
+            false => Err(format!("only {came} bytes arrived in {} s", self.bounds.stall.as_secs()).into()),
         }
     }
 

@@ -1,0 +1,49 @@
+//! What the command line asks for.
+
+use crate::apply::claims::Claims;
+use crate::apply::decide::Request;
+use crate::apply::places::Wanted;
+use crate::apply::user::Owner;
+use crate::catalog::{Label, Mode, StreamIdentity};
+use crate::report::Drawn;
+use std::path::{Path, PathBuf};
+
+/// The command line.
+pub struct Options {
+    pub claims: Claims,
+    pub owner: Owner,
+    pub tablespaces: Vec<(String, PathBuf)>,
+    pub tablespaces_under: Option<PathBuf>,
+    /// Where pg_wal goes, if not into the directory.
+    pub wal: Option<PathBuf>,
+    /// `None`: nothing is written, everything is checked.
+    pub directory: Option<PathBuf>,
+    /// `global/pg_control` is kept back.
+    pub hold: bool,
+    /// The directory holds the cluster already: what is the same is not written.
+    pub delta: bool,
+    /// Of a plan: what lies in the directory will be set aside.
+    pub replace: bool,
+    /// Of a plan: the link of the chain that will lie there.
+    pub after: Option<Label>,
+    /// Where `pgv/stream.json` is written, too.
+    pub identity: Option<PathBuf>,
+    pub progress: Drawn,
+    /// Of the whole stream in bytes, roughly.
+    pub expected_size: Option<u64>,
+}
+
+impl Options {
+    pub(super) fn wanted(&self, identity: &StreamIdentity) -> Wanted {
+        Wanted {
+            each: self.tablespaces.clone(),
+            under: self.tablespaces_under.clone(),
+            wal: self.wal.clone(),
+            strict: identity.mode == Mode::Full && !self.hold,
+        }
+    }
+
+    pub(super) fn request<'a>(&'a self, directory: &'a Path, wanted: &'a Wanted) -> Request<'a> {
+        Request { directory, wanted, delta: self.delta, replace: self.replace, after: self.after.as_ref() }
+    }
+}

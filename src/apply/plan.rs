@@ -1,0 +1,24 @@
+//! `--plan`: what a restore would do.
+
+use crate::apply::decide::Decision;
+use crate::apply::head::Head;
+use crate::apply::options::Options;
+use crate::apply::user::Rights;
+use crate::error::{Result, Status};
+use crate::tar::TarReader;
+use std::io::{BufReader, Read};
+
+/// Reads no more of a stream than its head, writes nothing, prints what a run with the same options would
+/// do, and refuses what that would refuse.
+pub fn plan(options: &Options, input: impl Read) -> Result<Status> {
+    let mut tar = TarReader::new(BufReader::with_capacity(64 << 10, input));
+    let Head { top, identity, .. } = Head::read(&mut tar)?;
+    options.claims.check(&identity)?;
+    let Some(directory) = &options.directory else { return Ok(Status::Done) };
+    let rights = Rights::new(options.owner, (top.uid, top.gid))?;
+    let wanted = options.wanted(&identity);
+    let request = options.request(directory, &wanted);
+    let decision = Decision::find(&identity, &request, &rights)?;
+    decision.lines()?.print()?;
+    decision.check().map(|()| Status::Done)
+}

@@ -1,0 +1,102 @@
+//! `--encrypt`: a stream, the output of a command, or many files are sealed.
+
+use crate::keys::{absent_is_usage, read_keys};
+use crate::output::{create_output, finish, refuse_same_file};
+use crate::{Args, jobs};
+use pgv::catalog::layout;
+use pgv::cli;
+use pgv::crypt::{self, SealOptions};
+use pgv::error::{Error, IoContext, Result, Status};
+use pgv::io::{AtomicFile, Input, Producer, batch, named_file};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+pub fn encrypt(args: &Args) -> Result<Status> {
+    let keys = read_keys(args).map_err(absent_is_usage)?;
+    let passphrase = keys.passphrases().first().ok_or_else(|| Error::usage("no key"))?;
+    let mut options = SealOptions {
+        passphrase,
+        context: args.context.as_encoded_bytes(),
+        iterations: args.iter.unwrap_or_else(|| passphrase.default_iterations()),
+        level: args.level,
+        wal: args.wal,
+        jobs: jobs(args),
+        record_bytes: crypt::CHUNK_BYTES,
+    };
+    if !args.command.is_empty() {
+        return encrypt_command(args, &options);
+    }
+    if let (true, Some(directory)) = (args.batch, &args.output) {
+        return encrypt_batch(directory, &options);
+    }
+    let input = Input::open(args.file.as_deref())?;
+    refuse_same_file(&input, args.output.as_deref())?;
+    options.record_bytes = record_bytes(&input)?;
+    let mut output = create_output(args)?;
+    let sealed = crypt::seal(input, &mut output, &options, || Ok(()));
+    finish(output, sealed).map(|_| Status::Done)
+}
+
+/// The command is asked for its status after its end of file and before the END record.
+fn encrypt_command(args: &Args, options: &SealOptions<'_>) -> Result<Status> {
+    let mut producer = Producer::spawn(&args.command)?;
+    let stdout = producer.take_stdout()?;
+    let mut output = match create_output(args) {
+        Ok(output) => output,
+        Err(error) => {
+            producer.kill();
+            return Err(error);
+        }
+    };
+    let mut status = Status::Done;
+    let mut running = Some(producer);
+    let sealed = crypt::seal(stdout, &mut output, options, || {
+        if let Some(producer) = running.take() {
+            status = producer.finish()?;
+        }
+        Ok(())
+    });
+    if let Some(producer) = running.take() {
+        producer.kill();
+    }
+    finish(output, sealed).map(|_| status)
+}
+
+/// What it makes is on its way to a store, and can be made again: it is complete under its name, not durable. Files
+/// are sealed side by side, each on one thread.
+fn encrypt_batch(directory: &Path, options: &SealOptions<'_>) -> Result<Status> {
+    let spare = Mutex::new(Vec::new());
+    let workspaces = || spare.lock().unwrap_or_else(PoisonError::into_inner);
+    let seal_one = |line: &str| {
+        let (sealed_name, context) = batch_names(line, options.context)?;
+        let input = Input::open(Some(Path::new(line)))?;
+        let options = SealOptions { context: &context, record_bytes: record_bytes(&input)?, ..*options };
+        let path = directory.join(sealed_name);
+        let mut file = AtomicFile::create(&path, 0o600)?;
+        let mut workspace = workspaces().pop().unwrap_or_default();
+        let sealed = crypt::seal_alone(input, &mut file, &options, &mut workspace);
+        workspaces().push(workspace);
+        match sealed {
+            Ok(_) => file.publish().map(|()| path),
+            Err(error) => {
+                file.abandon();
+                Err(error.context(line))
+            }
+        }
+    };
+    let print = |path: PathBuf| cli::print(&format!("{}\n", path.display()));
+    batch(BufReader::new(Input::open(None)?).lines(), options.jobs, seal_one, print)?;
+    Ok(Status::Done)
+}
+
+/// NAME.pgv of a path, and the context with it at its end.
+fn batch_names(path: &str, context: &[u8]) -> Result<(String, Vec<u8>)> {
+    let sealed_name = format!("{}{}", named_file(path)?, layout::SEALED);
+    let context = [context, sealed_name.as_bytes()].concat();
+    Ok((sealed_name, context))
+}
+
+fn record_bytes(input: &Input) -> Result<usize> {
+    crypt::record_bytes(input.file()).during(format_args!("stat {}", input.name()))
+}

@@ -1,0 +1,178 @@
+//! Without a verb: the backups that there are.
+
+use crate::keep;
+use crate::place::Place;
+use clap::ValueEnum;
+use pgv::catalog::{BackupType, Label};
+use pgv::cli;
+use pgv::error::{Error, Result, Status};
+use pgv::info::{self, Repository, Rules, Set, State, WalBytes};
+use pgv::report;
+use std::io::IsTerminal;
+use std::time::Duration;
+use time::OffsetDateTime;
+
+#[derive(clap::Args)]
+pub struct List {
+    /// The cluster, such as 15-main; default: the only one configured, or all of a repository
+    cluster: Option<String>,
+    /// Only this backup
+    #[arg(long)]
+    label: Option<Label>,
+    /// Only backups of this type
+    #[arg(long = "type", value_name = "TYPE")]
+    backup_type: Option<Type>,
+    /// The format of the list [default: table on a terminal, else tsv]
+    #[arg(long, value_enum, group = "form")]
+    format: Option<Format>,
+    /// As --format json
+    #[arg(long, group = "form")]
+    json: bool,
+    /// Print times, sizes, durations and findings as metrics for Prometheus
+    #[arg(long, group = "form")]
+    metrics: bool,
+    /// Print only totals: what is stored, what is new each day, what expires
+    #[arg(long, conflicts_with_all = ["label", "backup_type", "metrics", "max_age"])]
+    totals: bool,
+    /// Exit with 7 if the newest backup is older, or if there is none
+    #[arg(long, conflicts_with = "metrics", value_name = "DURATION", value_parser = cli::parse_duration)]
+    max_age: Option<Duration>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Type {
+    Full,
+    Diff,
+    Incr,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Table,
+    Label,
+    Url,
+    Tsv,
+    Json,
+}
+
+/// Files of WAL of each cluster that the totals under a table count, so that the table comes soon: ten requests.
+const MOST_WAL_FILES: u64 = 10_000;
+
+/// Everything there is to show is shown, and what cannot be read ends it with its own status; with metrics it is in them.
+pub fn run(mut list: List, place: Place) -> Result<Status> {
+    let repository = place.open_label(list.cluster.take(), list.label.clone())?;
+    // Metrics say with a zero that there is no repository.
+    let sets = match list.metrics {
+        true => info::survey(&repository.store, &repository.query)?,
+        false => repository.survey()?,
+    };
+    let mut is_damaged = info::warn_of_damaged(&sets);
+    is_damaged |= info::warn_of_marks(&sets);
+    // With one label nothing else was listed.
+    if list.label.is_none() {
+        for (set, parent) in info::orphans(&sets) {
+            report::warn(format_args!(
+                "{}/: it builds on {parent}, which does not exist or is not complete",
+                set.url
+            ));
+            is_damaged = true;
+        }
+    }
+    let unread_mark = sets.iter().find_map(|set| set.marks.unread().next()).cloned();
+    let unread = info::refuse_unread(&sets).and(unread_mark.map_or(Ok(()), Err));
+    let (status, unlisted) = print(sets, &list, &repository)?;
+    if list.metrics {
+        return Ok(status);
+    }
+    unread?;
+    unlisted?;
+    Ok(if is_damaged { Status::Findings } else { status })
+}
+
+/// And whether the WAL could be listed, where it was.
+fn print(mut sets: Vec<Set>, list: &List, repository: &Repository) -> Result<(Status, Result<()>)> {
+    let wanted =
+        |set: &Set| list.backup_type.is_none_or(|wanted| set.label.backup_type() == BackupType::from(wanted));
+    let now = OffsetDateTime::now_utc();
+    // A younger one may be among those that cannot be read.
+    let max_age = list.max_age.filter(|_| sets.iter().all(|set| set.unread().is_none()));
+    let old = max_age.map_or_else(Vec::new, |age| info::too_old(&sets, age, now, wanted));
+    let default = if std::io::stdout().is_terminal() { Format::Table } else { Format::Tsv };
+    let format = if list.json { Format::Json } else { list.format.unwrap_or(default) };
+    if list.totals && matches!(format, Format::Label | Format::Url) {
+        return Err(
+            Error::usage("totals have neither labels nor URLs").hint("give --format table, tsv or json")
+        );
+    }
+    let mut text = String::new();
+    let mut unlisted = Ok(());
+    let mut wal = |most: Option<u64>| {
+        let mut of_one = |set: &Set| {
+            let listed = WalBytes::list(&repository.store, &repository.query.repository, set, most);
+            listed.map_err(|error: Error| unlisted = Err(error)).ok()
+        };
+        info::totals(&sets, &rules(), &mut of_one, now)
+    };
+    if list.metrics {
+        text += &info::metrics(&sets, repository.query.cluster.as_deref());
+        text += &info::totals_metrics(&info::totals(&sets, &rules(), |_| None, now));
+    } else if list.totals {
+        text += &info::show_totals(&wal(None), format.into())?;
+    } else {
+        let has_totals =
+            matches!(format, Format::Table) && list.label.is_none() && list.backup_type.is_none();
+        let totals = (has_totals && !sets.is_empty()).then(|| wal(Some(MOST_WAL_FILES)));
+        sets.retain(wanted);
+        if let Some(label) = &list.label {
+            require(&sets, label, format)?;
+        }
+        text += &info::show(&sets, format.into(), now)?;
+        if list.label.is_some() && matches!(format, Format::Table) {
+            text += &info::show_marks(&sets, now);
+        }
+        if let Some(totals) = totals {
+            text += "\n";
+            text += &info::show_totals(&totals, info::Format::Table)?;
+        }
+    }
+    cli::print(&text)?;
+    old.iter().for_each(report::warn);
+    Ok((if old.is_empty() { Status::Done } else { Status::Findings }, unlisted))
+}
+
+/// One that is damaged is shown where there is room to say so, and is a finding everywhere.
+fn require(sets: &[Set], label: &Label, format: Format) -> Result<()> {
+    let is_damaged = sets.iter().any(|set| matches!(set.state, State::Damaged { .. }));
+    let shows_all = matches!(format, Format::Table | Format::Json) && !sets.is_empty();
+    if shows_all || is_damaged { Ok(()) } else { info::require(sets, label) }
+}
+
+/// By which the next expiry decides, or why it decides nothing.
+fn rules() -> std::result::Result<Rules, String> {
+    match keep::rules_of_environment() {
+        Ok(rules) if rules == Rules::default() => Err("no rule is configured".to_owned()),
+        rules => rules.map_err(|error| error.message().to_owned()),
+    }
+}
+
+impl From<Type> for BackupType {
+    fn from(text: Type) -> Self {
+        match text {
+            Type::Full => BackupType::Full,
+            Type::Diff => BackupType::Diff,
+            Type::Incr => BackupType::Incr,
+        }
+    }
+}
+
+impl From<Format> for info::Format {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Table => info::Format::Table,
+            Format::Label => info::Format::Label,
+            Format::Url => info::Format::Url,
+            Format::Tsv => info::Format::Tsv,
+            Format::Json => info::Format::Json,
+        }
+    }
+}

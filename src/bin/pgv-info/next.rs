@@ -1,0 +1,106 @@
+//! `next`: what the next backup of a cluster is.
+
+use crate::claim;
+use crate::place::Place;
+use clap::ValueEnum;
+use pgv::catalog::{BackupType, Mode, layout};
+use pgv::cli;
+use pgv::cli::lines::Lines;
+use pgv::error::{Error, IoContext, Result, Status};
+use pgv::info::{self, Repository, Values};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use time::OffsetDateTime;
+
+/// Print what the next backup is, "key value": its type, what it builds on, its label
+#[derive(clap::Args)]
+pub struct Args {
+    cluster: Option<String>,
+    /// The type of the next backup
+    #[arg(long = "type", value_enum, default_value = "auto", value_name = "TYPE")]
+    backup_type: Type,
+    /// Take an increment of whole files
+    #[arg(long)]
+    files: bool,
+    /// How often a full is made [default: PGV_FULL_EVERY, else 7d]
+    #[arg(long, value_name = "DURATION", value_parser = cli::parse_duration)]
+    full_every: Option<Duration>,
+    /// Also print what killed runs left, by their claims in DIR
+    #[arg(long, value_name = "DIR")]
+    claims: Option<PathBuf>,
+    /// Also print where WAL goes; FILE is from pgv-snap --estimate --lines
+    #[arg(long, value_name = "FILE")]
+    server: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Type {
+    Auto,
+    Full,
+    Diff,
+    Incr,
+}
+
+/// Two backups in one second, or on two hosts: a label must follow the latest, so its second is waited for.
+const LABEL_WAIT: Duration = Duration::from_secs(5);
+
+pub fn run(args: Args, place: Place) -> Result<Status> {
+    let repository = place.open(args.cluster)?;
+    let wanted = info::Wanted {
+        backup_type: args.backup_type.into(),
+        mode: if args.files { Mode::Files } else { Mode::Blocks },
+        full_every: args.full_every.map_or_else(full_every_of_environment, Ok)?,
+    };
+    // The first backup of all makes the repository.
+    let sets = info::collect(&repository.store, &repository.query)?;
+    let claims = args.claims.as_deref();
+    let leftovers =
+        claims.map(|claims| claim::leftovers(&repository.store, &repository.query, &sets, claims));
+    let leftovers = leftovers.transpose()?.unwrap_or_default();
+    let begun = Instant::now();
+    let mut now = OffsetDateTime::now_utc();
+    while info::not_earlier(&sets, now).is_some() && begun.elapsed() < LABEL_WAIT {
+        std::thread::sleep(Duration::from_millis(200));
+        now = OffsetDateTime::now_utc();
+    }
+    let mut text = info::next(&sets, &wanted, now)?.lines();
+    if let Some(file) = &args.server {
+        let server = Values::parse(&std::fs::read_to_string(file).during_path("read", file)?)?;
+        let archiving = info::archiving(&server, has_wal(&repository)?);
+        text.push_str(Lines::new().add("archiving", archiving.name()).as_str());
+    }
+    cli::print(&(text + leftovers.as_str()))?;
+    Ok(Status::Done)
+}
+
+/// Whether the archive of the one system that is asked for holds anything.
+fn has_wal(repository: &Repository) -> Result<bool> {
+    let query = &repository.query;
+    let (Some(cluster), Some(system)) = (&query.cluster, query.system_identifier) else {
+        return Err(Error::usage("--server needs a cluster and --system-id"));
+    };
+    let mut has_wal = false;
+    let directory = query.repository.join(&layout::wal_directory(cluster, system));
+    repository.store.list(&directory, false, &mut |_| {
+        has_wal = true;
+        Ok(())
+    })?;
+    Ok(has_wal)
+}
+
+fn full_every_of_environment() -> Result<Duration> {
+    let key = "PGV_FULL_EVERY";
+    let text = cli::variable(key).unwrap_or_else(|| "7d".to_owned());
+    cli::parse_duration(&text).map_err(|why| Error::usage(format!("{key}: {why}")))
+}
+
+impl From<Type> for Option<BackupType> {
+    fn from(text: Type) -> Self {
+        match text {
+            Type::Auto => None,
+            Type::Full => Some(BackupType::Full),
+            Type::Diff => Some(BackupType::Diff),
+            Type::Incr => Some(BackupType::Incr),
+        }
+    }
+}

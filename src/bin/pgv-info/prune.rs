@@ -1,0 +1,77 @@
+//! `prune`: the backups that no rule keeps.
+
+use crate::keep::{self, Keep};
+use crate::place::Place;
+use clap::ValueEnum;
+use pgv::catalog::Label;
+use pgv::cli;
+use pgv::error::{Error, IoContext, Result, Status};
+use pgv::info::{self, KeepWal, Repository, Rules, Set};
+use pgv::io::Input;
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use time::OffsetDateTime;
+
+/// Print the labels of the backups that no rule keeps; nothing is removed
+#[derive(clap::Args)]
+pub struct Args {
+    cluster: Option<String>,
+    #[command(flatten)]
+    rules: Keep,
+    /// Read labels from FILE instead of rules
+    #[arg(long, value_name = "FILE", conflicts_with = "Keep")]
+    labels: Option<PathBuf>,
+    /// The format of the list [default: table on a terminal, else label]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Decide as of this time
+    #[arg(long, value_name = "TIME", value_parser = cli::parse_time)]
+    now: Option<OffsetDateTime>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Table,
+    Label,
+    Url,
+    Json,
+}
+
+pub fn run(args: Args, place: Place) -> Result<Status> {
+    let repository = place.open(args.cluster)?;
+    let sets = repository.collect()?;
+    info::warn_of_damaged(&sets);
+    let now = args.now.unwrap_or_else(OffsetDateTime::now_utc);
+    let fates = match args.labels {
+        Some(file) => info::prune_labels(&sets, &read_labels(&file)?, now)?,
+        None => info::prune(&sets, &rules(args.rules, &repository, &sets, now)?, now)?,
+    };
+    let format = match (args.format, std::io::stdout().is_terminal()) {
+        (Some(Format::Table), _) | (None, true) => info::Format::Table,
+        (Some(Format::Json), _) => info::Format::Json,
+        (Some(Format::Url), _) => info::Format::Url,
+        _ => info::Format::Label,
+    };
+    cli::print(&info::show_fates(&fates, format)?)?;
+    Ok(Status::Done)
+}
+
+fn rules(given: Keep, repository: &Repository, sets: &[Set], now: OffsetDateTime) -> Result<Rules> {
+    let mut rules = match Rules::from(given) {
+        none if none == Rules::default() => keep::rules_of_environment()?,
+        given => given,
+    };
+    if let Some(length) = rules.wal {
+        let keep = KeepWal { length, now };
+        rules.beginnings = info::beginnings(&repository.store, &repository.query.repository, sets, &keep)?;
+    }
+    Ok(rules)
+}
+
+/// One a line. A line without a label is what a pipe prints that went wrong.
+fn read_labels(file: &Path) -> Result<Vec<Label>> {
+    let mut input = Input::open(Some(file))?;
+    let mut text = String::new();
+    input.read_to_string(&mut text).during(format_args!("read {}", input.name()))?;
+    text.lines().map(|line| line.parse().map_err(Error::usage)).collect()
+}

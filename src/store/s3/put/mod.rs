@@ -1,0 +1,196 @@
+//! An upload of unknown length. What fits into one part is one request; longer streams are multipart
+//! uploads, begun when the second part begins. The object appears when [`Upload::commit`] says so and
+//! not before; whatever else happens, nothing of it stays.
+//!
+//! Memory: the parts on their way and the one being filled. That is (jobs + 1) × 16 MiB for the first
+//! 17 GiB; then parts double and fewer of them are held, at last two: of 64 MiB from 52 GiB on, of
+//! 128 MiB from 121 GiB on, of 4 GiB from 4.3 TiB on. With a part size asked for it is
+//! (jobs + 1) × that.
+//!
+//! Not replacing what is there: by a condition, where the service honours it. Some ignore it, so this looks as well:
+//! before anything is read, before the object is made, and afterwards whether what is there is ours.
+
+mod finish;
+mod kept;
+mod request;
+mod send;
+mod undo;
+
+use crate::error::{Error, IoContext, Result};
+use crate::io::{Unfinished, random, read_full};
+use crate::store::object::{PutOptions, Stored};
+use crate::store::s3::answer::Expected;
+use crate::store::s3::client::{S3Store, is_there, object};
+use crate::store::s3::part::{Buffers, Part};
+use crate::store::s3::parts::Parts;
+use crate::store::url::Url;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::types::CompletedPart;
+use request::Integrity;
+use std::io::Read;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::task::JoinSet;
+use undo::{Begun, give_up};
+
+/// Metadata that tells our object from another's after a lost answer.
+const NONCE: &str = "pgv-upload";
+
+/// Ends with [`Upload::commit`] or [`Upload::abandon`]; dropped without either, as after a crash, it
+/// leaves what `pgv-s3 rm --uploads` removes.
+#[must_use]
+pub struct Upload {
+    store: S3Store,
+    url: Url,
+    options: PutOptions,
+    parts: Parts,
+    nonce: String,
+    looked: Instant,
+    buffers: Buffers,
+    /// Full, and not sent yet: what ends with it is one request.
+    first: Option<Part>,
+    filling: Part,
+    /// Of the part being filled, from 1.
+    number: u64,
+    bytes: u64,
+    crc: u64,
+    sending: JoinSet<Result<CompletedPart>>,
+    sent: Vec<CompletedPart>,
+    begun: Arc<Mutex<Begun>>,
+    unfinished: Option<Unfinished>,
+    /// Services are asked for what they can do, not known by name.
+    integrity: Integrity,
+    conditional: bool,
+    /// An attempt to begin had no answer: what it may have begun nobody knows by its id.
+    lost: Arc<AtomicBool>,
+}
+
+impl Upload {
+    /// Without `replace` an existing object is refused here already, before anything is read.
+    pub fn begin(store: S3Store, url: &Url, options: &PutOptions) -> Result<Self> {
+        let upload = Self::unlooked(store, url, options)?;
+        if !options.replace && upload.head()?.is_some() {
+            return Err(upload.exists());
+        }
+        Ok(upload)
+    }
+
+    fn unlooked(store: S3Store, url: &Url, options: &PutOptions) -> Result<Self> {
+        object(url)?;
+        let equal = store.inner.connection.equal_parts;
+        let parts = Parts::plan(options.part_size, options.expected_size, options.max_parts, equal)?;
+        let buffers = Buffers::default();
+        let filling = buffers.part(in_memory(parts.size(1)));
+        Ok(Upload {
+            store,
+            url: url.clone(),
+            options: options.clone(),
+            parts,
+            nonce: nonce()?,
+            looked: Instant::now(),
+            buffers,
+            first: None,
+            filling,
+            number: 1,
+            bytes: 0,
+            crc: 0,
+            sending: JoinSet::new(),
+            sent: Vec::new(),
+            begun: Arc::default(),
+            unfinished: None,
+            integrity: Integrity::Crc64,
+            conditional: !options.replace,
+            lost: Arc::default(),
+        })
+    }
+
+    /// Reads from `from` once, and gives what was read and is on its way now; nothing at the end of the input.
+    pub fn take(&mut self, from: &mut dyn Read) -> Result<&[u8]> {
+        // A part that failed is no reason to read on.
+        while self.take_sent(false)? {}
+        if self.filling.is_full() {
+            let Some(size) = self.parts.size(self.number + 1) else { return self.expect_the_end(from) };
+            let full = std::mem::replace(&mut self.filling, self.buffers.nothing());
+            match self.number {
+                1 => self.first = Some(full),
+                _ => self.send(full)?,
+            }
+            self.number += 1;
+            // Only now: the buffer of a part that was sent meanwhile will do.
+            self.filling = self.buffers.part(in_memory(Some(size)));
+        }
+        let read = self.filling.read(from).during(format_args!("put {}: read", self.url))?;
+        if let Some(first) = self.first.take_if(|_| read > 0) {
+            self.send(first)?;
+        }
+        self.bytes += read as u64;
+        Ok(self.filling.last(read))
+    }
+
+    fn expect_the_end(&self, from: &mut dyn Read) -> Result<&[u8]> {
+        let more = read_full(&mut &mut *from, &mut [0]).during(format_args!("put {}: read", self.url))?;
+        if more == 0 { Ok(&[]) } else { Err(self.too_long()) }
+    }
+
+    /// Gives the object its name, and makes sure of what the service has under it.
+    pub fn commit(mut self) -> Result<Stored> {
+        let committed = self.finish();
+        match committed {
+            Ok(_) => self.say_what_was_lost(),
+            Err(_) => self.abandon(),
+        }
+        committed
+    }
+
+    /// Nothing of it stays. A failure here leaves what `rm --uploads` finds; the failure that led here is
+    /// the one to report.
+    pub fn abandon(mut self) {
+        self.store.block_on(self.sending.shutdown());
+        self.say_what_was_lost();
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        give_up(&self.store, &self.url, &mut begun);
+    }
+
+    fn head(&self) -> Result<Option<HeadObjectOutput>> {
+        self.store.block_on(self.store.head(&self.url, &self.what(), false))
+    }
+
+    fn exists(&self) -> Error {
+        is_there(&self.what())
+    }
+
+    fn too_long(&self) -> Error {
+        let capacity = self.parts.capacity();
+        Error::failed(format!(
+            "{}: the stream is longer than {capacity} bytes, the limit for this part size",
+            self.what()
+        ))
+        .hint("give --expected-size, or a larger --part-size")
+    }
+
+    fn what(&self) -> String {
+        format!("put {}", self.url)
+    }
+
+    fn client(&self) -> &aws_sdk_s3::Client {
+        self.store.client()
+    }
+
+    fn attempts(&self) -> aws_sdk_s3::config::Builder {
+        self.store.inner.connection.attempts_expecting(Expected::Stored)
+    }
+
+    fn condition(&self) -> Option<String> {
+        self.conditional.then(|| "*".to_owned())
+    }
+}
+
+/// Part sizes are limited to 5 GiB.
+fn in_memory(size: Option<u64>) -> usize {
+    size.and_then(|size| usize::try_from(size).ok()).unwrap_or(0)
+}
+
+fn nonce() -> Result<String> {
+    Ok(random::<16>()?.map(|byte| format!("{byte:02x}")).concat())
+}
