@@ -20,4 +20,5 @@ pub mod report;
 pub mod snap;
 pub mod spool;
 pub mod store;
+pub mod stream;
 pub mod tar;

@@ -1,10 +1,10 @@
 //! What came out of a stream, and what an increment made of its parent, against the manifests that list both.
 
-use crate::apply::check::{Listed, Seen};
 use crate::catalog::{Mode, member};
 use crate::error::{Error, Result};
 use crate::pg::backup_manifest::Entry;
 use crate::pg::control;
+use crate::stream::{Listed, Seen};
 use crate::tar::Content;
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};

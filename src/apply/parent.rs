@@ -3,10 +3,11 @@
 
 use crate::apply::look;
 use crate::catalog::StreamIdentity;
-use crate::catalog::member::{self, APPLYING, HELD, IDENTITY};
+use crate::catalog::member::{APPLYING, HELD, IDENTITY};
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::pg::backup_manifest::{self, Entry, Reader};
 use crate::pg::control::{self, Control};
+use crate::stream::is_data;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufReader};
@@ -116,11 +117,4 @@ impl Cursor {
         }
         Ok(self.next.clone().filter(|next| next.path == path))
     }
-}
-
-/// Whether a file of a manifest is the cluster's own, which come in the order of their paths, and none
-/// that the backup made up.
-pub fn is_data(path: &[u8]) -> bool {
-    const GENERATED: [&[u8]; 3] = [b"recovery.signal", b"backup_label", control::PATH.as_bytes()];
-    !member::is_inside(path) && !GENERATED.contains(&path)
 }

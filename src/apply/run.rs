@@ -3,7 +3,6 @@
 
 use crate::apply::base::Base;
 use crate::apply::decide::Decision;
-use crate::apply::head::Head;
 use crate::apply::layer::{Layer, SeenBeside};
 use crate::apply::lists::Lists;
 use crate::apply::options::Options;
@@ -13,6 +12,7 @@ use crate::apply::user::Rights;
 use crate::catalog::Mode;
 use crate::error::{IoContext, Result, Status};
 use crate::report::Progress;
+use crate::stream::Head;
 use crate::tar::TarReader;
 use std::io::{BufReader, Read};
 

@@ -3,9 +3,11 @@
 //! The manifest comes after the files it lists, in the same order. What was seen is spooled to a
 //! nameless temporary file and read beside it, so memory does not grow with the number of files.
 
+use crate::catalog::member;
 use crate::error::{Error, IoContext, Result};
 use crate::io::{TemporaryFile, temporary_file};
 use crate::pg::backup_manifest::{Entry, Reader, WalRange};
+use crate::pg::control;
 use std::io::{BufRead, BufReader, BufWriter, Read, Seek, Write};
 
 /// What a manifest says beyond the files that were seen.
@@ -67,6 +69,13 @@ impl Seen {
             Some(seen) => Err(Error::damaged(format!("{}: not listed in backup_manifest", name(&seen)))),
         }
     }
+}
+
+/// Whether a file of a manifest is the cluster's own, which come in the order of their paths, and none
+/// that the backup made up.
+pub fn is_data(path: &[u8]) -> bool {
+    const GENERATED: [&[u8]; 3] = [b"recovery.signal", b"backup_label", control::PATH.as_bytes()];
+    !member::is_inside(path) && !GENERATED.contains(&path)
 }
 
 fn no_control() -> Error {
