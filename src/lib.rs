@@ -14,6 +14,7 @@ pub mod find;
 pub mod info;
 pub mod io;
 pub mod manifest;
+pub mod merge;
 pub mod pg;
 pub mod recover;
 pub mod report;

@@ -30,11 +30,7 @@ pub fn check(root: &Path, increment: &StreamIdentity) -> Result<()> {
         return Err(wrong("an earlier restore into it was interrupted".to_owned()));
     }
     let there = StreamIdentity::parse(&json)?;
-    let builds_on = (&increment.parent, increment.parent_start_lsn, increment.parent_timeline);
-    if builds_on != (&Some(there.label.clone()), Some(there.start_lsn), Some(there.timeline))
-        || increment.system_identifier != there.system_identifier
-        || (increment.page_size, increment.segment_pages) != (there.page_size, there.segment_pages)
-    {
+    if !increment.builds_on(&there) {
         let parent = increment.parent.as_ref().map_or_else(String::new, ToString::to_string);
         return Err(wrong(format!("it contains backup {}, not {parent}", there.label)));
     }

@@ -20,7 +20,7 @@ use std::io::{BufReader, Read};
 /// that says what was left behind.
 pub fn run(options: Options, input: impl Read) -> Result<Status> {
     let mut tar = TarReader::new(BufReader::with_capacity(64 << 10, input));
-    let Head { top, member, json, identity } = Head::read(&mut tar)?;
+    let Head { top, member, json, identity, .. } = Head::read(&mut tar)?;
     options.claims.check(&identity)?;
     if let Some(path) = &options.identity {
         std::fs::write(path, &json).during_path("write", path)?;

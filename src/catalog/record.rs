@@ -28,6 +28,9 @@ pub struct BackupFacts {
     /// null for a full.
     pub mode: Option<Mode>,
     pub parent: Option<Label>,
+    /// Of a merged full: the backups in it, oldest first. Its state is that of the last of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged_from: Vec<Label>,
     #[serde(with = "decimal_string")]
     pub system_identifier: u64,
     pub pg_version: String,

@@ -4,9 +4,11 @@
 mod claims;
 mod head;
 mod last;
+mod members;
 mod seen;
 
 pub use claims::{Claims, End};
 pub use head::Head;
 pub use last::control;
+pub use members::{Part, part};
 pub use seen::{Listed, Seen, is_data};
