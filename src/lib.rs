@@ -1,9 +1,10 @@
 //! pgv: PostgreSQL backups as Unix streams.
 //!
-//! Five tools are built on this library: `pgv-snap`, `pgv-apply`, `pgv-crypt`, `pgv-s3` and `pgv-info`.
-//! The rooms `snap`, `apply`, `crypt`, `store`, `info`, `recover` and `spool` never import each other (`info` may import
-//! `store`); `tar`, `pg`, `manifest` and `catalog` describe what the stream, PostgreSQL's files, the manifest and the
-//! repository look like; `cli`, `io`, `report` and `error` are the ground floor. `tests/layers.rs` keeps it so.
+//! The tools of `src/bin` are built on this library.
+//! The rooms `snap`, `apply`, `merge`, `crypt`, `store`, `info`, `recover`, `find` and `spool` never import each other
+//! (`info` may import `store`); `stream`, `tar`, `pg`, `manifest` and `catalog` describe what the stream, PostgreSQL's
+//! files, the manifest and the repository look like; `cli`, `io`, `report` and `error` are the ground floor.
+//! `tests/layers.rs` keeps it so.
 
 pub mod apply;
 pub mod catalog;

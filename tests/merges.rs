@@ -81,10 +81,16 @@ fn check(cluster: &Cluster, history: &[Vec<Step>], files: &[bool]) {
     }
 }
 
+/// More of them in make test-long.
+fn cases() -> u32 {
+    std::env::var("PGV_TEST_CASES").map_or(4, |text| text.parse().unwrap())
+}
+
 #[test]
 fn a_merged_chain_is_what_its_links_leave() {
     let cluster = Cluster::start_with("");
-    let mut runner = TestRunner::new(Config { cases: 8, failure_persistence: None, ..Config::default() });
+    let mut runner =
+        TestRunner::new(Config { cases: cases(), failure_persistence: None, ..Config::default() });
     let chains = (histories(1..7), prop::collection::vec(any::<bool>(), 7));
     let result = runner.run(&chains, |(history, files)| {
         check(&cluster, &history, &files);

@@ -177,6 +177,7 @@ stock_ways() {
     fail "unstack exits with $?"
   lay "$scratch/u2" "$full" "$one" "$two"
   combine
+  merged "$scratch/u2" "$full" "$one" "$two"
   same_trees "$scratch/u" "$scratch/u2"
   cmp "$scratch/u/backup_manifest" "$scratch/u2/backup_manifest" || fail "the manifests differ"
   if as_postgres env PATH=/usr/bin:/bin perl "$scratch/unstack" "$scratch/u3" "$scratch/x-$full" "$scratch/x-$two" 2>/dev/null; then
@@ -190,12 +191,30 @@ stock_ways() {
   done
   lay "$scratch/g2" "$full" "$one" "$two" "$three" "$files" "$more_files"
   same_trees "$scratch/g" "$scratch/g2"
+  merged "$scratch/g2" "$full" "$one" "$two" "$three" "$files" "$more_files"
   extract "$scratch/x-$files" "$files"
   unmerged_does_not_start "$scratch/x-$files"
   local directory
   for directory in "$scratch"/x-* "$scratch/u" "$scratch/u2" "$scratch/g" "$scratch/g2"; do
     rm --recursive --force "$directory"
   done
+}
+
+# What pgv-merge writes, by tar alone.
+merge() { # DIR LABEL…
+  local directory=$1
+  shift
+  as_postgres mkdir --mode=0700 "$directory"
+  as_postgres bash -c 'set -o pipefail; out=$1; shift; pgv-merge "$@" | tar --extract --directory="$out"' bash "$directory" \
+    "${@/#/$scratch/tar/}" 2>"$scratch/err" || fail "merging $* exits with $?: $(cat "$scratch/err")"
+}
+
+merged() { # DIR LABEL…: what pgv-apply makes of the same is in DIR
+  local directory=$1 tars=("${@:2}")
+  merge "$scratch/m" "${tars[@]/%/.tar}"
+  same_trees "$scratch/m" "$directory"
+  pg_verifies "$scratch/m" "$major"
+  rm --recursive "$scratch/m"
 }
 
 # What pg_combinebackup does, if there is one, and in any case what it asks of a chain.
