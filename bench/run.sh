@@ -97,10 +97,24 @@ increment_pgbackrest() { pgbackrest_ --type=incr --no-archive-check backup; }
 restore_chain_pgv() {
   as_postgres env PATH="$scratch/bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
     rm --recursive --force "$1/restored"
-    for n in $(seq 0 "$2"); do
-      hold=(--hold); [ "$n" -lt "$2" ] || hold=()
-      pgv-s3 get "file://$1/chain/$n.pgv" | pgv-crypt -d | pgv-apply "${hold[@]}" "$1/restored"
-    done' bash "$scratch" "$increments"
+    links=()
+    for n in $(seq 0 "$2"); do links+=("file://$1/chain/$n.pgv"); done
+    pgv-merge "${links[@]}" -- pgv-crypt -d --jobs 1 -- pgv-s3 get --jobs 1 | pgv-apply "$1/restored"' bash "$scratch" "$increments"
+}
+
+# The chain becomes a full in the repository.
+consolidate_pgv() {
+  as_postgres env PATH="$scratch/bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
+    links=() since=()
+    for n in $(seq 0 "$2"); do links+=("file://$1/chain/$n.pgv") since+=(--since "$1/chain/$n.manifest"); done
+    pgv-s3 put --replace "file://$1/chain/merged.pgv" -- pgv-crypt -e -- \
+      pgv-merge --label 20200102-000000F --manifest "$1/chain/merged.manifest" "${since[@]}" "${links[@]}" -- pgv-crypt -d --jobs 1 -- pgv-s3 get --jobs 1' bash "$scratch" "$increments"
+}
+
+full_pgv_again() {
+  as_postgres env PATH="$scratch/bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
+    pgv-s3 put --replace "file://$1/chain/again.pgv" -- pgv-crypt -e -- \
+      pgv-snap --label 20200102-000000F --manifest "$1/chain/again.manifest" "$1/data"' bash "$scratch"
 }
 
 stored() { # NAME PATH…
@@ -132,6 +146,11 @@ chain() {
   for n in 1 2 3; do
     measure restorechain-pgbackrest restore_pgbackrest
     measure restorechain-pgv restore_chain_pgv
+  done
+  # A full in the repository, from the chain and from the server.
+  for n in 1 2 3; do
+    measure consolidate-server full_pgv_again
+    measure consolidate-pgv consolidate_pgv
   done
 }
 

@@ -37,6 +37,30 @@ measure() { # NAME: sets full, since, files, checked
   checked=$kib
 }
 
+# Sets `merged`: a full and an increment of the same files, whose streams are stored for it.
+merge_two() {
+  as_postgres bash -c 'pgv-snap --label "$2" --manifest "$1/m" "$4" >"$1/full.tar" && pgv-snap --label "$3" --since "$1/m" "$4" >"$1/one.tar"' \
+    bash "$scratch/tar" "$label" "$increment" "$source" || fail "taking two backups exits with $?"
+  peak pgv-merge "$scratch/tar/full.tar" "$scratch/tar/one.tar"
+  merged=$kib
+  rm "$scratch"/tar/*.tar
+}
+
+# The most links that a chain has.
+merge_sixty() {
+  local number older=() chain=() name
+  for number in $(seq 100 159); do
+    name=$label
+    [ "$number" -eq 100 ] || name+=_20260101-000${number}I
+    as_postgres pgv-snap --wal none --label "$name" --manifest "$scratch/tar/$number" "${older[@]}" "$source" >"$scratch/$number.tar" || fail "$name exits with $?"
+    older+=(--since "$scratch/tar/$number") chain+=("$scratch/$number.tar")
+  done
+  peak pgv-merge "${chain[@]}"
+  echo "a merge of 60 links: $kib KiB"
+  [ "$kib" -lt $((64 * 1024)) ] || fail "60 links: $kib KiB"
+  rm "${chain[@]}"
+}
+
 main() {
   begin
   [ -x /usr/bin/time ] || fail "/usr/bin/time is missing: apt-get install time"
@@ -48,14 +72,18 @@ main() {
 
   as_postgres bash -c 'mkdir "$1"/base/7777; for i in $(seq 1000); do : >"$1/base/7777/$i"; done' bash "$source"
   sql checkpoint
+  merge_sixty
   measure few
-  local few=("$full" "$since" "$files" "$checked")
+  merge_two
+  local few=("$full" "$since" "$files" "$checked" "$merged")
   as_postgres bash -c 'for d in $(seq 10001 11000); do mkdir "$1/base/$d"; (cd "$1/base/$d" && seq 1000 | xargs touch); done' bash "$source"
   measure many
   close_enough "a full of 1,000 and of 1,000,000 files" "${few[0]}" "$full"
   close_enough "an increment in blocks" "${few[1]}" "$since"
   close_enough "an increment of files" "${few[2]}" "$files"
   close_enough "a check of the stream" "${few[3]}" "$checked"
+  merge_two
+  close_enough "a merge" "${few[4]}" "$merged"
   echo "manifest of 1,000,000 empty files: $(stat --format=%s "$scratch/tar/many") bytes, of an increment without changes $(stat --format=%s "$scratch/tar/many.since"), sealed $(pgv-crypt -e -k "$scratch/key" "$scratch/tar/many.since" | wc --bytes)"
   as_postgres bash -c 'rm --recursive "$1"/base/1????' bash "$source" 2>/dev/null || true
 
