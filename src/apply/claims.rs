@@ -68,11 +68,19 @@ fn check_record(record: &Record, stream: &StreamIdentity) -> Result<()> {
         .and_then(|()| same("type", backup.backup_type.name(), stream.label.backup_type().name()))
         .and_then(|()| same("mode", mode.name(), stream.mode.name()))
         .and_then(|()| same("parent", &parent(&backup.parent), &parent(&stream.parent)))
+        .and_then(|()| same("merged_from", &labels(&backup.merged_from), &labels(&stream.merged_from)))
         .and_then(|()| same("pg_version", &backup.pg_version, &stream.pg_version))
         .and_then(|()| same("timeline", &backup.timeline, &stream.timeline))
         .and_then(|()| same("start_lsn", &backup.start_lsn, &stream.start_lsn))
         .and_then(|()| check_tablespaces(record, stream));
     checked.map_err(|error| error.hint("nothing was written; record.json does not belong to this stream"))
+}
+
+fn labels(labels: &[Label]) -> String {
+    match labels.is_empty() {
+        true => "none".to_owned(),
+        false => labels.iter().map(Label::as_str).collect::<Vec<_>>().join(" "),
+    }
 }
 
 /// Those that came while the backup ran are not in the stream's beginning.

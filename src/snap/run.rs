@@ -65,6 +65,7 @@ pub fn run(options: &Options) -> Result<Status> {
         label: backup_label,
         mode: identity.parent.as_ref().map(|_| identity.mode),
         parent: identity.parent.clone(),
+        merged_from: Vec::new(),
         system_identifier: identity.system_identifier,
         pg_version: identity.pg_version.clone(),
         host,
