@@ -155,7 +155,8 @@ impl BackupFacts {
                 && pair[0].time_part() < pair[1].time_part()
         };
         let wrong = pairs.into_iter().find(|pair| !is_next(pair));
-        wrong.map(|pair| format!("{} was merged into it after {}, on which it cannot build", pair[1], pair[0]))
+        wrong
+            .map(|pair| format!("{} was merged into it after {}, on which it cannot build", pair[1], pair[0]))
     }
 }
 

@@ -116,9 +116,10 @@ fn base<'a>(sets: &'a [Set], wanted: &Wanted, now: OffsetDateTime) -> Base<'a> {
         _ => newest,
     };
     match chain(sets, parent) {
-        Ok(chain) if chain.len() > LONGEST_CHAIN => {
-            instead(format!("the chain has {} backups; pgv-consolidate would merge them into one", chain.len()))
-        }
+        Ok(chain) if chain.len() > LONGEST_CHAIN => instead(format!(
+            "the chain has {} backups; pgv-consolidate would merge them into one",
+            chain.len()
+        )),
         Ok(chain) if chain.iter().any(|set| set.is_bad()) => {
             instead("the last verification or drill found its chain bad".to_owned())
         }

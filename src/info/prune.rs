@@ -343,9 +343,8 @@ fn keep_fulls(fates: &mut [Fate<'_>], count: usize, alone: bool) {
 /// it, and so do synthetic fulls.
 fn keep_differentials(fates: &mut [Fate<'_>], count: usize) {
     const DIFF: &str = "diff";
-    let is_head = |fate: &Fate<'_>| {
-        fate.set.label.backup_type() != BackupType::Incr && !fate.set.is_synthetic()
-    };
+    let is_head =
+        |fate: &Fate<'_>| fate.set.label.backup_type() != BackupType::Incr && !fate.set.is_synthetic();
     let is_bounded = keep_good(newest_first(fates).filter(|fate| is_head(fate)), count, DIFF);
     let mut head_stays = !is_bounded;
     // Oldest first, so that a parent's head is known before its children ask for it.
@@ -472,6 +471,8 @@ fn keep_incomplete(fates: &mut [Fate<'_>], now: OffsetDateTime) {
     }
 }
 
+#[cfg(test)]
+mod synthetic_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -91,7 +91,7 @@ impl Set {
 
     /// Compares as the age of the content does: a synthetic full follows the last backup in it, and what is built on it
     /// comes later. So the newest is the last, and a parent comes before its children.
-    fn age(&self) -> (&str, &str) {
+    pub fn age(&self) -> (&str, &str) {
         let own = &self.label;
         let content = self.committed().map_or(own, |record| record.backup.content_label());
         (content.time_part(), own.time_part())

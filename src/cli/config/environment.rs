@@ -339,7 +339,8 @@ mod tests {
     fn rules_that_would_keep_everything_for_ever_are_refused() {
         let resolve = |text: &str, outer: Outer| Environment::resolve(Some(config(text)), None, outer);
         let never = "PGV_REPO=file:///r\nPGV_FULL_EVERY=never\n";
-        for rules in ["", "PGV_KEEP_DAILY=7\n", "PGV_KEEP_WITHIN=14d\nPGV_KEEP_FULL=\n", "PGV_KEEP_DIFF=3\n"] {
+        for rules in ["", "PGV_KEEP_DAILY=7\n", "PGV_KEEP_WITHIN=14d\nPGV_KEEP_FULL=\n", "PGV_KEEP_DIFF=3\n"]
+        {
             let environment = resolve(&format!("{never}{rules}"), |_| Ok(None)).unwrap();
             assert!(!environment.lines().unwrap().as_str().contains("full_every_seconds"), "{rules}");
         }
