@@ -1,11 +1,12 @@
 //! What an increment is laid over: the files that its parent left, and the manifest that lists them.
 
 use crate::apply::merge::Merge;
-use crate::apply::parent::{Cursor, is_data};
+use crate::apply::parent::Cursor;
 use crate::apply::target::Target;
 use crate::error::{Error, Result};
 use crate::pg::backup_manifest::{self, Entry};
 use crate::pg::incremental::Header;
+use crate::stream::is_data;
 use std::io::Read;
 use std::path::Path;
 

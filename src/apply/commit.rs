@@ -51,7 +51,7 @@ pub fn commit(directory: &Path, expected: Option<&Label>, system_id: Option<u64>
         }
         json => StreamIdentity::parse(&json.during_path("read", &root.join(IDENTITY))?)?,
     };
-    if let Some(expected) = expected.filter(|expected| **expected != identity.label) {
+    if let Some(expected) = expected.filter(|expected| !identity.is_state_of(expected)) {
         return Err(refused(format!("it contains backup {}, not {expected}", identity.label)));
     }
     if let Some(other) = system_id.filter(|expected| *expected != identity.system_identifier) {

@@ -1,20 +1,19 @@
 //! Lays one stream down, member by member, in the order in which `pgv-snap` sends them.
 
 use crate::apply::base::Base;
-use crate::apply::check::Listed;
-use crate::apply::claims::{Claims, End};
 use crate::apply::lists::{Lists, Summed};
-use crate::apply::parent::{Cursor, is_data};
+use crate::apply::parent::Cursor;
 use crate::apply::pieces::Pieces;
 use crate::apply::prune::prune;
 use crate::apply::target::Target;
 use crate::catalog::{Mode, StreamIdentity, member};
 use crate::error::{Error, IoContext, Result, Status};
 use crate::pg::backup_manifest::{self, Entry};
-use crate::pg::control::{self, Control};
+use crate::pg::control;
 use crate::pg::incremental::{self, Header};
 use crate::pg::{backup_label, major, relation};
 use crate::report::{self, Progress};
+use crate::stream::{self, Claims, End, Listed, is_data};
 use crate::tar::{Kind, Member, TarReader};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -63,10 +62,7 @@ impl<R: Read> Layer<R> {
         };
         let Listed { last: listed, ranges } = self.compare(&manifest)?;
         let member = self.next_member()?;
-        let control = self.control(&member, &listed)?;
-        if self.tar.next_member()?.is_some() {
-            return Err(Error::damaged("the stream continues after global/pg_control"));
-        }
+        let control = stream::control(&mut self.tar, &member, &listed, &self.identity)?;
         // A cluster that was down has no range: it stopped at its checkpoint.
         let stop_lsn = ranges.last().map_or(control.checkpoint(), |range| range.end);
         self.claims.check_end(&End { stop_lsn, wal_last_seen: self.seen.last_wal })?;
@@ -242,27 +238,5 @@ impl<R: Read> Layer<R> {
             (true, None) => Ok(is_data(&listed.path)),
         };
         self.lists.compare(BufReader::with_capacity(64 << 10, copy), unsent)
-    }
-
-    fn control(&mut self, member: &Member, listed: &Entry) -> Result<Control> {
-        let fits = member.kind == Kind::File
-            && member.path == control::PATH.as_bytes()
-            && member.size == listed.size
-            && member.size <= control::FILE_SIZE as u64;
-        if !fits {
-            return Err(Error::damaged(format!(
-                "the stream has {} where global/pg_control must be",
-                member.name()
-            )));
-        }
-        let mut content = Vec::new();
-        self.tar.content().read_to_end(&mut content).during("read stdin")?;
-        let control = Control::parse(content)?;
-        if crc32c::crc32c(control.bytes()) != listed.crc32c
-            || control.system_identifier() != self.identity.system_identifier
-        {
-            return Err(Error::damaged("global/pg_control does not belong to this backup"));
-        }
-        Ok(control)
     }
 }

@@ -1,10 +1,10 @@
 //! What came out of a stream, and what an increment made of its parent, against the manifests that list both.
 
-use crate::apply::check::{Listed, Seen};
 use crate::catalog::{Mode, member};
 use crate::error::{Error, Result};
 use crate::pg::backup_manifest::Entry;
 use crate::pg::control;
+use crate::stream::{Listed, Seen};
 use crate::tar::Content;
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
@@ -45,7 +45,7 @@ impl Lists {
         let Some(result) = self.result.take() else {
             return Err(Error::damaged(format!("the stream has {} twice", member::RESULT_MANIFEST)));
         };
-        let listed = result.compare(manifest, &mut |_| Ok(false));
+        let listed = result.compare(manifest, &mut |_| Ok(false), &mut |_, _| false);
         self.promised = Some(listed.map_err(|error| error.context(member::RESULT_MANIFEST))?.last);
         Ok(())
     }
@@ -58,7 +58,7 @@ impl Lists {
         unsent: &mut dyn FnMut(&Entry) -> Result<bool>,
     ) -> Result<Listed> {
         let sent = self.sent.take().ok_or_else(|| Error::damaged("the stream has backup_manifest twice"))?;
-        let listed = sent.compare(manifest, unsent)?;
+        let listed = sent.compare(manifest, unsent, &mut |_, _| false)?;
         if listed.last.path != control::PATH.as_bytes() {
             return Err(Error::damaged("backup_manifest does not end with global/pg_control"));
         }

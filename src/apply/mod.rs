@@ -4,11 +4,8 @@
 
 mod aside;
 mod base;
-mod check;
-mod claims;
 mod commit;
 mod decide;
-mod head;
 mod layer;
 mod lists;
 mod look;
@@ -24,7 +21,6 @@ mod target;
 mod user;
 
 pub use aside::set_aside;
-pub use claims::Claims;
 pub use commit::commit;
 pub use options::Options;
 pub use plan::plan;

@@ -1,11 +1,11 @@
 //! What the command line asks for.
 
-use crate::apply::claims::Claims;
 use crate::apply::decide::Request;
 use crate::apply::places::Wanted;
 use crate::apply::user::Owner;
 use crate::catalog::{Label, Mode, StreamIdentity};
 use crate::report::Drawn;
+use crate::stream::Claims;
 use std::path::{Path, PathBuf};
 
 /// The command line.

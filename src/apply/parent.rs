@@ -3,10 +3,11 @@
 
 use crate::apply::look;
 use crate::catalog::StreamIdentity;
-use crate::catalog::member::{self, APPLYING, HELD, IDENTITY};
+use crate::catalog::member::{APPLYING, HELD, IDENTITY};
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::pg::backup_manifest::{self, Entry, Reader};
 use crate::pg::control::{self, Control};
+use crate::stream::is_data;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufReader};
@@ -29,11 +30,7 @@ pub fn check(root: &Path, increment: &StreamIdentity) -> Result<()> {
         return Err(wrong("an earlier restore into it was interrupted".to_owned()));
     }
     let there = StreamIdentity::parse(&json)?;
-    let builds_on = (&increment.parent, increment.parent_start_lsn, increment.parent_timeline);
-    if builds_on != (&Some(there.label.clone()), Some(there.start_lsn), Some(there.timeline))
-        || increment.system_identifier != there.system_identifier
-        || (increment.page_size, increment.segment_pages) != (there.page_size, there.segment_pages)
-    {
+    if !increment.builds_on(&there) {
         let parent = increment.parent.as_ref().map_or_else(String::new, ToString::to_string);
         return Err(wrong(format!("it contains backup {}, not {parent}", there.label)));
     }
@@ -116,11 +113,4 @@ impl Cursor {
         }
         Ok(self.next.clone().filter(|next| next.path == path))
     }
-}
-
-/// Whether a file of a manifest is the cluster's own, which come in the order of their paths, and none
-/// that the backup made up.
-pub fn is_data(path: &[u8]) -> bool {
-    const GENERATED: [&[u8]; 3] = [b"recovery.signal", b"backup_label", control::PATH.as_bytes()];
-    !member::is_inside(path) && !GENERATED.contains(&path)
 }

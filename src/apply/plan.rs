@@ -1,10 +1,10 @@
 //! `--plan`: what a restore would do.
 
 use crate::apply::decide::Decision;
-use crate::apply::head::Head;
 use crate::apply::options::Options;
 use crate::apply::user::Rights;
 use crate::error::{Result, Status};
+use crate::stream::Head;
 use crate::tar::TarReader;
 use std::io::{BufReader, Read};
 

@@ -2,11 +2,12 @@
 //! manifest does not list, and directories that the stream did not have.
 
 use crate::apply::look;
-use crate::apply::parent::{Cursor, is_data};
+use crate::apply::parent::Cursor;
 use crate::catalog::member;
 use crate::error::{Error, IoContext, Result};
 use crate::pg::backup_manifest;
 use crate::report;
+use crate::stream::is_data;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

@@ -3,7 +3,6 @@
 
 use crate::apply::base::Base;
 use crate::apply::decide::Decision;
-use crate::apply::head::Head;
 use crate::apply::layer::{Layer, SeenBeside};
 use crate::apply::lists::Lists;
 use crate::apply::options::Options;
@@ -13,6 +12,7 @@ use crate::apply::user::Rights;
 use crate::catalog::Mode;
 use crate::error::{IoContext, Result, Status};
 use crate::report::Progress;
+use crate::stream::Head;
 use crate::tar::TarReader;
 use std::io::{BufReader, Read};
 
@@ -20,7 +20,7 @@ use std::io::{BufReader, Read};
 /// that says what was left behind.
 pub fn run(options: Options, input: impl Read) -> Result<Status> {
     let mut tar = TarReader::new(BufReader::with_capacity(64 << 10, input));
-    let Head { top, member, json, identity } = Head::read(&mut tar)?;
+    let Head { top, member, json, identity, .. } = Head::read(&mut tar)?;
     options.claims.check(&identity)?;
     if let Some(path) = &options.identity {
         std::fs::write(path, &json).during_path("write", path)?;

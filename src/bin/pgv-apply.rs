@@ -2,12 +2,13 @@
 
 use clap::Parser;
 use nix::unistd::User;
-use pgv::apply::{self, Claims, Owner};
+use pgv::apply::{self, Owner};
 use pgv::catalog::{Label, Record, layout};
 use pgv::cli::{self, Arguments, Common};
 use pgv::error::{Error, IoContext, Result, Status};
 use pgv::io::Input;
 use pgv::report::Drawn;
+use pgv::stream::Claims;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

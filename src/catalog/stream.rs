@@ -65,6 +65,29 @@ pub struct StreamTablespace {
 }
 
 impl StreamIdentity {
+    /// Whether what the stream leaves is the state of that backup: its own, or of a merged full the last in it.
+    pub fn is_state_of(&self, label: &Label) -> bool {
+        self.label == *label || self.merged_from.last() == Some(label)
+    }
+
+    /// Whether this increment can be laid over what `parent` leaves.
+    pub fn builds_on(&self, parent: &StreamIdentity) -> bool {
+        let layout =
+            |stream: &StreamIdentity| (stream.system_identifier, stream.page_size, stream.segment_pages);
+        self.parent.as_ref().is_some_and(|label| parent.is_state_of(label))
+            && self.parent_start_lsn == Some(parent.start_lsn)
+            && self.parent_timeline == Some(parent.timeline)
+            && layout(self) == layout(parent)
+    }
+
+    /// With its newline, as it stands in a stream.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        let mut json =
+            serde_json::to_vec(self).map_err(|e| Error::failed(format!("encode stream.json: {e}")))?;
+        json.push(b'\n');
+        Ok(json)
+    }
+
     /// Refuses another format, and what is no JSON of this shape, as damaged.
     pub fn parse(json: &[u8]) -> Result<Self> {
         let identity: StreamIdentity =

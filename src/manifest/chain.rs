@@ -71,6 +71,11 @@ impl Chain {
         self.parent.head()
     }
 
+    /// The next file of the parent.
+    pub fn next_path(&self) -> Option<&[u8]> {
+        self.parent.path()
+    }
+
     /// Paths must be asked for in the manifests' order.
     pub fn find(&mut self, path: &[u8]) -> Result<Option<Base>> {
         let block = u64::from(self.head().hash_pages) * u64::from(self.head().page_size);

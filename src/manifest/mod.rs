@@ -7,10 +7,12 @@
 
 mod chain;
 mod ends;
+mod merge;
 mod reader;
 
 pub use chain::{Base, Chain, MAX_LINKS};
 pub use ends::ends;
+pub use merge::{Merged, merge};
 pub use reader::{Reader, verify};
 
 use crate::catalog::{Label, Mode, decimal_string};

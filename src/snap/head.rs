@@ -1,7 +1,7 @@
 //! What a stream begins with: the root, and who the stream is.
 
 use crate::catalog::{StreamIdentity, member};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::snap::config::SavedConfiguration;
 use crate::snap::stream::{Lists, Stream};
 use crate::snap::tree::{Tree, children};
@@ -26,10 +26,7 @@ pub fn write(
             stream.tar.dump_directory(b".", &names, root)?;
         }
     }
-    let mut json =
-        serde_json::to_vec(identity).map_err(|e| Error::failed(format!("encode stream.json: {e}")))?;
-    json.push(b'\n');
-    stream.add(member::IDENTITY, &json, Lists::All)?;
+    stream.add(member::IDENTITY, &identity.encode()?, Lists::All)?;
     if stream.is_files() {
         let mut files = config.members();
         files.extend([member::IDENTITY, member::TABLESPACE_MAP].map(|path| path.as_bytes().to_vec()));

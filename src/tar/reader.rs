@@ -6,7 +6,7 @@
 
 use crate::error::{Error, IoContext, Result};
 use crate::io::read_full;
-use crate::tar::{BLOCK, DUMP_DIRECTORY, padding};
+use crate::tar::{Attributes, BLOCK, DUMP_DIRECTORY, padding};
 use std::io::{self, Read};
 use tar::{EntryType, Header};
 
@@ -32,9 +32,16 @@ pub struct Member {
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
+    /// Seconds since 1970.
+    pub mtime: i64,
 }
 
 impl Member {
+    /// As a writer takes them.
+    pub fn attributes(&self) -> Attributes {
+        Attributes { mode: self.mode, uid: self.uid, gid: self.gid, mtime: self.mtime }
+    }
+
     /// For messages.
     pub fn name(&self) -> String {
         String::from_utf8_lossy(&self.path).into_owned()
@@ -75,6 +82,11 @@ impl<R: Read> TarReader<R> {
         self.member(&header, path).map(Some)
     }
 
+    /// Bytes of the present member's content that were not read yet.
+    pub fn unread(&self) -> u64 {
+        self.content
+    }
+
     /// The content of the present member. Ends early only with an error.
     pub fn content(&mut self) -> Content<'_, R> {
         Content { archive: self }
@@ -103,6 +115,8 @@ impl<R: Read> TarReader<R> {
             mode: header.mode().map_err(|_| bad("it has no mode"))? & 0o777,
             uid: number(header.uid()).ok_or_else(|| bad("it has no owner"))?,
             gid: number(header.gid()).ok_or_else(|| bad("it has no group"))?,
+            // Of no use to a restore: what cannot be a time is none.
+            mtime: header.mtime().ok().and_then(|time| i64::try_from(time).ok()).unwrap_or(0),
         })
     }
 

@@ -3,9 +3,11 @@
 //! The manifest comes after the files it lists, in the same order. What was seen is spooled to a
 //! nameless temporary file and read beside it, so memory does not grow with the number of files.
 
+use crate::catalog::member;
 use crate::error::{Error, IoContext, Result};
 use crate::io::{TemporaryFile, temporary_file};
 use crate::pg::backup_manifest::{Entry, Reader, WalRange};
+use crate::pg::control;
 use std::io::{BufRead, BufReader, BufWriter, Read, Seek, Write};
 
 /// What a manifest says beyond the files that were seen.
@@ -34,11 +36,13 @@ impl Seen {
 
     /// Refuses the first difference. The manifest lists one file more, its last, which comes after it
     /// in the stream: that entry is returned, and the WAL that it names. `unsent`: whether a file that was not in the stream is
-    /// what the manifest says.
+    /// what the manifest says. `unlisted`: whether a file of the stream, the first, may be missing in the manifest, which
+    /// goes on with the second.
     pub fn compare(
         self,
         manifest: impl BufRead,
         unsent: &mut dyn FnMut(&Entry) -> Result<bool>,
+        unlisted: &mut dyn FnMut(&Entry, &Entry) -> bool,
     ) -> Result<Listed> {
         let mut file =
             self.spool.into_inner().map_err(|e| e.into_error()).during("write a temporary file")?;
@@ -49,6 +53,9 @@ impl Seen {
         let mut seen = next_seen(&mut spool)?;
         let mut listed = manifest.next_file()?.ok_or_else(no_control)?;
         while let Some(following) = manifest.next_file()? {
+            while seen.as_ref().is_some_and(|other| other.path != listed.path && unlisted(other, &listed)) {
+                seen = next_seen(&mut spool)?;
+            }
             match &seen {
                 Some(same) if *same == listed => seen = next_seen(&mut spool)?,
                 Some(other) if other.path == listed.path => return Err(difference(other, &listed)),
@@ -67,6 +74,13 @@ impl Seen {
             Some(seen) => Err(Error::damaged(format!("{}: not listed in backup_manifest", name(&seen)))),
         }
     }
+}
+
+/// Whether a file of a manifest is the cluster's own, which come in the order of their paths, and none
+/// that the backup made up.
+pub fn is_data(path: &[u8]) -> bool {
+    const GENERATED: [&[u8]; 3] = [b"recovery.signal", b"backup_label", control::PATH.as_bytes()];
+    !member::is_inside(path) && !GENERATED.contains(&path)
 }
 
 fn no_control() -> Error {
@@ -118,7 +132,7 @@ mod tests {
         let manifest = writer.finish(None).unwrap();
         let mut spool = Seen::new().unwrap();
         seen.iter().for_each(|entry| spool.add(entry).unwrap());
-        spool.compare(&manifest[..], &mut |_| Ok(false)).map(|listed| listed.last)
+        spool.compare(&manifest[..], &mut |_| Ok(false), &mut |_, _| false).map(|listed| listed.last)
     }
 
     #[test]

@@ -4,13 +4,18 @@ use crate::catalog::StreamIdentity;
 use crate::catalog::member::IDENTITY;
 use crate::error::{Error, IoContext, Result};
 use crate::tar::{Kind, Member, TarReader};
-use std::io::{self, Read};
+use std::io::Read;
 
 /// `pgv/stream.json`, in bytes: a few lines, and one for each tablespace.
 const IDENTITY_LIMIT: u64 = 1 << 20;
 
+/// The names at the top of a data directory, in bytes.
+const NAMES_LIMIT: u64 = 64 << 20;
+
 pub struct Head {
     pub top: Member,
+    /// Of an increment of files: the names in the root, as GNU tar stores them.
+    pub names: Vec<u8>,
     /// Of `json`.
     pub member: Member,
     pub json: Vec<u8>,
@@ -19,19 +24,19 @@ pub struct Head {
 
 impl Head {
     pub fn read(tar: &mut TarReader<impl Read>) -> Result<Self> {
-        let top = first_member(tar)?;
+        let (top, names) = first_member(tar)?;
         let (member, json) = identity_member(tar)?;
         let identity = StreamIdentity::parse(&json)?;
-        Ok(Head { top, member, json, identity })
+        Ok(Head { top, names, member, json, identity })
     }
 }
 
-fn first_member(tar: &mut TarReader<impl Read>) -> Result<Member> {
+fn first_member(tar: &mut TarReader<impl Read>) -> Result<(Member, Vec<u8>)> {
     match tar.next_member()? {
-        Some(member) if member.path == b"." => {
-            // An increment of files tells tar what it holds.
-            io::copy(&mut tar.content(), &mut io::sink()).during("read stdin")?;
-            Ok(member)
+        Some(member) if member.path == b"." && member.size <= NAMES_LIMIT => {
+            let mut names = Vec::new();
+            tar.content().read_to_end(&mut names).during("read stdin")?;
+            Ok((member, names))
         }
         _ => Err(Error::damaged("not a stream of pgv-snap: it does not begin with ./")),
     }

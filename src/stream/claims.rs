@@ -28,7 +28,7 @@ pub struct End {
 impl Claims {
     /// Before anything is written. Refuses as damaged.
     pub fn check(&self, stream: &StreamIdentity) -> Result<()> {
-        if let Some(expected) = self.expect.as_ref().filter(|expected| **expected != stream.label) {
+        if let Some(expected) = self.expect.as_ref().filter(|expected| !stream.is_state_of(expected)) {
             return Err(Error::damaged(format!("the stream is backup {}, not {expected}", stream.label))
                 .hint("nothing was written; objects of the repository may have been exchanged"));
         }
@@ -59,16 +59,24 @@ impl Claims {
     }
 }
 
+/// A stream that was merged is held against the record of the last backup in it, or against its own.
 fn check_record(record: &Record, stream: &StreamIdentity) -> Result<()> {
     let backup = &record.backup;
-    let mode = backup.mode.unwrap_or(Mode::Full);
-    let parent = |parent: &Option<Label>| parent.as_ref().map_or("none".to_owned(), Label::to_string);
-    let checked = same("label", &backup.label, &stream.label)
-        .and_then(|()| same("system_identifier", &backup.system_identifier, &stream.system_identifier))
-        .and_then(|()| same("type", backup.backup_type.name(), stream.label.backup_type().name()))
-        .and_then(|()| same("mode", mode.name(), stream.mode.name()))
-        .and_then(|()| same("parent", &parent(&backup.parent), &parent(&stream.parent)))
-        .and_then(|()| same("merged_from", &labels(&backup.merged_from), &labels(&stream.merged_from)))
+    let parent = |parent: Option<&Label>| parent.map_or("none".to_owned(), Label::to_string);
+    let is_merged = stream.merged_from.last() == Some(&backup.label);
+    let origin = || -> Result<()> {
+        if is_merged {
+            let before = stream.merged_from.len().checked_sub(2).and_then(|at| stream.merged_from.get(at));
+            return same("parent", &parent(backup.parent.as_ref()), &parent(before));
+        }
+        same("label", &backup.label, &stream.label)?;
+        same("type", backup.backup_type.name(), stream.label.backup_type().name())?;
+        same("mode", backup.mode.unwrap_or(Mode::Full).name(), stream.mode.name())?;
+        same("parent", &parent(backup.parent.as_ref()), &parent(stream.parent.as_ref()))?;
+        same("merged_from", &labels(&backup.merged_from), &labels(&stream.merged_from))
+    };
+    let checked = same("system_identifier", &backup.system_identifier, &stream.system_identifier)
+        .and_then(|()| origin())
         .and_then(|()| same("pg_version", &backup.pg_version, &stream.pg_version))
         .and_then(|()| same("timeline", &backup.timeline, &stream.timeline))
         .and_then(|()| same("start_lsn", &backup.start_lsn, &stream.start_lsn))

@@ -1,0 +1,90 @@
+//! `pgv-merge`: the streams of a chain as one full stream.
+
+use clap::Parser;
+use pgv::catalog::{Label, Record};
+use pgv::cli::{self, Arguments, Common};
+use pgv::error::{Error, IoContext, Result, Status};
+use pgv::io::Input;
+use pgv::{manifest, merge};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Merge a full backup stream and its increments, oldest first, into one full stream
+#[derive(Parser)]
+#[command(name = "pgv-merge", version)]
+struct Args {
+    /// The label of the merged full [default: the newest stream's]
+    #[arg(long, value_name = "LABEL")]
+    label: Option<Label>,
+    /// Refuse a stream that is not the one of this record.json; one for each
+    #[arg(long, value_name = "FILE")]
+    record: Vec<PathBuf>,
+    /// Write what pgv-info record needs to a file
+    #[arg(long, value_name = "FILE", requires = "record")]
+    facts: Option<PathBuf>,
+    /// Write the pgv manifest of the merged full to a file
+    #[arg(long, value_name = "FILE", requires = "since")]
+    manifest: Option<PathBuf>,
+    /// The pgv manifest of a stream; one for each, oldest first
+    #[arg(long, value_name = "MANIFEST", requires = "manifest")]
+    since: Vec<PathBuf>,
+    /// Streams as files or pipes; with COMMAND, what is appended to it. None:
+    /// only the manifest is written
+    #[arg(value_name = "STREAM")]
+    streams: Vec<OsString>,
+    /// Read the output of COMMAND STREAM for each; complete only if it exits 0 or 7
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Arguments for Args {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+}
+
+fn main() -> ExitCode {
+    cli::main("pgv-merge", run)
+}
+
+fn run(args: Args) -> Result<Status> {
+    if args.streams.is_empty() {
+        return merge_manifests(&args).map(|()| Status::Done);
+    }
+    let options = merge::Options {
+        label: args.label,
+        records: args.record.iter().map(|path| read_record(path)).collect::<Result<_>>()?,
+        facts: args.facts,
+        manifest: args.manifest,
+        since: args.since,
+    };
+    // All of them at once: each has what it is asked for by the time that its turn comes.
+    let inputs = args.streams.iter().map(|stream| input(stream, &args.command)).collect::<Result<_>>()?;
+    merge::run(&options, inputs)
+}
+
+fn input(stream: &OsString, command: &[OsString]) -> Result<merge::Input> {
+    let reader = match command {
+        [] => Input::open(Some(Path::new(stream)))?,
+        _ => Input::of(&[command, std::slice::from_ref(stream)].concat(), None)?,
+    };
+    let name = stream.to_string_lossy().into_owned();
+    Ok(merge::Input { name, reader: Box::new(reader) })
+}
+
+/// What a database host knows of a chain that was merged elsewhere.
+fn merge_manifests(args: &Args) -> Result<()> {
+    let Some((path, label)) = args.manifest.as_ref().zip(args.label.as_ref()) else {
+        return Err(Error::usage("no stream to merge")
+            .hint("give streams, oldest first; or --manifest, --since and --label for the manifest alone"));
+    };
+    manifest::merge(&args.since, label, None, path)?.finish()
+}
+
+fn read_record(path: &Path) -> Result<Record> {
+    let json = std::fs::read(path).during_path("read", path)?;
+    Record::parse(&json).map_err(|error| error.context(path.display()))
+}

@@ -1,0 +1,167 @@
+//! One stream of the chain, and where it stands.
+
+use crate::catalog::{Mode, StreamIdentity};
+use crate::error::{Error, IoContext, Result};
+use crate::pg::{incremental, relation};
+use crate::stream::{Head, Part, part};
+use crate::tar::{Kind, Member, TarReader};
+use std::io::{BufReader, Read};
+
+/// Bytes read at a time; larger reads go by it.
+const BUFFER: usize = 64 << 10;
+
+pub struct Link {
+    /// For messages.
+    name: String,
+    pub tar: TarReader<BufReader<Box<dyn Read>>>,
+    pub identity: StreamIdentity,
+    /// Of the root, and of an increment of files the names in it.
+    pub top: (Member, Vec<u8>),
+    /// Of `pgv/stream.json`, and its content.
+    pub head: (Member, Vec<u8>),
+    next: Option<Data>,
+    /// The first member after the data, once the data have ended.
+    rest: Option<Member>,
+    last_key: Vec<u8>,
+}
+
+/// A member of the data whose content was not read yet.
+pub struct Data {
+    /// By which streams are sorted: the path, a directory's with a slash.
+    pub key: Vec<u8>,
+    pub member: Member,
+    /// Whether these are the changed blocks of the file at `key`.
+    pub is_increment: bool,
+}
+
+impl Link {
+    /// Reads who the stream is, and no further.
+    pub fn open(name: String, input: Box<dyn Read>) -> Result<Self> {
+        let mut tar = TarReader::new(BufReader::with_capacity(BUFFER, input));
+        let Head { top, names, member, json, identity } =
+            Head::read(&mut tar).map_err(|error| error.context(&name))?;
+        Ok(Link {
+            name,
+            tar,
+            identity,
+            top: (top, names),
+            head: (member, json),
+            next: None,
+            rest: None,
+            last_key: Vec::new(),
+        })
+    }
+
+    pub fn is_increment_of_files(&self) -> bool {
+        self.identity.mode == Mode::Files
+    }
+
+    /// Names the stream in an error.
+    pub fn named(&self, error: Error) -> Error {
+        error.context(&self.name)
+    }
+
+    /// Goes on to the next member of the data. The content of the one before must have been read.
+    pub fn advance(&mut self, scratch: &mut [u8]) -> Result<()> {
+        self.next = self.read_next(scratch).map_err(|error| self.named(error))?;
+        Ok(())
+    }
+
+    /// Where the stream stands; nothing after the data.
+    pub fn key(&self) -> Option<&[u8]> {
+        self.next.as_ref().map(|data| &data.key[..])
+    }
+
+    /// The member at `key`, if the stream stands there.
+    pub fn at(&self, key: &[u8]) -> Option<&Data> {
+        self.next.as_ref().filter(|data| data.key == key)
+    }
+
+    /// The first member after the data.
+    pub fn take_rest(&mut self) -> Result<Member> {
+        self.rest.take().ok_or_else(|| self.named(Error::damaged("the stream has no global/pg_control")))
+    }
+
+    /// Reads so many bytes of the present member's content, in pieces.
+    pub fn pass(
+        &mut self,
+        bytes: u64,
+        scratch: &mut [u8],
+        each: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let mut left = bytes;
+        while left > 0 {
+            let length = usize::try_from(left).map_or(scratch.len(), |left| left.min(scratch.len()));
+            let piece = &mut scratch[..length];
+            let read = self.tar.content().read_exact(piece).during("read");
+            read.map_err(|error| self.named(error))?;
+            each(piece)?;
+            left -= length as u64;
+        }
+        Ok(())
+    }
+
+    /// The same, for nobody.
+    pub fn skip(&mut self, bytes: u64, scratch: &mut [u8]) -> Result<()> {
+        self.pass(bytes, scratch, &mut |_| Ok(()))
+    }
+
+    /// What is left of the present member's content, for nobody.
+    pub fn skip_rest(&mut self, scratch: &mut [u8]) -> Result<()> {
+        self.skip(self.tar.unread(), scratch)
+    }
+
+    /// Reads to the end of the stream, which must be there. Nothing of it is of use: what counts is that it is whole.
+    pub fn finish(mut self, scratch: &mut [u8]) -> Result<()> {
+        loop {
+            self.skip_rest(scratch)?;
+            if self.tar.next_member().map_err(|error| self.named(error))?.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn read_next(&mut self, scratch: &mut [u8]) -> Result<Option<Data>> {
+        if self.rest.is_some() {
+            return Ok(None);
+        }
+        loop {
+            let member = self
+                .tar
+                .next_member()?
+                .ok_or_else(|| Error::damaged("the stream has no global/pg_control"))?;
+            match part(&member, self.identity.mode) {
+                Part::Names => self.skip_rest(scratch)?,
+                Part::Rest => {
+                    self.rest = Some(member);
+                    return Ok(None);
+                }
+                Part::Data => return self.data(member).map(Some),
+            }
+        }
+    }
+
+    fn data(&mut self, member: Member) -> Result<Data> {
+        let plain = self.plain_path(&member);
+        let is_increment = plain.is_some();
+        let mut key = plain.unwrap_or_else(|| member.path.clone());
+        if member.kind != Kind::File {
+            key.push(b'/');
+        }
+        if key <= self.last_key {
+            return Err(Error::damaged(format!("{} comes out of order", member.name())));
+        }
+        self.last_key.clone_from(&key);
+        Ok(Data { key, member, is_increment })
+    }
+
+    /// Of changed blocks: the path of the file that they belong to.
+    fn plain_path(&self, member: &Member) -> Option<Vec<u8>> {
+        if self.identity.mode != Mode::Blocks || member.kind != Kind::File {
+            return None;
+        }
+        let path = std::str::from_utf8(&member.path).ok()?;
+        let (directory, _) = path.rsplit_once('/')?;
+        incremental::plain_path(&member.path).filter(|_| relation::is_relation_directory(directory))
+    }
+}

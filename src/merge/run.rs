@@ -1,0 +1,151 @@
+//! The order of a merge: who all the streams are, and then the data. Nothing is written before every stream was found to
+//! follow the one before it, and the last member only when all of them have ended well.
+
+use crate::catalog::{Label, Mode, Record, StreamIdentity, member};
+use crate::error::{Error, Result, Status};
+use crate::io;
+use crate::manifest::{self, MAX_LINKS};
+use crate::merge::facts::Counted;
+use crate::merge::file::PIECE;
+use crate::merge::link::Link;
+use crate::merge::output::Output;
+use crate::merge::{body, facts, tail};
+use crate::pg::major;
+use crate::report;
+use crate::stream::Claims;
+use std::io::{BufWriter, Read};
+use std::path::PathBuf;
+
+/// A stream of the chain.
+pub struct Input {
+    /// For messages.
+    pub name: String,
+    /// Ends only if the stream is whole, as far as its origin can tell.
+    pub reader: Box<dyn Read>,
+}
+
+/// The command line.
+#[derive(Default)]
+pub struct Options {
+    /// Of the merged full; by default that of the newest stream, whose state it is.
+    pub label: Option<Label>,
+    /// Of each stream, oldest first; or none.
+    pub records: Vec<Record>,
+    /// Where the facts of the merged full go, for its record.
+    pub facts: Option<PathBuf>,
+    /// Where its pgv manifest goes.
+    pub manifest: Option<PathBuf>,
+    /// The pgv manifests of the chain, oldest first.
+    pub since: Vec<PathBuf>,
+}
+
+/// Merges the streams, oldest first, into one on stdout. Ends with a stream that is complete, or with an error and one
+/// that has neither its last member nor its end.
+pub fn run(options: &Options, inputs: Vec<Input>) -> Result<Status> {
+    if inputs.len() > MAX_LINKS {
+        return Err(Error::usage(format!("{} streams; at most {MAX_LINKS} can be merged", inputs.len())));
+    }
+    let open = |input: Input| Link::open(input.name, input.reader);
+    let mut links = inputs.into_iter().map(open).collect::<Result<Vec<_>>>()?;
+    check_chain(&links)?;
+    check_records(&options.records, &links)?;
+    let Some(newest) = links.last() else { return Err(Error::usage("no stream to merge")) };
+    let identity = identity(options, &links, newest);
+    let claims = Claims { record: options.records.last().cloned(), ..Claims::default() };
+    let hashes = match &options.manifest {
+        Some(path) => {
+            Some(manifest::merge(&options.since, &identity.label, Some(&newest.identity.label), path)?)
+        }
+        None => None,
+    };
+
+    let sink = BufWriter::with_capacity(PIECE / 4, io::Output::create(None)?);
+    let mut output = Output::new(sink, major_of(&identity)?, identity.system_identifier)?;
+    let mut scratch = vec![0; PIECE];
+    output.tar.directory(b".", newest.top.0.attributes())?;
+    let (member, listed) = &newest.head;
+    output.small(member::IDENTITY.as_bytes(), &identity.encode()?, member, Some(listed))?;
+    for link in &mut links {
+        link.advance(&mut scratch)?;
+    }
+    body::merge(&mut links, &mut output, &mut scratch)?;
+    let (files, bytes) = (output.files, output.bytes);
+    let Some(newest) = links.pop() else { return Err(Error::usage("no stream to merge")) };
+    let last = tail::copy(newest, &claims, &mut output, &mut scratch)?;
+    for link in links {
+        link.finish(&mut scratch)?;
+    }
+    let (sink, stream_bytes) = output.finish(&last, &mut scratch)?;
+    let sink = sink.into_inner().map_err(|e| Error::io("write stdout", e.into_error()))?;
+    if let Some(path) = &options.facts {
+        let counted = Counted { files, bytes, stream_bytes };
+        facts::write(path, &identity.label, &options.records, &identity.merged_from, &counted)?;
+    }
+    sink.finish()?;
+    if let Some(hashes) = hashes {
+        hashes.finish()?;
+    }
+    report::verbose(format_args!("merged into {}", identity.label));
+    Ok(Status::Done)
+}
+
+/// Each stream but the first builds on the one before it; all are looked at before anything is written.
+fn check_chain(links: &[Link]) -> Result<()> {
+    let wrong = |link: &Link, why: String| {
+        Err(link
+            .named(Error::damaged(why))
+            .hint("nothing was written; give a full backup and its increments, oldest first"))
+    };
+    for (number, link) in links.iter().enumerate() {
+        let stream = &link.identity;
+        let before = number.checked_sub(1).and_then(|before| links.get(before));
+        match before {
+            None if stream.mode != Mode::Full => {
+                return wrong(link, format!("backup {} is not a full backup", stream.label));
+            }
+            Some(before) if !stream.builds_on(&before.identity) => {
+                let label = &before.identity.label;
+                return wrong(link, format!("backup {} does not build on {label}", stream.label));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_records(records: &[Record], links: &[Link]) -> Result<()> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    if records.len() != links.len() {
+        return Err(Error::usage(format!("{} records for {} streams", records.len(), links.len()))
+            .hint("give --record for each stream, oldest first"));
+    }
+    for (record, link) in records.iter().zip(links) {
+        let claims = Claims { record: Some(record.clone()), ..Claims::default() };
+        claims.check(&link.identity).map_err(|error| link.named(error))?;
+    }
+    Ok(())
+}
+
+/// Who the merged stream is. A full alone stays what it is, unless it is to have another label.
+fn identity(options: &Options, links: &[Link], newest: &Link) -> StreamIdentity {
+    let stream = newest.identity.clone();
+    match (&options.label, links.len()) {
+        (None, 1) => stream,
+        (label, _) => StreamIdentity {
+            label: label.clone().unwrap_or_else(|| stream.label.clone()),
+            mode: Mode::Full,
+            parent: None,
+            parent_start_lsn: None,
+            parent_timeline: None,
+            merged_from: links.iter().map(|link| link.identity.label.clone()).collect(),
+            ..stream
+        },
+    }
+}
+
+fn major_of(identity: &StreamIdentity) -> Result<u32> {
+    let major = major::of(&identity.pg_version);
+    major.parse().map_err(|_| Error::damaged(format!("{}: not a version of PostgreSQL", identity.pg_version)))
+}
