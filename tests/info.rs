@@ -1813,7 +1813,10 @@ fn a_synthetic_full_is_listed_as_one_and_stands_where_its_content_does() {
     };
     assert_eq!(chosen(&["--time", "2026-11-03 12:00:00Z"]), [MERGED]);
     assert_eq!(chosen(&["--time", "2026-11-02 12:00:00Z"]), links[..2]);
-    assert_eq!(chosen(&["--time", "2026-11-04 12:00:00Z"]), [&links[0], &links[1], &links[2], &beside]);
+    assert_eq!(
+        chosen(&["--time", "2026-11-04 12:00:00Z"]),
+        [links.as_slice(), std::slice::from_ref(&beside)].concat()
+    );
     assert_eq!(chosen(&[]).last(), Some(&beside));
     assert_eq!(chosen(&["--lsn", "0/2000300"]), [MERGED]);
     let recovery = repository.lines(&["recovery", "15-main", "--label", MERGED]);
