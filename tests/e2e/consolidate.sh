@@ -118,7 +118,6 @@ SHIM
 
 release() { # TOOL
   rm --force "$scratch/hold-$1" "$scratch/state/holds-$1"
-  mv "$scratch/bin/$1.real" "$scratch/bin/$1"
 }
 
 first_chain() {
