@@ -288,6 +288,8 @@ expiry() {
   [ "$(find "$scratch/state/manifest" -type f -name '2*' -printf '%f\n')" = "$synthetic" ] || fail "manifests are left: $(ls "$scratch/state/manifest")"
   backup
   restored "$expected"
+  expect 0 'every file matches' pgv-verify demo
+  ! grep ^BAD "$scratch/out" || fail 'an increment on a synthetic full is BAD'
 }
 
 main() {
