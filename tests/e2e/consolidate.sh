@@ -221,6 +221,22 @@ side_by_side() {
   restored "$expected"
 }
 
+# A signal ends it with all that it runs, and it takes back what it stored.
+ended() {
+  local pid before
+  before=$(labels)
+  : >"$scratch/hold-pgv-merge"
+  as_postgres bash -c 'echo $$ >"$1"; exec pgv-consolidate demo' bash "$scratch/state/pid" 2>"$scratch/slow.log" &
+  pid=$!
+  wait_until test -e "$scratch/state/holds-pgv-merge"
+  kill -TERM "$(cat "$scratch/state/pid")"
+  ! wait "$pid" || fail 'what was ended succeeds'
+  rm --force "$scratch/hold-pgv-merge" "$scratch/state/holds-pgv-merge"
+  no_leftovers 'what was ended'
+  [ "$(labels)" = "$before" ] || fail 'what was ended changed something'
+  ! pgrep --full "$scratch/bin/pgv-merge" >/dev/null || fail 'a stage goes on'
+}
+
 refusals() {
   local url middle before
   backup
@@ -315,6 +331,7 @@ CONF
   on_top
   side_by_side
   refusals
+  ended
   kills
   expiry
   stop_cluster "$bin" "$source"
