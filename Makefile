@@ -77,7 +77,7 @@ bench: all
 	cargo bench --locked --bench manifest
 
 PREFIX ?= /usr/local
-BINARIES := pgv-snap pgv-apply pgv-crypt pgv-s3 pgv-info pgv-peek pgv-env
+BINARIES := pgv-snap pgv-apply pgv-merge pgv-crypt pgv-s3 pgv-info pgv-peek pgv-env
 # Where cargo put the binaries.
 BUILT ?= target/release
 SCRIPTS := $(filter-out %.sh %.cron %.example,$(notdir $(wildcard scripts/pgv-*)))

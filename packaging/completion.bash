@@ -23,5 +23,5 @@ _pgv() {
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
   [ "${#COMPREPLY[@]}" -gt 0 ] || mapfile -t COMPREPLY < <(compgen -f -- "$word")
 }
-complete -F _pgv pgv-snap pgv-apply pgv-crypt pgv-s3 pgv-info pgv-peek pgv-backup pgv-restore pgv-recover pgv-expire pgv-consolidate pgv-pin \
-  pgv-annotate pgv-check pgv-copy pgv-drill pgv-verify pgv-find pgv-setup pgv-env pgv-wal-receive
+complete -F _pgv pgv-snap pgv-apply pgv-merge pgv-crypt pgv-s3 pgv-info pgv-peek pgv-backup pgv-restore pgv-recover pgv-expire \
+  pgv-consolidate pgv-pin pgv-annotate pgv-check pgv-copy pgv-drill pgv-verify pgv-find pgv-setup pgv-env pgv-wal-receive

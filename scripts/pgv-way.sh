@@ -93,7 +93,6 @@ open_histories() { # DIR
 take_way() { # KEY VALUE
   case $1 in
     backup) urls+=("$2") ;;
-    stream_bytes) stream_bytes+=("$2") ;;
     timeline) branches+=("$2") ;;
     tablespace) tablespaces+=("$2") ;;
     wal_newest) newest+=("$2") ;;
@@ -128,7 +127,7 @@ find_way() {
 
 read_way() {
   declare -gA way=()
-  urls=() stream_bytes=() branches=() tablespaces=() newest=()
+  urls=() branches=() tablespaces=() newest=()
   each_line take_way <"$way_file"
   label=${way[label]} system_id=${way[system_identifier]}
   version=${way[pg_version]} major=${way[pg_version]%%[!0-9]*}

@@ -730,34 +730,6 @@ fn a_plan_tells_what_will_be_where() {
 }
 
 #[test]
-fn a_link_is_planned_upon_the_one_before() {
-    let scratch = tempfile::tempdir().unwrap();
-    let target = scratch.path().join("data");
-    let path = target.to_str().unwrap();
-    let mut increment = identity("blocks", "");
-    let text = String::from_utf8(increment.data).unwrap();
-    let label = format!("{LABEL}_20261124-010000I");
-    increment.data = text
-        .replace(LABEL, &label)
-        .replace("\"parent\":null", &format!("\"parent\":\"{LABEL}\""))
-        .into_bytes();
-    let stream = tar(&members(increment, body()));
-    assert_eq!(apply(&["--plan", path], &stream).status.code(), Some(6));
-    let output = apply(&["--plan", "--after", LABEL, path], &stream);
-    assert!(output.status.success(), "{}", said(&output));
-    // The first link is to be laid over the cluster, as its own plan allowed.
-    let cluster = scratch.path().join("cluster");
-    fs::create_dir_all(cluster.join("global")).unwrap();
-    fs::write(cluster.join("global/pg_control"), control()).unwrap();
-    let output = apply(&["--plan", "--after", LABEL, cluster.to_str().unwrap()], &stream);
-    assert!(output.status.success(), "{}", said(&output));
-    let output = apply(&["--plan", "--after", "20261122-010000F", path], &stream);
-    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
-    let output = apply(&["--plan", "--after", LABEL, "--before", "2026-11-24 01:00:00+00", path], &stream);
-    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
-}
-
-#[test]
 fn file_systems_keep_what_is_theirs() {
     let scratch = tempfile::tempdir().unwrap();
     let target = scratch.path().join("data");

@@ -8,8 +8,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-const BINARIES: [&str; 7] =
-    ["pgv-snap", "pgv-apply", "pgv-crypt", "pgv-s3", "pgv-info", "pgv-peek", "pgv-env"];
+const BINARIES: [&str; 8] =
+    ["pgv-snap", "pgv-apply", "pgv-merge", "pgv-crypt", "pgv-s3", "pgv-info", "pgv-peek", "pgv-env"];
 /// PostgreSQL calls them; nobody types their names.
 const UNTYPED: [&str; 3] = ["pgv-wal-push", "pgv-wal-get", "pgv-unstack"];
 

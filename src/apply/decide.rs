@@ -5,7 +5,7 @@ use crate::apply::look::{self, Content, State};
 use crate::apply::parent;
 use crate::apply::places::{self, Linked, Places, Wanted};
 use crate::apply::user::{Rights, require_only_root};
-use crate::catalog::{Label, Mode, StreamIdentity};
+use crate::catalog::{Mode, StreamIdentity};
 use crate::cli::lines::Lines;
 use crate::error::{Error, Kind, Result};
 use std::path::{Path, PathBuf};
@@ -17,8 +17,6 @@ pub struct Request<'a> {
     pub delta: bool,
     /// What lies in the directory will be set aside before.
     pub replace: bool,
-    /// The link of the chain that will lie there before.
-    pub after: Option<&'a Label>,
 }
 
 pub struct Decision<'a> {
@@ -43,18 +41,16 @@ impl<'a> Decision<'a> {
                 State::Absent | State::NoDirectory => Linked::default(),
                 _ => places::linked(&root)?,
             };
-            // A later link comes over whatever the chain's first was allowed to be laid over.
             let delta = match state {
                 State::Absent | State::Empty => false,
                 State::Unfinished | State::Held(_) => {
                     request.delta && look::system_identifier(&root)?.is_some()
                 }
-                _ => request.delta || request.after.is_some(),
+                _ => request.delta,
             };
             Ok((state, linked, delta && !request.replace))
         })?;
-        let full = stream.mode == Mode::Full || request.after.is_some();
-        let fresh = full && !delta;
+        let fresh = stream.mode == Mode::Full && !delta;
         let unfinished = matches!(state, State::Unfinished | State::Held(_));
         let none = Linked::default();
         let places = match (fresh, unfinished) {
@@ -67,16 +63,6 @@ impl<'a> Decision<'a> {
 
     /// Refuses what a restore would refuse.
     pub fn check(&self) -> Result<()> {
-        if let Some(after) = self.request.after.filter(|after| self.stream.parent.as_ref() != Some(after)) {
-            let parent = self.stream.parent.as_ref().map_or("nothing".to_owned(), Label::to_string);
-            return Err(Error::damaged(format!(
-                "backup {} builds on {parent}, not on {after}",
-                self.stream.label
-            ))
-            .hint(
-                "nothing was written; the record.json files say otherwise, and do not belong to the streams",
-            ));
-        }
         if let State::Running(pid) = self.state {
             return Err(look::may_run(&self.root, pid));
         }
@@ -86,7 +72,6 @@ impl<'a> Decision<'a> {
         }
         if !self.fresh {
             self.rights.as_owner(|| match self.stream.mode {
-                _ if self.request.after.is_some() => parent::check_cluster(&self.root, self.stream),
                 Mode::Full => parent::check_cluster(&self.root, self.stream),
                 _ => parent::check(&self.root, self.stream),
             })?;

@@ -3,7 +3,7 @@
 use crate::apply::decide::Request;
 use crate::apply::places::Wanted;
 use crate::apply::user::Owner;
-use crate::catalog::{Label, Mode, StreamIdentity};
+use crate::catalog::{Mode, StreamIdentity};
 use crate::report::Drawn;
 use crate::stream::Claims;
 use std::path::{Path, PathBuf};
@@ -24,8 +24,6 @@ pub struct Options {
     pub delta: bool,
     /// Of a plan: what lies in the directory will be set aside.
     pub replace: bool,
-    /// Of a plan: the link of the chain that will lie there.
-    pub after: Option<Label>,
     /// Where `pgv/stream.json` is written, too.
     pub identity: Option<PathBuf>,
     pub progress: Drawn,
@@ -44,6 +42,6 @@ impl Options {
     }
 
     pub(super) fn request<'a>(&'a self, directory: &'a Path, wanted: &'a Wanted) -> Request<'a> {
-        Request { directory, wanted, delta: self.delta, replace: self.replace, after: self.after.as_ref() }
+        Request { directory, wanted, delta: self.delta, replace: self.replace }
     }
 }

@@ -56,9 +56,6 @@ struct Args {
     /// With --plan: the content of DIR will be set aside before
     #[arg(long, requires = "plan", conflicts_with = "delta")]
     replace: bool,
-    /// With --plan: link LABEL of the chain will be in DIR by then
-    #[arg(long, value_name = "LABEL", requires = "plan")]
-    after: Option<Label>,
     /// Let a server start in a directory that --hold left
     #[arg(long, conflicts_with = "check_only")]
     commit: bool,
@@ -121,7 +118,6 @@ fn run(args: Args) -> Result<Status> {
         hold: args.hold,
         delta: args.delta,
         replace: args.replace,
-        after: args.after,
     };
     let input = Input::of(&args.command, None)?;
     match args.plan {

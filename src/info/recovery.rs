@@ -19,6 +19,8 @@ use time::macros::format_description;
 
 /// As many segments are looked into for a transaction after a moment, at most.
 const NEWEST: usize = 1000;
+/// Requests and threads of a restore, which the links of a chain have together; each has one at least.
+const JOBS: u64 = 8;
 
 /// Where recovery ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -461,9 +463,11 @@ impl Recovery<'_> {
         };
         for link in &self.chain {
             line("backup", link.url.clone());
-            let stream_bytes = link.record().map_or(0, |record| record.backup.stream_bytes);
-            line("stream_bytes", stream_bytes.to_string());
         }
+        let links = u64::try_from(self.chain.len()).unwrap_or(u64::MAX);
+        line("link_jobs", (JOBS / links.max(1)).max(1).to_string());
+        let wal_bytes = backup.stop_lsn.0.saturating_sub(backup.start_lsn.0).max(self.segment_bytes);
+        line("merged_bytes", backup.database_bytes.saturating_add(wal_bytes).to_string());
         line("label", backup.label.to_string());
         line("system_identifier", backup.system_identifier.to_string());
         line("pg_version", backup.pg_version.clone());

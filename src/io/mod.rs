@@ -11,6 +11,7 @@ mod pace;
 mod pipe;
 mod producer;
 mod random;
+mod shared_pace;
 mod temporary;
 
 pub use atomic::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
@@ -23,4 +24,5 @@ pub use pace::Pace;
 pub use pipe::widen;
 pub use producer::Producer;
 pub use random::{random, random_name};
+pub use shared_pace::SharedPace;
 pub use temporary::{TemporaryFile, temporary_file};

@@ -23,6 +23,7 @@ use crate::error::{Error, IoContext, Kind, Result};
 use crate::report::Drawn;
 use object::COPY_BYTES;
 use std::io::{self, BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How an object is read.
@@ -35,6 +36,8 @@ pub struct GetOptions {
     pub jobs: usize,
     /// Bytes a second.
     pub rate: Option<u64>,
+    /// A file: the rate is that of all processes which name it.
+    pub rate_shared_in: Option<PathBuf>,
     pub progress: Drawn,
 }
 

@@ -2,7 +2,7 @@
 //! when its source is known to be complete, and an output only when the object was.
 
 use crate::error::{Error, IoContext, Kind, Result, Status};
-use crate::io::{Input, Output, Pace, Producer};
+use crate::io::{Input, Output, Pace, Producer, SharedPace};
 use crate::report::{Drawn, Progress};
 use crate::store::object::COPY_BYTES;
 use crate::store::{Download, Entry, GetOptions, PutOptions, Store, Stored, Upload, Url};
@@ -124,7 +124,7 @@ fn copy_in(from: &mut dyn Read, upload: &mut Upload, options: &PutOptions) -> Re
         }
         digest.iter_mut().for_each(|digest| digest.update(piece));
         bytes += piece.len() as u64;
-        meter.pass(piece.len());
+        meter.pass(piece.len())?;
     }
     meter.progress.finish();
     Ok((bytes, digest.map(hex)))
@@ -135,6 +135,9 @@ pub fn get(store: &Store, url: &Url, options: &GetOptions, output: Option<&Path>
     let mut object = store.get(url, options.range, options.jobs)?;
     let mut output = Output::create(output)?;
     let mut meter = Meter::new("get", options.rate, Some(object.length()), options.progress)?;
+    if let Some((rate, path)) = options.rate.zip(options.rate_shared_in.as_ref()) {
+        meter.shared = Some(SharedPace::open(rate, path)?);
+    }
     let mut digest = options.sha256.as_ref().map(|_| Sha256::new());
     let copied = copy_out(url, &mut object, &mut output, &mut meter, &mut digest)
         .and_then(|()| refuse_other(url, options.sha256.as_deref(), digest));
@@ -151,17 +154,23 @@ pub fn get(store: &Store, url: &Url, options: &GetOptions, output: Option<&Path>
 /// What sees every piece go by.
 struct Meter {
     pace: Pace,
+    /// Instead, where others have the rate as well.
+    shared: Option<SharedPace>,
     progress: Progress,
 }
 
 impl Meter {
     fn new(verb: &str, rate: Option<u64>, total: Option<u64>, drawn: Drawn) -> Result<Self> {
-        Ok(Meter { pace: Pace::new(rate), progress: Progress::new(verb, total, drawn)? })
+        Ok(Meter { pace: Pace::new(rate), shared: None, progress: Progress::new(verb, total, drawn)? })
     }
 
-    fn pass(&mut self, bytes: usize) {
-        self.pace.wait(bytes as u64);
+    fn pass(&mut self, bytes: usize) -> Result<()> {
+        match &mut self.shared {
+            Some(shared) => shared.wait(bytes as u64)?,
+            None => self.pace.wait(bytes as u64),
+        }
         self.progress.add(bytes as u64);
+        Ok(())
     }
 }
 
@@ -200,6 +209,6 @@ fn copy_out(
         output.write_all(&piece[..length]).during(format_args!("get {url}: write"))?;
         digest.iter_mut().for_each(|digest| digest.update(&piece[..length]));
         object.consume(length);
-        meter.pass(length);
+        meter.pass(length)?;
     }
 }

@@ -21,8 +21,11 @@ pub fn debian_postgres() -> &'static str {
     &MAJOR
 }
 
-const TOOLS: [(&str, &str); 2] =
-    [("pgv-snap", env!("CARGO_BIN_EXE_pgv-snap")), ("pgv-apply", env!("CARGO_BIN_EXE_pgv-apply"))];
+const TOOLS: [(&str, &str); 3] = [
+    ("pgv-snap", env!("CARGO_BIN_EXE_pgv-snap")),
+    ("pgv-apply", env!("CARGO_BIN_EXE_pgv-apply")),
+    ("pgv-merge", env!("CARGO_BIN_EXE_pgv-merge")),
+];
 
 /// A running server in a scratch directory, with a pgbench database.
 pub struct Cluster {

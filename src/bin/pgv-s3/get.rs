@@ -25,6 +25,9 @@ pub struct Args {
     /// Read the input at RATE at most, such as 50MiB/s
     #[arg(long, value_name = "RATE", value_parser = cli::parse_rate)]
     rate: Option<u64>,
+    /// Share that rate with all who name the same file
+    #[arg(long, value_name = "FILE", requires = "rate")]
+    rate_shared_in: Option<PathBuf>,
 }
 
 pub fn run(args: Args, options: &StoreOptions, progress: Drawn) -> Result<Status> {
@@ -35,6 +38,7 @@ pub fn run(args: Args, options: &StoreOptions, progress: Drawn) -> Result<Status
         sha256: args.sha256,
         jobs: args.jobs.into(),
         rate: args.rate,
+        rate_shared_in: args.rate_shared_in,
         progress,
     };
     store::get(&store, &url, &options, args.output.as_deref())?;

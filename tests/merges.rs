@@ -1,0 +1,217 @@
+//! Merging the streams of a chain gives what laying them down one after the other gives, and refuses what is no chain.
+
+#![allow(clippy::unwrap_used)] // a failing step of a test may stop it
+
+mod common;
+#[path = "common/histories.rs"]
+mod histories;
+
+use common::Cluster;
+use histories::{Change, DIRECTORIES, Step, histories, take_step};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use std::fs;
+
+const FULL: &str = "20260101-000000F";
+
+fn label(index: usize) -> String {
+    match index {
+        0 => FULL.to_owned(),
+        _ => format!("{FULL}_20260101-0000{index:02}I"),
+    }
+}
+
+/// `files[n]`: whether link n, if it is an increment, has whole files instead of blocks.
+fn take_chain(cluster: &Cluster, history: &[Vec<Step>], files: &[bool]) -> Vec<String> {
+    let data = cluster.path("data");
+    for directory in DIRECTORIES {
+        let _was_not_there = fs::remove_dir_all(data.join(directory)).is_err();
+    }
+    cluster.ok("rm -rf laid* merged* piped* [0-9]*.tar [0-9]*.manifest");
+    let mut chain = Vec::new();
+    for (index, steps) in history.iter().enumerate() {
+        steps.iter().for_each(|step| take_step(&data, step));
+        let since: String = chain.iter().map(|older| format!("--since {older}.manifest ")).collect();
+        let mode = if index > 0 && files[index] { "--files" } else { "" };
+        let name = label(index);
+        cluster.ok(&format!(
+            "pgv-snap --label {name} --manifest {name}.manifest {since} {mode} data > {name}.tar"
+        ));
+        chain.push(name);
+    }
+    chain
+}
+
+fn joined(chain: &[String], before: &str, after: &str) -> String {
+    chain.iter().map(|label| format!("{before}{label}{after} ")).collect()
+}
+
+fn check(cluster: &Cluster, history: &[Vec<Step>], files: &[bool]) {
+    let chain = take_chain(cluster, history, files);
+    for length in 1..=chain.len() {
+        cluster.ok(&format!(
+            "pgv-apply {} laid < {}.tar",
+            if length % 2 == 1 { "--hold" } else { "" },
+            chain[length - 1]
+        ));
+        // The whole chain, and the half of it.
+        if length != chain.len() && length != chain.len() / 2 {
+            continue;
+        }
+        let (links, newest) = (&chain[..length], &chain[length - 1]);
+        cluster.ok(&format!("pgv-merge {} > merged.tar", joined(links, "", ".tar")));
+        cluster.ok(&format!("pgv-apply --hold --expect {newest} merged-{length} < merged.tar"));
+        // By stock tools: what pgv-apply checks on the way, tar does not.
+        cluster.ok(&format!("mkdir piped-{length} && tar x -C piped-{length} < merged.tar"));
+        cluster.ok(&format!("pgv-apply --commit merged-{length}"));
+        let same = |one: &str, other: &str| {
+            cluster.ok(&format!(
+                "diff -r --no-dereference -x stream.json -x backup_manifest -x held -x pg_control -x unstack -x backup_label {one} {other} && \
+                 cmp {one}/backup_label {other}/backup_label"
+            ));
+        };
+        same("laid", &format!("merged-{length}"));
+        same(&format!("merged-{length}"), &format!("piped-{length}"));
+        let modes = format!(
+            "cd laid && find . -mindepth 1 ! -path './pgv*' -printf '%p %y %m\\n' | grep -v pg_control | sort > ../one && \
+             cd ../merged-{length} && find . -mindepth 1 ! -path './pgv*' -printf '%p %y %m\\n' | grep -v pg_control | sort > ../other && cmp ../one ../other"
+        );
+        cluster.ok(&modes);
+        cluster.ok(&format!("rm -rf merged-{length} piped-{length}"));
+    }
+}
+
+#[test]
+fn a_merged_chain_is_what_its_links_leave() {
+    let cluster = Cluster::start_with("");
+    let mut runner = TestRunner::new(Config { cases: 8, failure_persistence: None, ..Config::default() });
+    let chains = (histories(1..7), prop::collection::vec(any::<bool>(), 7));
+    let result = runner.run(&chains, |(history, files)| {
+        check(&cluster, &history, &files);
+        Ok(())
+    });
+    result.unwrap();
+}
+
+/// Status, and what was said.
+fn refused(cluster: &Cluster, command: &str) -> (Option<i32>, String) {
+    let output = cluster.run(&format!("{command} > out.tar"));
+    // What it leaves is no backup, whatever is done with it.
+    assert!(!cluster.run("pgv-apply --check-only < out.tar").status.success(), "{command}");
+    let listed = cluster.run("tar t -f out.tar 2>&1");
+    assert!(!String::from_utf8_lossy(&listed.stdout).contains("pg_control"), "{command}");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn what_is_no_chain_is_refused() {
+    let cluster = Cluster::start_with("");
+    let step = |name, change| Step { directory: 0, name, change };
+    let history = [
+        vec![step(0, Change::Replace(30, 1)), step(2, Change::Replace(5, 2))],
+        vec![step(0, Change::Write(7, 3))],
+        vec![step(0, Change::Write(8, 4)), step(2, Change::Remove)],
+        vec![step(0, Change::Write(9, 5))],
+    ];
+    let chain = take_chain(&cluster, &history, &[false, false, true, false]);
+    let [full, one, two, three] = &chain[..] else { panic!() };
+    let merge = |links: &[&str]| {
+        let links: String = links.iter().map(|link| format!("{link}.tar ")).collect();
+        refused(&cluster, &format!("pgv-merge {links}"))
+    };
+    let wrong = [
+        (vec![one, two], "is not a full backup"),
+        (vec![full, two, three], "does not build on"),
+        (vec![full, one, one, two], "does not build on"),
+        (vec![full, two, one, three], "does not build on"),
+        (vec![full, full], "does not build on"),
+        (vec![one, full], "is not a full backup"),
+    ];
+    for (links, said) in wrong {
+        let links: Vec<&str> = links.into_iter().map(String::as_str).collect();
+        let (status, text) = merge(&links);
+        assert!(status == Some(5) && text.contains(said), "{links:?}: {status:?}: {text}");
+        assert_eq!(fs::metadata(cluster.path("out.tar")).unwrap().len(), 0, "{links:?}");
+    }
+
+    // Cut short in any link, wherever.
+    for link in &chain {
+        let size = fs::metadata(cluster.path(&format!("{link}.tar"))).unwrap().len();
+        for cut in [0, 512, size / 2, size - 9000, size - 1024, size - 1] {
+            cluster.ok(&format!("head -c {cut} {link}.tar > short.tar"));
+            let links: Vec<&str> =
+                chain.iter().map(|other| if other == link { "short" } else { other.as_str() }).collect();
+            let (status, text) = merge(&links);
+            assert!(
+                status == Some(5) && text.contains("short.tar"),
+                "{link} cut at {cut}: {status:?}: {text}"
+            );
+        }
+    }
+
+    // A byte of a page that only the full has, and one of a page that the newest has.
+    for (link, page) in [(full, 3), (three, 9)] {
+        let fill = if page == 9 { 5 } else { 1 };
+        let at = cluster.ok(&format!(
+            "python3 -c 'import sys; t = open(sys.argv[1], \"rb\").read(); p = bytes((i % 239) ^ {fill} for i in range(8192)); print(t.find(p))' {link}.tar"
+        ));
+        let at: u64 = at.trim().parse().unwrap();
+        cluster.ok(&format!(
+            "cp {link}.tar bad.tar && printf x | dd of=bad.tar bs=1 seek={} conv=notrunc status=none",
+            at + 5000
+        ));
+        let links: Vec<&str> =
+            chain.iter().map(|other| if other == link { "bad" } else { other.as_str() }).collect();
+        let (status, text) = merge(&links);
+        assert!(status == Some(5) && text.contains("base/77777/1000: its checksum"), "{status:?}: {text}");
+    }
+
+    // What a command says counts.
+    let all = joined(&chain, "", "");
+    for (code, wanted) in [(0, None), (7, None), (4, Some(4)), (75, Some(75)), (1, Some(1))] {
+        let command = format!("pgv-merge {all} -- sh -c 'cat $0.tar; [ $0 != {one} ] || exit {code}'");
+        match wanted {
+            None => drop(cluster.ok(&format!("{command} | pgv-apply --check-only"))),
+            Some(wanted) => assert_eq!(refused(&cluster, &command).0, Some(wanted)),
+        }
+    }
+}
+
+/// An increment builds on a merged full as on any other.
+#[test]
+fn increments_go_on_from_a_merged_full() {
+    let cluster = Cluster::start_with("");
+    let step = |name, change| Step { directory: 0, name, change };
+    let history = [
+        vec![step(0, Change::Replace(30, 1)), step(2, Change::Replace(5, 2)), step(3, Change::Odd(5000))],
+        vec![step(0, Change::Write(7, 3)), step(1, Change::Replace(3, 3))],
+        vec![step(0, Change::Resize(20)), step(2, Change::Remove)],
+    ];
+    let chain = take_chain(&cluster, &history, &[false, false, true]);
+    let merged = "20260102-000000F";
+    let since = joined(&chain, "--since ", ".manifest");
+    cluster.ok(&format!(
+        "pgv-merge --label {merged} --manifest merged.manifest {since} {} > merged.tar",
+        joined(&chain, "", ".tar")
+    ));
+    // Without a stream: the same bytes.
+    cluster.ok(&format!("pgv-merge --label {merged} --manifest again {since} && cmp again merged.manifest"));
+    take_step(&cluster.path("data"), &step(0, Change::Write(2, 9)));
+    let next = format!("{merged}_20260102-000001I");
+    cluster.ok(&format!(
+        "pgv-snap --label {next} --manifest next.manifest --since merged.manifest --facts f data > next.tar"
+    ));
+    // Nothing is sent again because of the merge.
+    assert!(fs::metadata(cluster.path("next.tar")).unwrap().len() < 26 << 20);
+    cluster.ok("pgv-apply --hold laid < merged.tar && pgv-apply laid < next.tar");
+    assert!(histories::tree(&cluster.path("laid")) == histories::tree(&cluster.path("data")));
+    cluster.ok("pgv-merge merged.tar next.tar | pgv-apply --hold twice");
+    assert!(histories::tree(&cluster.path("twice")) == histories::tree(&cluster.path("data")));
+
+    let (status, text) = refused(
+        &cluster,
+        &format!("pgv-merge --manifest m --since {}.manifest {}.tar {}.tar", chain[0], chain[0], chain[1]),
+    );
+    assert!(status == Some(2) && text.contains("the newest manifest is that of"), "{text}");
+    assert!(!cluster.path("m").exists());
+}
