@@ -5,6 +5,7 @@ use crate::catalog::{Label, Record, layout};
 use crate::cli::lines::Lines;
 use crate::error::{Error, Result};
 use crate::info::next::full_label;
+use crate::info::recovery::link_jobs;
 use crate::info::{Choice, Set, choose};
 use std::collections::BTreeSet;
 use time::OffsetDateTime;
@@ -74,6 +75,7 @@ impl Merging<'_> {
             record.objects.iter().filter(|object| read.contains(&object.name.as_str())).map(|o| o.bytes).sum()
         };
         let streams = || self.records().map(|record| record.backup.stream_bytes);
+        lines.add("link_jobs", link_jobs(self.links.len()));
         lines.add("read_bytes", self.records().map(stored).sum::<u64>());
         lines.add("stream_bytes", streams().sum::<u64>());
         // As large as the cluster is now, and as dense as the full.

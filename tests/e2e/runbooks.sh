@@ -167,7 +167,7 @@ one_table() {
 incremental_for_ever() {
   as_postgres pgv-backup "$debian_major-$name" --type incr --quiet
   type_block consolidate
-  grep --quiet ' synthetic ' "$scratch/out" || fail "no synthetic full: $(cat "$scratch/out" "$scratch/err")"
+  grep --quiet synthetic "$scratch/out" || fail "no synthetic full: $(cat "$scratch/out" "$scratch/err")"
 }
 
 # Another cluster with the old one's archive_command, because what matters is that its system identifier is another.
