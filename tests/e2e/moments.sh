@@ -234,6 +234,9 @@ received() {
   as_postgres "$bin/pg_ctl" --pgdata="$source" --wait --mode=immediate stop >/dev/null
   lost=$(find "$source/pg_wal/archive_status" -name '*.ready' | wc --lines)
   [ "$lost" -eq 0 ] || fail "the last segment was to be archived"
+  # What is restored below has its port: the standby must not follow that.
+  as_postgres sed --in-place '/^primary_conninfo/d' "$scratch/standby/postgresql.auto.conf"
+  as_postgres "$bin/pg_ctl" --pgdata="$scratch/standby" --silent reload
   pkill -f "pg_receivewal .*$scratch/second" || fail "pg_receivewal does not run"
   wait "$receiver" || true
   unmounted_is_noticed
