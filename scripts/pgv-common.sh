@@ -100,7 +100,7 @@ find_stages() { # PID
     stages+=("$child")
     { mapfile -d '' -t words <"/proc/$child/cmdline" && read -r name <"/proc/$child/comm"; } 2>/dev/null || continue
     # A subshell of this script, and a tool that runs the stage before it.
-    [[ ${words[*]} != "${own[*]}" && ! $name =~ ^pgv-(apply|crypt|env|info|peek|s3)$ ]] || find_stages "$child"
+    [[ ${words[*]} != "${own[*]}" && ! $name =~ ^pgv-(apply|crypt|env|info|merge|peek|s3)$ ]] || find_stages "$child"
   done
 }
 

@@ -5,13 +5,14 @@
 # Options of pgv-expire, which sets them after this; whoever calls a script may have variables of these names.
 dry_run=no now=''
 
-# One run per cluster. The descriptor is inherited by the tools, so the lock lasts as long as any.
-take_lock() { # [WAIT SECONDS]
-  mkdir --parents "$PGV_STATE_DIR/tmp" "$PGV_STATE_DIR/manifest" ||
+# One run per cluster, or for each other lock. The descriptor is inherited by the tools, so the lock lasts as long as any.
+take_lock() { # [WAIT SECONDS] [LOCK FILE]
+  local lock=${2:-$PGV_STATE_DIR/lock}
+  mkdir --parents "$PGV_STATE_DIR/tmp" "$PGV_STATE_DIR/manifest" "${lock%/*}" ||
     die 2 "cannot create PGV_STATE_DIR $PGV_STATE_DIR" "as root: install --directory --owner=postgres --mode=0700 $PGV_STATE_DIR"
-  exec 9>>"$PGV_STATE_DIR/lock"
+  exec 9>>"$lock"
   flock --timeout "${1:-0}" 9 ||
-    die 75 "another pgv run holds the lock of cluster $PGV_CLUSTER ($PGV_STATE_DIR/lock)" 'wait for it: --wait 1h'
+    die 75 "another pgv run holds the lock of cluster $PGV_CLUSTER ($lock)" 'wait for it: --wait 1h'
 }
 
 # As take_lock. For root what is there is made and opened by the owner, who goes on with it: a process of the owner's holds

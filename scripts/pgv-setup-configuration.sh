@@ -38,7 +38,7 @@ setting() { # KEY VALUE
 
 # Sets `configuration` to what is there, comments too, with the options' values; then what options add, then defaults.
 compose_configuration() {
-  local line pair given wanted lines=()
+  local line pair given wanted lines=() keep=(PGV_KEEP_FULL=2)
   [ ! -e "$file" ] || mapfile -t lines <"$file"
   for line in "${!lines[@]}"; do
     for given in "${settings[@]}"; do
@@ -46,7 +46,9 @@ compose_configuration() {
     done
   done
   wanted=(${pairs[@]+"${pairs[@]}"})
-  for pair in "${settings[@]}" ${secrets[@]+"${secrets[@]}"} ${pgdata:+"PGV_PGDATA=$pgdata"} PGV_KEEP_FULL=2 "PGV_STATE_DIR=$state"; do
+  # Refused beside it.
+  [[ " ${wanted[*]} " != *' PGV_FULL_EVERY=never '* ]] || keep=()
+  for pair in "${settings[@]}" ${secrets[@]+"${secrets[@]}"} ${pgdata:+"PGV_PGDATA=$pgdata"} "${keep[@]}" "PGV_STATE_DIR=$state"; do
     [[ " ${wanted[*]%%=*} " != *" ${pair%%=*} "* ]] || continue
     wanted+=("$pair")
     line=$(setting "${pair%%=*}" "${pair#*=}")

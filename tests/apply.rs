@@ -489,6 +489,7 @@ fn a_record_that_lies_is_refused_before_anything_is_written() {
         ("type", r#""type":"full""#, r#""type":"incr""#),
         ("mode", r#""mode":null"#, r#""mode":"files""#),
         ("parent", r#""parent":null"#, r#""parent":"20261122-010000F""#),
+        ("merged_from", r#""parent":null"#, r#""parent":null,"merged_from":["20261122-010000F"]"#),
         ("pg_version", "15.20", "15.19"),
         ("timeline", r#""timeline":1"#, r#""timeline":2"#),
         ("start_lsn", "0/28", "0/29"),

@@ -120,6 +120,11 @@ fn increments_over_changes_of_shape() {
 }
 
 #[test]
+fn chains_become_synthetic_fulls() {
+    run("consolidate.sh", debian_postgres());
+}
+
+#[test]
 fn wal_and_points_in_time() {
     run("wal.sh", debian_postgres());
 }

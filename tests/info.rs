@@ -1752,3 +1752,271 @@ fn a_connection_string_becomes_settings_and_shows_no_password() {
         assert!(!stderr(&output).contains("secret"), "{}", stderr(&output));
     }
 }
+
+const MERGED: &str = "20261104-010000F";
+
+/// A chain of three, A first; its labels, oldest first.
+fn add_chain(repository: &Repository) -> [String; 3] {
+    let labels = [A.to_owned(), format!("{A}_20261102-010000I"), format!("{A}_20261103-010000I")];
+    repository.add(A, 0x100);
+    build_on(&repository.add(&labels[1], 0x100_0200), A);
+    build_on(&repository.add(&labels[2], 0x200_0300), &labels[1]);
+    labels
+}
+
+/// What these became, oldest first, under `label`: its record is that of the last of them.
+fn merge(repository: &Repository, label: &str, links: &[String]) -> PathBuf {
+    let set = repository.add(label, 1);
+    let newest = repository.set("15-main", ID, links.last().unwrap()).join("record.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&fs::read(newest).unwrap()).unwrap();
+    record["label"] = label.into();
+    record["type"] = "full".into();
+    record["mode"] = serde_json::Value::Null;
+    record["parent"] = serde_json::Value::Null;
+    record["merged_from"] = links.into();
+    fs::write(set.join("record.json"), record.to_string()).unwrap();
+    set
+}
+
+fn labels(repository: &Repository) -> Vec<String> {
+    repository.lines(&["15-main", "--format", "label"])
+}
+
+#[test]
+fn a_synthetic_full_is_listed_as_one_and_stands_where_its_content_does() {
+    let repository = Repository::new();
+    let links = add_chain(&repository);
+    let set = merge(&repository, MERGED, &links);
+    // An increment that ran meanwhile has newer content, and an older label.
+    let beside = format!("{A}_20261103-230000I");
+    build_on(&repository.add(&beside, 0x300_0400), &links[2]);
+    assert_eq!(labels(&repository), [&links[0], &links[1], &links[2], MERGED, &beside]);
+    let of_type = |kind: &str| repository.lines(&["--format", "label", "--type", kind]);
+    assert_eq!((of_type("full"), of_type("synthetic")), (vec![A.to_owned()], vec![MERGED.to_owned()]));
+    let tsv = repository.lines(&["--label", MERGED]);
+    assert_eq!(tsv[0].split('\t').nth(3), Some("synthetic"));
+    assert!(repository.lines(&["--label", MERGED, "--format", "table"])[2].contains("synthetic"));
+    let json: serde_json::Value =
+        serde_json::from_str(&repository.lines(&["--label", MERGED, "--json"])[0]).unwrap();
+    assert_eq!(
+        (json["type"].as_str(), json["merged_from"].as_array().map(Vec::len)),
+        (Some("synthetic"), Some(3))
+    );
+    // The record is what a reader of before knows.
+    assert_eq!(json["record"]["type"], "full");
+    let metrics = repository.lines(&["--metrics"]).join("\n");
+    assert!(metrics.contains(r#"type="synthetic"} 1"#) && metrics.contains(r#"type="full"} 1"#), "{metrics}");
+    // It is taken for what is in it, and for no later moment; alone it is as good as the whole chain.
+    let chosen = |target: &[&str]| {
+        let urls = repository.lines(&[&["choose", "15-main"], target].concat());
+        urls.iter().map(|url| url.rsplit('/').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(chosen(&["--time", "2026-11-03 12:00:00Z"]), [MERGED]);
+    assert_eq!(chosen(&["--time", "2026-11-02 12:00:00Z"]), links[..2]);
+    assert_eq!(
+        chosen(&["--time", "2026-11-04 12:00:00Z"]),
+        [links.as_slice(), std::slice::from_ref(&beside)].concat()
+    );
+    assert_eq!(chosen(&[]).last(), Some(&beside));
+    assert_eq!(chosen(&["--lsn", "0/2000300"]), [MERGED]);
+    let recovery = repository.lines(&["recovery", "15-main", "--label", MERGED]);
+    assert!(recovery.contains(&"backup_wal_last 000000010000000000000002".to_owned()), "{recovery:?}");
+    // How old the backups are is the age of their content.
+    fs::remove_dir_all(repository.set("15-main", ID, &beside)).unwrap();
+    let old = repository.info(&["15-main", "--max-age", "1s"]);
+    assert!(stderr(&old).contains(MERGED) && status(&old) == 7, "{}", stderr(&old));
+    // A record that names what cannot be in it is damaged.
+    let path = set.join("record.json");
+    let text = fs::read_to_string(&path).unwrap();
+    for (from, to) in [(&links[1], C), (&links[2], "20261105-010000F"), (&links[0], &links[1])] {
+        fs::write(&path, text.replacen(&format!("{from}\""), &format!("{to}\""), 1)).unwrap();
+        let output = repository.info(&["15-main", "--format", "label"]);
+        assert_eq!((status(&output), lines(&output).len()), (7, 3), "{from} {to}: {}", stderr(&output));
+        assert!(stderr(&output).contains("merged into it"), "{}", stderr(&output));
+    }
+}
+
+/// Values of "key value" lines.
+fn values<'a>(lines: &'a [String], key: &str) -> Vec<&'a str> {
+    lines.iter().filter_map(|line| line.strip_prefix(key)?.strip_prefix(' ')).collect()
+}
+
+#[test]
+fn the_next_backup_builds_on_the_chain_of_the_newest_full() {
+    let repository = Repository::new();
+    let links = add_chain(&repository);
+    let next = |arguments: &[&str]| {
+        let lines = repository.lines(&[&["next", "15-main", "--full-every", "3650d"], arguments].concat());
+        ["type", "chain", "parent", "label", "newest"].map(|key| values(&lines, key).join(" "))
+    };
+    // Whoever asked before the full was there keeps label and parent of one chain.
+    let [kind, chain, parent, label, _] = next(&[]);
+    assert_eq!((kind.as_str(), &parent, chain), ("incr", &links[2], links.join(" ")));
+    assert!(label.starts_with(&format!("{A}_")), "{label}");
+    merge(&repository, MERGED, &links);
+    for kind in ["incr", "diff"] {
+        let [made, chain, parent, label, newest] = next(&["--type", kind]);
+        assert_eq!(
+            (made.as_str(), chain.as_str(), parent.as_str(), newest.as_str()),
+            (kind, MERGED, MERGED, MERGED)
+        );
+        assert!(label.starts_with(&format!("{MERGED}_")), "{label}");
+    }
+    // Its increment ends, with the chain that it has; the next one builds on the newest full all the same.
+    let beside = format!("{A}_20261104-020000I");
+    build_on(&repository.add(&beside, 0x300_0400), &links[2]);
+    let [_, chain, parent, label, newest] = next(&[]);
+    assert_eq!((chain.as_str(), parent.as_str(), &newest), (MERGED, MERGED, &beside));
+    assert!(label.starts_with(&format!("{MERGED}_")), "{label}");
+    let own = format!("{MERGED}_20261105-010000I");
+    build_on(&repository.add(&own, 0x400_0400), MERGED);
+    assert_eq!(next(&[])[1], format!("{MERGED} {own}"));
+    // A later full of the server, which ran while that was made, has newer content.
+    repository.add("20261103-120000F", 0x250_0000);
+    assert_eq!(next(&[])[1], "20261103-120000F");
+}
+
+#[test]
+fn a_synthetic_full_puts_off_no_periodic_one() {
+    let repository = Repository::new();
+    let links = add_chain(&repository);
+    merge(&repository, MERGED, &links);
+    let kind = |every: &str| {
+        let lines = repository.lines(&["next", "15-main", "--full-every", every]);
+        values(&lines, "type").join(" ")
+    };
+    let days = |day: &str| {
+        let begun = time::macros::datetime!(2026-11-01 01:00 UTC);
+        let age = (time::OffsetDateTime::now_utc() - begun).whole_days();
+        format!("{}d", age + day.parse::<i64>().unwrap())
+    };
+    // The age is that of the full that was read, also when that is gone.
+    for _ in 0..2 {
+        assert_eq!(
+            (kind(&days("0")).as_str(), kind(&days("2")).as_str(), kind("never").as_str()),
+            ("full", "incr", "incr")
+        );
+        let _gone = fs::remove_dir_all(repository.set("15-main", ID, A)).is_err();
+    }
+    // The first backup is a full, and so is one for which there is a reason.
+    let empty = Repository::new();
+    let first = empty.lines(&["next", "15-main", "--full-every", "never"]);
+    assert_eq!(
+        (values(&first, "type"), values(&first, "reason")),
+        (vec!["full"], vec!["there is no full backup yet"])
+    );
+    judge(&repository.set("15-main", ID, MERGED), "verify", false);
+    assert_eq!(kind("never"), "full");
+    let arguments = ["next", "15-main", "--repo", &repository.url()];
+    for (every, wanted) in [("never", 0), ("Never", 2), ("7", 2)] {
+        let output = info(&arguments, &[("PGV_FULL_EVERY", every)]);
+        assert_eq!(status(&output), wanted, "{every}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn what_can_be_merged() {
+    let repository = Repository::new();
+    let merging = |arguments: &[&str]| repository.info(&[&["merging", "15-main"], arguments].concat());
+    fs::create_dir_all(repository.0.path().join("repo")).unwrap();
+    fs::write(repository.0.path().join("repo/RESTORE-1.txt"), "").unwrap();
+    assert_eq!(status(&merging(&[])), 3, "there is no backup");
+    repository.add(A, 1);
+    let nothing = lines(&merging(&[]));
+    assert_eq!(values(&nothing, "nothing"), [format!("backup {A} is a full backup already")]);
+    assert!(values(&nothing, "label").is_empty() && values(&nothing, "backup").is_empty(), "{nothing:?}");
+    let links = add_chain(&repository);
+    let records = repository.0.path().join("records");
+    fs::create_dir(&records).unwrap();
+    let found = lines(&merging(&["--records", records.to_str().unwrap()]));
+    assert_eq!(values(&found, "link"), links);
+    let urls: Vec<_> =
+        links.iter().map(|link| format!("{}/15-main/{ID}/backup/{link}", repository.url())).collect();
+    assert_eq!(values(&found, "backup"), urls);
+    assert_eq!(
+        (values(&found, "newest"), values(&found, "system_identifier")),
+        (vec![links[2].as_str()], vec![ID])
+    );
+    assert_eq!((values(&found, "read_bytes"), values(&found, "stream_bytes")), (vec!["300"], vec!["3000"]));
+    assert_eq!((values(&found, "write_bytes"), values(&found, "wal_included")), (vec!["100"], vec!["true"]));
+    let label = values(&found, "label").join(" ");
+    assert!(label.ends_with('F') && label.as_str() > MERGED, "{label}");
+    let written = fs::read_to_string(records.join(&links[1])).unwrap();
+    assert!(written.contains(&format!(r#""label":"{}""#, links[1])), "{written}");
+    // Up to one of the chain, and of no other.
+    assert_eq!(values(&lines(&merging(&["--label", &links[1]])), "link"), links[..2]);
+    assert!(stderr(&merging(&["--label", B])).contains(&format!("there is no backup {B}")));
+    repository.add("20261030-010000F", 1);
+    assert_eq!(["20261030-010000F", B].map(|label| status(&merging(&["--label", label]))), [2, 3]);
+    // Whatever is wrong with a link is wrong with all.
+    for (at, kind) in [(0, "verify"), (1, "drill"), (2, "verify")] {
+        let set = repository.set("15-main", ID, &links[at]);
+        judge(&set, kind, false);
+        let output = merging(&[]);
+        assert_eq!((status(&output), lines(&output).len()), (5, 0), "{kind}: {}", stderr(&output));
+        assert!(stderr(&output).contains(&links[at]), "{}", stderr(&output));
+        judge(&set, kind, true);
+        let data = set.join("data.pgv");
+        fs::rename(&data, set.join("moved")).unwrap();
+        let output = merging(&[]);
+        assert_eq!((status(&output), lines(&output).len()), (5, 0), "{at}: {}", stderr(&output));
+        fs::rename(set.join("moved"), &data).unwrap();
+        let record = set.join("record.json");
+        fs::rename(&record, repository.0.path().join("moved")).unwrap();
+        if at < 2 {
+            assert_eq!(status(&merging(&[])), 5, "a link is incomplete");
+        } else {
+            assert_eq!(values(&lines(&merging(&[])), "link"), links[..2], "what runs is no backup yet");
+        }
+        fs::rename(repository.0.path().join("moved"), &record).unwrap();
+    }
+    // A second time there is nothing to do, until the next increment.
+    merge(&repository, MERGED, &links);
+    let nothing = lines(&merging(&[]));
+    assert_eq!(values(&nothing, "nothing"), [format!("backup {MERGED} is a synthetic full backup already")]);
+    let own = format!("{MERGED}_20261105-010000I");
+    build_on(&repository.add(&own, 0x400_0400), MERGED);
+    assert_eq!(values(&lines(&merging(&[])), "link"), [MERGED, &own]);
+    // A label follows all that are there, whatever became of them.
+    fs::create_dir_all(repository.set("15-main", ID, "22261110-010000F")).unwrap();
+    fs::write(repository.set("15-main", ID, "22261110-010000F").join("claim.json"), "{}").unwrap();
+    assert_eq!(status(&merging(&[])), 1, "the clock went back");
+}
+
+#[test]
+fn what_was_merged_is_copied_and_expires_like_a_full() {
+    let repository = Repository::new();
+    let links = add_chain(&repository);
+    merge(&repository, MERGED, &links);
+    let own = format!("{MERGED}_20261105-010000I");
+    build_on(&repository.add(&own, 0x400_0400), MERGED);
+    let there = repository.0.path().join("there");
+    fs::write(&there, "").unwrap();
+    let copied = repository.lines(&[
+        "transfer",
+        "15-main",
+        "--label",
+        &own,
+        "--to",
+        "file:///elsewhere",
+        "--there",
+        there.to_str().unwrap(),
+    ]);
+    assert_eq!(values(&copied, "backup"), [MERGED, &own]);
+    let gone = |rule: &[&str]| repository.lines(&[&["prune", "15-main"], rule].concat());
+    assert_eq!(gone(&["--keep-last", "1"]), links);
+    assert_eq!(gone(&["--keep-full", "1"]), Vec::<String>::new());
+    assert_eq!(gone(&["--keep-daily", "3"]), links[2..]);
+    assert_eq!(gone(&["--keep-daily", "2"]), links);
+    // Its WAL stays, and that of what went does not.
+    let wal = repository.0.path().join("repo/15-main").join(ID).join("wal/00000001");
+    fs::create_dir_all(&wal).unwrap();
+    for number in 1..=4 {
+        fs::write(wal.join(format!("0000000100000000{number:08X}.pgv")), "x").unwrap();
+    }
+    for link in &links {
+        fs::remove_dir_all(repository.set("15-main", ID, link)).unwrap();
+    }
+    let unneeded = repository.lines(&["wal", "15-main", "--unneeded"]);
+    assert!(unneeded.len() == 1 && unneeded[0].ends_with("000000010000000000000001.pgv"), "{unneeded:?}");
+}

@@ -17,7 +17,8 @@ pub use escape::{escape, unescape};
 pub use label::{BackupType, Label};
 pub use mark::{MarkKind, NOTE_FORMAT, Note, PIN_FORMAT, Pin, mark_kind, mark_name};
 pub use record::{
-    BackupFacts, Blocks, FACTS_FORMAT, Facts, Files, Findings, ObjectEntry, RECORD_FORMAT, Record, Tablespace,
+    BackupFacts, Blocks, FACTS_FORMAT, Facts, Files, Findings, ObjectEntry, RECORD_FORMAT, Record, SYNTHETIC,
+    Tablespace,
 };
 pub use stream::{Mode, STREAM_FORMAT, StreamIdentity, StreamTablespace};
 pub use time::{CLOCK_MARGIN, rfc3339, time_of};

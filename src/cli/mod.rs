@@ -13,7 +13,9 @@ mod values;
 pub use configured::{ConfigOption, Wanted, chose_configuration};
 pub use lines::print;
 pub use store::StoreOptions;
-pub use values::{parse_duration, parse_rate, parse_size, parse_time, system_id, variable};
+pub use values::{
+    Period, parse_duration, parse_period, parse_rate, parse_size, parse_time, system_id, variable,
+};
 
 use crate::error::{Kind, Result, Status};
 use crate::report::Drawn;

@@ -70,6 +70,18 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(total))
 }
 
+/// How often something is done: a duration, or `never`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Period(pub Option<Duration>);
+
+/// `7d`, or `never`.
+pub fn parse_period(text: &str) -> Result<Period, String> {
+    match text {
+        "never" => Ok(Period(None)),
+        _ => parse_duration(text).map(|every| Period(Some(every))).map_err(|why| format!("{why}, or never")),
+    }
+}
+
 /// RFC 3339, or as PostgreSQL and people write it: `2026-11-23 01:40:00.123+00`, `2026-11-23 01:40+0530`,
 /// `2026-11-23 01:40:00 UTC`. Always with a zone: which one is meant cannot be guessed.
 pub fn parse_time(text: &str) -> Result<OffsetDateTime, String> {
@@ -123,6 +135,15 @@ mod tests {
         assert_eq!(parse_rate("50MiB/s"), Ok(50 << 20));
         assert!(parse_rate("50MiB").is_err());
         assert!(parse_rate("0B/s").is_err());
+    }
+
+    #[test]
+    fn periods() {
+        assert_eq!(parse_period("7d"), Ok(Period(Some(Duration::from_secs(604_800)))));
+        assert_eq!(parse_period("never"), Ok(Period(None)));
+        for wrong in ["", "Never", "7", "0"] {
+            assert!(parse_period(wrong).unwrap_err().ends_with(", or never"), "{wrong}");
+        }
     }
 
     #[test]

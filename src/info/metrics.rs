@@ -1,13 +1,13 @@
 //! The same facts in Prometheus' text format, for the textfile collector of node_exporter.
 
-use crate::catalog::{BackupType, Verdict, VerdictKind};
+use crate::catalog::{SYNTHETIC, Verdict, VerdictKind};
 use crate::info::choose::stopped_at;
 use crate::info::facts::time_of;
 use crate::info::show::took;
 use crate::info::{Set, State, good, systems};
 use std::fmt::Write;
 
-const TYPES: [BackupType; 3] = [BackupType::Full, BackupType::Diff, BackupType::Incr];
+const TYPES: [&str; 4] = ["full", "diff", "incr", SYNTHETIC];
 
 /// The sets of one cluster and system identifier.
 struct Group<'a> {
@@ -73,7 +73,7 @@ fn of_groups(text: &mut String, groups: &[Group<'_>]) {
     family(text, "pgv_backups", "Complete backups.");
     for group in groups {
         for kind in TYPES {
-            let is_one = |set: &&Set| set.record().is_some() && set.label.backup_type() == kind;
+            let is_one = |set: &&Set| set.record().is_some() && set.type_name() == kind;
             let value = group.sets.iter().filter(is_one).count() as u64;
             sample(text, "pgv_backups", &with_type(group, kind), value);
         }
@@ -104,7 +104,7 @@ fn of_newest(text: &mut String, groups: &[Group<'_>]) {
         family(text, name, help);
         for group in groups {
             for kind in TYPES {
-                let is_one = |set: &&Set| set.record().is_some() && set.label.backup_type() == kind;
+                let is_one = |set: &&Set| set.record().is_some() && set.type_name() == kind;
                 if let Some(value) = group.sets.iter().rev().find(is_one).and_then(value) {
                     sample(text, name, &with_type(group, kind), value);
                 }
@@ -155,8 +155,8 @@ fn of_verdicts(text: &mut String, groups: &[Group<'_>]) {
     }
 }
 
-fn with_type(group: &Group<'_>, kind: BackupType) -> String {
-    format!("{},type=\"{}\"", group.labels, kind.name())
+fn with_type(group: &Group<'_>, kind: &str) -> String {
+    format!("{},type=\"{kind}\"", group.labels)
 }
 
 pub fn family(text: &mut String, name: &str, help: &str) {

@@ -1,7 +1,7 @@
 //! What the next backup of a cluster is: its type, what it builds on, its label. An increment that was asked for becomes a
 //! full only for a reason that was proved by what was read.
 
-use crate::catalog::{BackupType, Label, Mode};
+use crate::catalog::{BackupFacts, BackupType, Label, Mode};
 use crate::error::{Error, Result};
 use crate::info::Set;
 use crate::info::choose::{chain, one_cluster};
@@ -15,11 +15,12 @@ const LONGEST_CHAIN: usize = 60;
 const GRACE: Duration = Duration::from_secs(3_600);
 
 pub struct Wanted {
-    /// Without one: a full if the newest is old enough, else an increment.
+    /// Without one: a full if the newest that was read from the server is old enough, else an increment.
     pub backup_type: Option<BackupType>,
     /// Of an increment: [`Mode::Blocks`] or [`Mode::Files`].
     pub mode: Mode,
-    pub full_every: Duration,
+    /// Without one: never, but for a reason.
+    pub full_every: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -41,13 +42,7 @@ pub struct Next {
 /// earlier than `now`.
 pub fn next(sets: &[Set], wanted: &Wanted, now: OffsetDateTime) -> Result<Next> {
     one_cluster(sets)?;
-    let full_label = Label::full(now)?;
-    if let Some(latest) = not_earlier(sets, now) {
-        let message =
-            format!("the repository has backup {latest}, which is not older than this machine's clock");
-        return Err(Error::failed(message)
-            .hint("correct the clock: a new label must be later than all existing labels"));
-    }
+    let full_label = full_label(sets, now)?;
     let (chain, reason) = match base(sets, wanted, now) {
         Base::Chain(chain) => (chain, None),
         Base::Full(reason) => (Vec::new(), reason),
@@ -73,6 +68,17 @@ pub fn next(sets: &[Set], wanted: &Wanted, now: OffsetDateTime) -> Result<Next> 
     })
 }
 
+/// The label of a full that begins now. Fails if there is a label that is not earlier.
+pub fn full_label(sets: &[Set], now: OffsetDateTime) -> Result<Label> {
+    match not_earlier(sets, now) {
+        None => Label::full(now),
+        Some(latest) => Err(Error::failed(format!(
+            "the repository has backup {latest}, which is not older than this machine's clock"
+        ))
+        .hint("correct the clock: a new label must be later than all existing labels")),
+    }
+}
+
 /// The latest label, if it is not earlier than `now`, whatever became of its set: a new one must follow it.
 pub fn not_earlier(sets: &[Set], now: OffsetDateTime) -> Option<&Label> {
     let latest = sets.iter().map(|set| &set.label).max_by(|a, b| a.time_part().cmp(b.time_part()));
@@ -90,7 +96,10 @@ fn base<'a>(sets: &'a [Set], wanted: &Wanted, now: OffsetDateTime) -> Base<'a> {
     let instead = |reason: String| Base::Full(Some(reason));
     let complete = || sets.iter().rev().filter_map(|set| Some((set, &set.record()?.backup)));
     let full = complete().find(|(set, _)| set.label.backup_type() == BackupType::Full);
-    let (Some((full, _)), Some((newest, backup))) = (full, complete().next()) else {
+    // An increment of another chain may be newer: it ran while this full was made.
+    let of_chain = |full: &Set| complete().find(|(set, _)| set.label.full_part() == full.label.as_str());
+    let newest = full.and_then(|(full, _)| of_chain(full));
+    let (Some((full, _)), Some((newest, backup))) = (full, newest) else {
         return match wanted.backup_type {
             Some(BackupType::Full) => Base::Full(None),
             _ => instead("there is no full backup yet".to_owned()),
@@ -98,7 +107,7 @@ fn base<'a>(sets: &'a [Set], wanted: &Wanted, now: OffsetDateTime) -> Base<'a> {
     };
     let parent = match wanted.backup_type {
         Some(BackupType::Full) => return Base::Full(None),
-        None if full.label.time().is_some_and(|begun| now - begun + GRACE >= wanted.full_every) => {
+        None if is_due(complete().map(|(_, backup)| backup), wanted.full_every, now) => {
             return Base::Full(None);
         }
         Some(BackupType::Diff) => full,
@@ -107,13 +116,28 @@ fn base<'a>(sets: &'a [Set], wanted: &Wanted, now: OffsetDateTime) -> Base<'a> {
         _ => newest,
     };
     match chain(sets, parent) {
-        Ok(chain) if chain.len() > LONGEST_CHAIN => instead(format!("the chain has {} backups", chain.len())),
+        Ok(chain) if chain.len() > LONGEST_CHAIN => instead(format!(
+            "the chain has {} backups; pgv-consolidate would merge them into one",
+            chain.len()
+        )),
         Ok(chain) if chain.iter().any(|set| set.is_bad()) => {
             instead("the last verification or drill found its chain bad".to_owned())
         }
         Ok(chain) => Base::Chain(chain),
         Err(error) => instead(error.message().to_owned()),
     }
+}
+
+/// Whether the newest full that was read from the server is old enough for another. Of a synthetic full the first
+/// backup in it tells that.
+fn is_due<'a>(
+    backups: impl Iterator<Item = &'a BackupFacts>,
+    every: Option<Duration>,
+    now: OffsetDateTime,
+) -> bool {
+    let fulls = backups.filter(|backup| backup.label.backup_type() == BackupType::Full);
+    let read = fulls.filter_map(|backup| backup.merged_from.first().unwrap_or(&backup.label).time()).max();
+    every.zip(read).is_some_and(|(every, read)| now - read + GRACE >= every)
 }
 
 impl Next {

@@ -23,11 +23,12 @@ const GRACE: Duration = Duration::from_secs(3_600);
 /// Each rule keeps; together they keep what any of them keeps. In none of them is zero a number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rules {
-    /// The newest fulls, each with all that is built on it; alone, if `diff` is given too.
+    /// The newest fulls that were read from the server, each with all that is built on it and all synthetic fulls before
+    /// the next; alone, if `diff` is given too.
     pub full: Option<usize>,
     /// The newest fulls or differentials, each with the incrementals that follow it.
     pub diff: Option<usize>,
-    /// The newest backups of any type.
+    /// The newest backups of any type. A synthetic full stands for the last backup in it, too.
     pub last: Option<usize>,
     /// The newest backup of each of the last hours, days, … that have one.
     pub hourly: Option<usize>,
@@ -58,8 +59,14 @@ impl Fate<'_> {
         self.set.record().is_some()
     }
 
+    /// Whether it needs no other backup.
     fn is_full(&self) -> bool {
         self.set.label.backup_type() == BackupType::Full
+    }
+
+    /// Whether it was read from the server, and needs no other backup.
+    fn is_read_full(&self) -> bool {
+        self.is_full() && !self.set.is_synthetic()
     }
 
     fn keep(&mut self, reason: &str) {
@@ -87,7 +94,7 @@ fn prune_system<'a>(sets: &'a [Set], rules: &Rules, now: OffsetDateTime) -> Vec<
         keep_differentials(&mut fates, count);
     }
     if let Some(count) = rules.last {
-        keep_good(newest_first(&mut fates), count, "last");
+        keep_last(&mut fates, count);
     }
     for (count, name, period) in rules.periods() {
         keep_periods(&mut fates, count, name, period);
@@ -270,16 +277,21 @@ fn newest_first<'f, 'a>(fates: &'f mut [Fate<'a>]) -> impl Iterator<Item = &'f m
     fates.iter_mut().rev().filter(|fate| fate.is_complete())
 }
 
-/// The first of these until so many good ones stay.
-fn keep_good<'f, 'a: 'f>(candidates: impl Iterator<Item = &'f mut Fate<'a>>, count: usize, reason: &str) {
+/// The first of these until so many good ones stay. Whether there were so many.
+fn keep_good<'f, 'a: 'f>(
+    candidates: impl Iterator<Item = &'f mut Fate<'a>>,
+    count: usize,
+    reason: &str,
+) -> bool {
     let mut left = count;
     for fate in candidates {
         if left == 0 {
-            return;
+            break;
         }
         fate.keep(reason);
         left -= usize::from(fate.good);
     }
+    left == 0
 }
 
 /// Whatever the rules.
@@ -298,13 +310,27 @@ fn keep_newest(fates: &mut [Fate<'_>]) {
     }
 }
 
+/// A good synthetic full is the same moment as the last backup in it: together they are one.
+fn keep_last(fates: &mut [Fate<'_>], count: usize) {
+    let synthetic = fates.iter().filter(|fate| fate.good).filter_map(|fate| fate.set.record());
+    let merged: BTreeSet<String> =
+        synthetic.filter_map(|record| record.backup.merged_from.last()).map(Label::to_string).collect();
+    let newest = newest_first(fates).filter(|fate| !merged.contains(fate.set.label.as_str()));
+    keep_good(newest, count, "last");
+}
+
+/// A synthetic full does not count, or daily ones would push out the others within days. It follows the full before it,
+/// as increments do: whoever keeps a full keeps what can be restored until the next one.
 fn keep_fulls(fates: &mut [Fate<'_>], count: usize, alone: bool) {
     const FULL: &str = "full";
-    keep_good(newest_first(fates).filter(|fate| fate.is_full()), count, FULL);
+    let is_bounded = keep_good(newest_first(fates).filter(|fate| fate.is_read_full()), count, FULL);
     if alone {
         return;
     }
     let has_reason = |fate: &&Fate<'_>| fate.reasons.iter().any(|reason| reason.starts_with(FULL));
+    let oldest = if is_bounded { fates.iter().position(|fate| has_reason(&fate)) } else { None };
+    let following = fates.iter_mut().skip(oldest.unwrap_or(0));
+    following.filter(|fate| fate.is_complete() && fate.set.is_synthetic()).for_each(|fate| fate.keep(FULL));
     let kept: BTreeSet<String> =
         fates.iter().filter(has_reason).map(|fate| fate.set.label.to_string()).collect();
     let built_on = newest_first(fates).filter(|fate| !fate.is_full());
@@ -313,17 +339,24 @@ fn keep_fulls(fates: &mut [Fate<'_>], count: usize, alone: bool) {
     }
 }
 
-/// A head is a full or a differential; the incrementals between it and the next one follow it.
+/// A head is a full that was read from the server, or a differential. The incrementals between it and the next one follow
+/// it, and so do synthetic fulls.
 fn keep_differentials(fates: &mut [Fate<'_>], count: usize) {
     const DIFF: &str = "diff";
-    let is_head = |fate: &Fate<'_>| fate.set.label.backup_type() != BackupType::Incr;
-    keep_good(newest_first(fates).filter(|fate| is_head(fate)), count, DIFF);
+    let is_head =
+        |fate: &Fate<'_>| fate.set.label.backup_type() != BackupType::Incr && !fate.set.is_synthetic();
+    let is_bounded = keep_good(newest_first(fates).filter(|fate| is_head(fate)), count, DIFF);
+    let mut head_stays = !is_bounded;
     // Oldest first, so that a parent's head is known before its children ask for it.
     let mut kept: BTreeMap<String, bool> = BTreeMap::new();
     for fate in fates.iter_mut().filter(|fate| fate.is_complete()) {
         let parent = fate.set.record().and_then(|record| record.backup.parent.as_ref());
         let stays = match is_head(fate) {
-            true => fate.reasons.iter().any(|reason| reason.starts_with(DIFF)),
+            true => {
+                head_stays = fate.reasons.iter().any(|reason| reason.starts_with(DIFF));
+                head_stays
+            }
+            false if fate.set.is_synthetic() => head_stays,
             false => {
                 let parent = parent.and_then(|parent| kept.get(parent.as_str()));
                 parent.or_else(|| kept.get(fate.set.label.full_part())).is_some_and(|kept| *kept)
@@ -438,6 +471,8 @@ fn keep_incomplete(fates: &mut [Fate<'_>], now: OffsetDateTime) {
     }
 }
 
+#[cfg(test)]
+mod synthetic_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -19,8 +19,13 @@ use time::macros::format_description;
 
 /// As many segments are looked into for a transaction after a moment, at most.
 const NEWEST: usize = 1000;
-/// Requests and threads of a restore, which the links of a chain have together; each has one at least.
-const JOBS: u64 = 8;
+/// Requests and threads that the links of a chain have together; each has one at least.
+const JOBS: usize = 8;
+
+/// Of each link, where all of a chain are read at once.
+pub fn link_jobs(links: usize) -> usize {
+    (JOBS / links.max(1)).max(1)
+}
 
 /// Where recovery ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -464,8 +469,7 @@ impl Recovery<'_> {
         for link in &self.chain {
             line("backup", link.url.clone());
         }
-        let links = u64::try_from(self.chain.len()).unwrap_or(u64::MAX);
-        line("link_jobs", (JOBS / links.max(1)).max(1).to_string());
+        line("link_jobs", link_jobs(self.chain.len()).to_string());
         let wal_bytes = backup.stop_lsn.0.saturating_sub(backup.start_lsn.0).max(self.segment_bytes);
         line("merged_bytes", backup.database_bytes.saturating_add(wal_bytes).to_string());
         line("label", backup.label.to_string());

@@ -89,6 +89,25 @@ impl Set {
         }
     }
 
+    /// Compares as the age of the content does: a synthetic full follows the last backup in it, and what is built on it
+    /// comes later. So the newest is the last, and a parent comes before its children.
+    pub fn age(&self) -> (&str, &str) {
+        let own = &self.label;
+        let content = self.committed().map_or(own, |record| record.backup.content_label());
+        (content.time_part(), own.time_part())
+    }
+
+    /// `full`, `diff`, `incr`, or `synthetic` where a record says so.
+    pub fn type_name(&self) -> &'static str {
+        let by_label = || self.label.backup_type().name();
+        self.committed().map_or_else(by_label, |record| record.backup.type_name())
+    }
+
+    /// Whether it was made of other backups.
+    pub fn is_synthetic(&self) -> bool {
+        self.committed().is_some_and(|record| record.backup.is_synthetic())
+    }
+
     /// Why nobody knows what it is, or what was found when it was looked at. Marks decide only whether it may go.
     pub fn unread(&self) -> Option<&Error> {
         match &self.state {
@@ -166,7 +185,7 @@ pub fn refuse_unread(sets: &[Set]) -> Result<()> {
     }
 }
 
-/// All sets that fit, by cluster, system identifier and time; what could not be read is among them. Memory: one record
+/// All sets that fit, by cluster, system identifier and age of their content; what could not be read is among them. Memory: one record
 /// for each backup, some two thousand bytes.
 pub fn survey(store: &Store, query: &Query) -> Result<Vec<Set>> {
     let mut sets = Vec::new();
@@ -188,7 +207,7 @@ pub fn survey(store: &Store, query: &Query) -> Result<Vec<Set>> {
             let Some(system_identifier) = layout::parse_system_id(&name) else { continue };
             if query.system_identifier.is_none_or(|wanted| wanted == system_identifier) {
                 let mut found = survey_one(store, &directory, &cluster, system_identifier, query)?;
-                found.sort_by(|a, b| a.label.time_part().cmp(b.label.time_part()));
+                found.sort_by(|a, b| a.age().cmp(&b.age()));
                 sets.append(&mut found);
             }
         }

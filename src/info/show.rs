@@ -79,7 +79,7 @@ fn tsv(set: &Set) -> Option<String> {
         set.cluster.clone(),
         set.system_identifier.to_string(),
         set.label.to_string(),
-        backup.backup_type.name().to_owned(),
+        backup.type_name().to_owned(),
         backup.started_at.clone(),
         backup.stopped_at.clone(),
         backup.database_bytes.to_string(),
@@ -108,9 +108,11 @@ fn json(set: &Set, now: OffsetDateTime) -> Result<String> {
         _ => None,
     };
     let annotations = set.committed().and_then(|record| set.marks.annotations(&record.annotations));
+    let merged_from = set.committed().map_or(&[][..], |record| &record.backup.merged_from);
     let value = serde_json::json!({
         "format": "pgv-info/1", "cluster": set.cluster, "system_identifier": set.system_identifier.to_string(),
-        "label": set.label, "url": set.url, "state": state, "reason": reason, "stored_bytes": set.stored_bytes,
+        "label": set.label, "type": set.type_name(), "url": set.url, "state": state, "reason": reason,
+        "stored_bytes": set.stored_bytes, "merged_from": merged_from,
         "record": set.record(), "verdicts": set.verdicts,
         "pinned": set.marks.pinned(now).is_some(), "pin": pin, "annotations": annotations,
     });
@@ -219,7 +221,7 @@ pub(super) fn columns(rows: &[Vec<String>]) -> String {
 /// `pins`: whether there is a column of pins, as of this time.
 fn row(set: &Set, pins: Option<OffsetDateTime>) -> Vec<String> {
     let label = set.label.to_string();
-    let kind = set.label.backup_type().name().to_owned();
+    let kind = set.type_name().to_owned();
     let stored = size(set.stored_bytes);
     let backup = match &set.state {
         State::Complete(record) => &record.backup,

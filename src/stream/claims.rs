@@ -72,7 +72,8 @@ fn check_record(record: &Record, stream: &StreamIdentity) -> Result<()> {
         same("label", &backup.label, &stream.label)?;
         same("type", backup.backup_type.name(), stream.label.backup_type().name())?;
         same("mode", backup.mode.unwrap_or(Mode::Full).name(), stream.mode.name())?;
-        same("parent", &parent(backup.parent.as_ref()), &parent(stream.parent.as_ref()))
+        same("parent", &parent(backup.parent.as_ref()), &parent(stream.parent.as_ref()))?;
+        same("merged_from", &labels(&backup.merged_from), &labels(&stream.merged_from))
     };
     let checked = same("system_identifier", &backup.system_identifier, &stream.system_identifier)
         .and_then(|()| origin())
@@ -81,6 +82,13 @@ fn check_record(record: &Record, stream: &StreamIdentity) -> Result<()> {
         .and_then(|()| same("start_lsn", &backup.start_lsn, &stream.start_lsn))
         .and_then(|()| check_tablespaces(record, stream));
     checked.map_err(|error| error.hint("nothing was written; record.json does not belong to this stream"))
+}
+
+fn labels(labels: &[Label]) -> String {
+    match labels.is_empty() {
+        true => "none".to_owned(),
+        false => labels.iter().map(Label::as_str).collect::<Vec<_>>().join(" "),
+    }
 }
 
 /// Those that came while the backup ran are not in the stream's beginning.

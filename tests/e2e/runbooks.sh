@@ -163,6 +163,13 @@ one_table() {
   [ ! -e "$scratch/srv/beside" ] || fail "the copy is still there"
 }
 
+# The rules of set-up stay here: the page's own are of the configuration.
+incremental_for_ever() {
+  as_postgres pgv-backup "$debian_major-$name" --type incr --quiet
+  type_block consolidate
+  grep --quiet synthetic "$scratch/out" || fail "no synthetic full: $(cat "$scratch/out" "$scratch/err")"
+}
+
 # Another cluster with the old one's archive_command, because what matters is that its system identifier is another.
 after_an_upgrade() {
   create_debian_cluster "$upgraded"
@@ -284,6 +291,7 @@ main() {
   first_backup
   same_host
   one_table
+  incremental_for_ever
   wait_for_archive
   rows=3000
   after_an_upgrade

@@ -1,10 +1,24 @@
 #!/usr/bin/env bash
-# Where pgv-setup lets root write: only where nobody else can change the way there.
+# Where pgv-setup lets root write: only where nobody else can change the way there; and what it adds to a configuration.
 set -euo pipefail
 # shellcheck source=tests/library/lib.sh
 source "$(dirname "$0")/lib.sh"
 # shellcheck source=scripts/pgv-setup-places.sh
 source "$root/scripts/pgv-setup-places.sh"
+
+# shellcheck source=scripts/pgv-setup-configuration.sh
+source "$root/scripts/pgv-setup-configuration.sh"
+
+# shellcheck disable=SC2034  # of that function
+composed() { # PAIR…
+  local file=/nowhere settings=() secrets=() pgdata='' state=/s configuration='' pairs=("$@")
+  compose_configuration
+  echo "${configuration//$'\n'/ }"
+}
+
+expect 'a rule for who has none' 'PGV_KEEP_FULL=2 PGV_STATE_DIR=/s' "$(composed PGV_REPO=file:///r)"
+expect 'no rule that is refused beside it' 'PGV_STATE_DIR=/s' \
+  "$(composed PGV_FULL_EVERY=never PGV_KEEP_WITHIN=14d)"
 
 verdict() { # PATH
   only_root_writes "$1" && echo root || echo other

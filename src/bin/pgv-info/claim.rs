@@ -28,9 +28,11 @@ pub fn text(args: &Args) -> Result<String> {
     Ok(format!("{claim}\n"))
 }
 
-/// Those of one cluster and system identifier, which the query has to name.
+/// Those of one cluster and system identifier: that of `sets`, else the query has to name them.
 pub fn leftovers(store: &Store, query: &Query, sets: &[Set], claims: &Path) -> Result<Lines> {
-    let (Some(cluster), Some(system)) = (&query.cluster, query.system_identifier) else {
+    let listed = sets.first().map(|set| (&set.cluster, set.system_identifier));
+    let Some((cluster, system)) = listed.or_else(|| query.cluster.as_ref().zip(query.system_identifier))
+    else {
         return Err(Error::usage("--claims needs a cluster and --system-id"));
     };
     let tree = format!("{}{cluster}/{system}/backup/", query.repository);

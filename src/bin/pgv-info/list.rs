@@ -3,7 +3,7 @@
 use crate::keep;
 use crate::place::Place;
 use clap::ValueEnum;
-use pgv::catalog::{BackupType, Label};
+use pgv::catalog::{BackupType, Label, SYNTHETIC};
 use pgv::cli;
 use pgv::error::{Error, Result, Status};
 use pgv::info::{self, Repository, Rules, Set, State, WalBytes};
@@ -44,6 +44,7 @@ enum Type {
     Full,
     Diff,
     Incr,
+    Synthetic,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -91,8 +92,7 @@ pub fn run(mut list: List, place: Place) -> Result<Status> {
 
 /// And whether the WAL could be listed, where it was.
 fn print(mut sets: Vec<Set>, list: &List, repository: &Repository) -> Result<(Status, Result<()>)> {
-    let wanted =
-        |set: &Set| list.backup_type.is_none_or(|wanted| set.label.backup_type() == BackupType::from(wanted));
+    let wanted = |set: &Set| list.backup_type.is_none_or(|wanted| set.type_name() == wanted.name());
     let now = OffsetDateTime::now_utc();
     // A younger one may be among those that cannot be read.
     let max_age = list.max_age.filter(|_| sets.iter().all(|set| set.unread().is_none()));
@@ -155,12 +155,13 @@ fn rules() -> std::result::Result<Rules, String> {
     }
 }
 
-impl From<Type> for BackupType {
-    fn from(text: Type) -> Self {
-        match text {
-            Type::Full => BackupType::Full,
-            Type::Diff => BackupType::Diff,
-            Type::Incr => BackupType::Incr,
+impl Type {
+    fn name(self) -> &'static str {
+        match self {
+            Type::Full => BackupType::Full.name(),
+            Type::Diff => BackupType::Diff.name(),
+            Type::Incr => BackupType::Incr.name(),
+            Type::Synthetic => SYNTHETIC,
         }
     }
 }

@@ -5,9 +5,11 @@ use crate::place::Place;
 use clap::ValueEnum;
 use pgv::catalog::{BackupType, Mode, layout};
 use pgv::cli;
+use pgv::cli::Period;
+use pgv::cli::config::FULL_EVERY;
 use pgv::cli::lines::Lines;
 use pgv::error::{Error, IoContext, Result, Status};
-use pgv::info::{self, Repository, Values};
+use pgv::info::{self, Repository, Set, Values};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
@@ -23,8 +25,8 @@ pub struct Args {
     #[arg(long)]
     files: bool,
     /// How often a full is made [default: PGV_FULL_EVERY, else 7d]
-    #[arg(long, value_name = "DURATION", value_parser = cli::parse_duration)]
-    full_every: Option<Duration>,
+    #[arg(long, value_name = "DURATION|never", value_parser = cli::parse_period)]
+    full_every: Option<Period>,
     /// Also print what killed runs left, by their claims in DIR
     #[arg(long, value_name = "DIR")]
     claims: Option<PathBuf>,
@@ -49,7 +51,7 @@ pub fn run(args: Args, place: Place) -> Result<Status> {
     let wanted = info::Wanted {
         backup_type: args.backup_type.into(),
         mode: if args.files { Mode::Files } else { Mode::Blocks },
-        full_every: args.full_every.map_or_else(full_every_of_environment, Ok)?,
+        full_every: args.full_every.map_or_else(full_every_of_environment, Ok)?.0,
     };
     // The first backup of all makes the repository.
     let sets = info::collect(&repository.store, &repository.query)?;
@@ -57,13 +59,7 @@ pub fn run(args: Args, place: Place) -> Result<Status> {
     let leftovers =
         claims.map(|claims| claim::leftovers(&repository.store, &repository.query, &sets, claims));
     let leftovers = leftovers.transpose()?.unwrap_or_default();
-    let begun = Instant::now();
-    let mut now = OffsetDateTime::now_utc();
-    while info::not_earlier(&sets, now).is_some() && begun.elapsed() < LABEL_WAIT {
-        std::thread::sleep(Duration::from_millis(200));
-        now = OffsetDateTime::now_utc();
-    }
-    let mut text = info::next(&sets, &wanted, now)?.lines();
+    let mut text = info::next(&sets, &wanted, wait_for_label(&sets))?.lines();
     if let Some(file) = &args.server {
         let server = Values::parse(&std::fs::read_to_string(file).during_path("read", file)?)?;
         let archiving = info::archiving(&server, has_wal(&repository)?);
@@ -71,6 +67,17 @@ pub fn run(args: Args, place: Place) -> Result<Status> {
     }
     cli::print(&(text + leftovers.as_str()))?;
     Ok(Status::Done)
+}
+
+/// The moment of a new label.
+pub fn wait_for_label(sets: &[Set]) -> OffsetDateTime {
+    let begun = Instant::now();
+    let mut now = OffsetDateTime::now_utc();
+    while info::not_earlier(sets, now).is_some() && begun.elapsed() < LABEL_WAIT {
+        std::thread::sleep(Duration::from_millis(200));
+        now = OffsetDateTime::now_utc();
+    }
+    now
 }
 
 /// Whether the archive of the one system that is asked for holds anything.
@@ -88,10 +95,10 @@ fn has_wal(repository: &Repository) -> Result<bool> {
     Ok(has_wal)
 }
 
-fn full_every_of_environment() -> Result<Duration> {
+fn full_every_of_environment() -> Result<Period> {
     let key = "PGV_FULL_EVERY";
-    let text = cli::variable(key).unwrap_or_else(|| "7d".to_owned());
-    cli::parse_duration(&text).map_err(|why| Error::usage(format!("{key}: {why}")))
+    let text = cli::variable(key).unwrap_or_else(|| FULL_EVERY.to_owned());
+    cli::parse_period(&text).map_err(|why| Error::usage(format!("{key}: {why}")))
 }
 
 impl From<Type> for Option<BackupType> {

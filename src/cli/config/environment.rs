@@ -2,7 +2,7 @@
 
 use super::{Config, Setting, keys};
 use crate::cli::lines::Lines;
-use crate::cli::{debian, parse_duration, parse_size};
+use crate::cli::{Period, debian, parse_duration, parse_period, parse_size};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// Where state is kept, unless PGV_STATE_DIR names another place.
 const STATE: &str = "/var/lib/pgv";
+/// How often a full is made, unless PGV_FULL_EVERY says.
+pub const FULL_EVERY: &str = "7d";
 /// They are of one account: who has one of them in the environment wants none of a configuration's.
 const CREDENTIALS: [&str; 5] =
     ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "PGV_S3_PROFILE"];
@@ -97,7 +99,23 @@ impl Environment {
             }
         }
         environment.add_defaults(cluster)?;
+        environment.refuse_endless()?;
         Ok(environment)
+    }
+
+    /// Nothing would ever expire: PGV_KEEP_FULL keeps everything since the full that it counts last, and there would be
+    /// no other.
+    fn refuse_endless(&self) -> Result<()> {
+        let has_rule = self.get("PGV_KEEP_FULL")?.is_some_and(|count| !count.is_empty());
+        match has_rule && self.full_every()?.0.is_none() {
+            false => Ok(()),
+            true => Err(Error::usage(
+                "PGV_KEEP_FULL with PGV_FULL_EVERY=never would never delete anything: no full follows, and \
+                 synthetic fulls do not count",
+            )
+            .hint("replace PGV_KEEP_FULL by PGV_KEEP_WITHIN, PGV_KEEP_DAILY or another rule of pgv-retention(7)")
+            .hint("or let fulls be made, if rarely: PGV_FULL_EVERY=365d")),
+        }
     }
 
     fn add_defaults(&mut self, named: Option<&str>) -> Result<()> {
@@ -169,8 +187,12 @@ impl Environment {
         lines.add("wal_timeout_seconds", self.wal_timeout()?.as_secs());
         lines.add("wal_spool_bytes", self.wal_spool_bytes()?);
         lines.add("wal_jobs", self.wal_jobs()?);
-        lines.add("full_every_seconds", self.number("PGV_FULL_EVERY", "7d", parse_duration)?.as_secs());
+        lines.add_some("full_every_seconds", self.full_every()?.0.map(|every| every.as_secs()));
         Ok(lines)
+    }
+
+    fn full_every(&self) -> Result<Period> {
+        self.number("PGV_FULL_EVERY", FULL_EVERY, parse_period)
     }
 
     pub fn wal_timeout(&self) -> Result<Duration> {
@@ -311,6 +333,24 @@ mod tests {
         let outer: Outer = |key| Ok((key == "PGV_WAL_JOBS").then(|| "0".to_owned()));
         let error = Environment::resolve(Some(config("PGV_REPO=s3://b/p")), None, outer).unwrap_err();
         assert!(error.message().starts_with("PGV_WAL_JOBS in the environment: \"0\""), "{error}");
+    }
+
+    #[test]
+    fn rules_that_would_keep_everything_for_ever_are_refused() {
+        let resolve = |text: &str, outer: Outer| Environment::resolve(Some(config(text)), None, outer);
+        let never = "PGV_REPO=file:///r\nPGV_FULL_EVERY=never\n";
+        for rules in ["", "PGV_KEEP_DAILY=7\n", "PGV_KEEP_WITHIN=14d\nPGV_KEEP_FULL=\n", "PGV_KEEP_DIFF=3\n"]
+        {
+            let environment = resolve(&format!("{never}{rules}"), |_| Ok(None)).unwrap();
+            assert!(!environment.lines().unwrap().as_str().contains("full_every_seconds"), "{rules}");
+        }
+        for rules in ["PGV_KEEP_FULL=2\n", "PGV_KEEP_FULL=2\nPGV_KEEP_WAL=14d\nPGV_KEEP_DAILY=7\n"] {
+            let error = resolve(&format!("{never}{rules}"), |_| Ok(None)).unwrap_err();
+            assert_eq!(error.kind, crate::error::Kind::Usage, "{error}");
+            assert!(error.message().starts_with("PGV_KEEP_FULL with PGV_FULL_EVERY=never"), "{error}");
+        }
+        let outer: Outer = |key| Ok((key == "PGV_FULL_EVERY").then(|| "never".to_owned()));
+        assert!(resolve("PGV_REPO=file:///r\nPGV_KEEP_FULL=2\n", outer).is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Every key of a configuration with the type of its value: the only list there is.
 
 use crate::catalog::layout;
-use crate::cli::{parse_duration, parse_rate, parse_size};
+use crate::cli::{parse_duration, parse_period, parse_rate, parse_size};
 use std::borrow::Cow;
 
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub enum Kind {
     SystemId,
     /// In seconds, at least so many.
     Duration(u64),
+    /// A duration, or `never`.
+    Period,
     Count(u64, u64),
     Size,
     Rate,
@@ -47,7 +49,7 @@ pub const KEYS: &[Key] = &[
     key("PGV_CHECKPOINT", Kind::Choice(&["fast", "spread"])),
     key("PGV_CLUSTER", Kind::ClusterName),
     key("PGV_EXPIRE", Kind::YesNo),
-    key("PGV_FULL_EVERY", Kind::Duration(0)),
+    key("PGV_FULL_EVERY", Kind::Period),
     key("PGV_JOBS", Kind::Count(1, 256)),
     key("PGV_KEEP_DAILY", KEEP),
     key("PGV_KEEP_DIFF", KEEP),
@@ -132,6 +134,7 @@ impl Kind {
                 seconds if seconds < least => Err(shown(format!("it must be at least {least}s"))),
                 _ => same,
             },
+            Kind::Period => parse_period(value).map_err(shown).and(same),
             Kind::Count(least, most) => match parse_count(value) {
                 Some(count) if (least..=most).contains(&count) => same,
                 _ => Err(shown(format!("it must be a whole number from {least} to {most}"))),
@@ -226,6 +229,7 @@ mod tests {
             ("PGV_WAL_SPOOL", "0MiB"),
             ("PGV_WAL_SPOOL", "1 GiB"),
             ("PGV_FULL_EVERY", "9999999999w"),
+            ("PGV_FULL_EVERY", "Never"),
             ("PGV_RATE", "50MiB"),
             ("PGV_RESTORE_RATE", "0B/s"),
             ("PGV_LEVEL", "22"),
@@ -252,6 +256,7 @@ mod tests {
         assert_eq!(check("PGV_S3_PATH_STYLE", "1").unwrap(), "yes");
         assert_eq!(check("PGV_REPO", "s3://b/p//").unwrap(), "s3://b/p");
         assert_eq!(check("PGPASSWORD", "x y").unwrap(), "x y");
+        assert_eq!(check("PGV_FULL_EVERY", "never").unwrap(), "never");
     }
 
     #[test]

@@ -15,12 +15,18 @@ pub(super) fn at(seconds: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(START + seconds).unwrap()
 }
 
-fn set(label: Label, parent: Option<&Label>, stopped: OffsetDateTime, system_identifier: u64) -> Set {
+pub(super) fn set(
+    label: Label,
+    parent: Option<&Label>,
+    stopped: OffsetDateTime,
+    system_identifier: u64,
+) -> Set {
     let time = stopped.format(&Rfc3339).unwrap();
     let backup = BackupFacts {
         backup_type: label.backup_type(),
         mode: parent.map(|_| Mode::Blocks),
         parent: parent.cloned(),
+        merged_from: Vec::new(),
         label: label.clone(),
         system_identifier,
         pg_version: "15.20".to_owned(),
@@ -85,8 +91,9 @@ pub(super) fn lay(set: &mut Set, timeline: u32, first: u64, last: u64) {
 
 /// The next night's backup: a full, or what changed since the newest, or since the newest full.
 pub(super) fn next(sets: &[&Set], kind: u8, began: i64, system_identifier: u64) -> Set {
-    let newest = sets.last().map(|set| &set.label);
     let full = sets.iter().rev().map(|set| &set.label).find(|label| label.backup_type() == BackupType::Full);
+    let is_of_chain = |label: &&Label| full.is_some_and(|full| label.full_part() == full.as_str());
+    let newest = sets.iter().rev().map(|set| &set.label).find(is_of_chain);
     let (label, parent) = match (kind, full, newest) {
         (1, Some(full), _) => (Label::increment(full, BackupType::Diff, at(began)), Some(full)),
         (2.., Some(_), Some(newest)) => (Label::increment(newest, BackupType::Incr, at(began)), Some(newest)),
@@ -158,7 +165,7 @@ pub(super) fn befall(set: &mut Set, fortune: Fortune) {
     }
 }
 
-fn labels(sets: &[Set]) -> BTreeSet<String> {
+pub(super) fn labels(sets: &[Set]) -> BTreeSet<String> {
     sets.iter().map(|set| set.label.to_string()).collect()
 }
 
@@ -176,7 +183,7 @@ fn parent(set: &Set) -> Option<&Label> {
 }
 
 /// Of one system identifier: `kept` of `before`, whatever removed the rest.
-fn check_whole(before: &[Set], kept: &BTreeSet<String>) {
+pub(super) fn check_whole(before: &[Set], kept: &BTreeSet<String>) {
     let stays = |set: &Set| kept.contains(set.label.as_str());
     let was_there = |label: &Label| before.iter().any(|set| set.label == *label);
     for set in before.iter().filter(|set| stays(set)) {
@@ -190,7 +197,7 @@ fn check_whole(before: &[Set], kept: &BTreeSet<String>) {
 }
 
 /// Of one system identifier: what a rule promises it promises of good backups.
-fn check_rules(before: &[Set], kept: &BTreeSet<String>, rules: &Rules, now: OffsetDateTime) {
+pub(super) fn check_rules(before: &[Set], kept: &BTreeSet<String>, rules: &Rules, now: OffsetDateTime) {
     let good = good(before);
     let good: Vec<&Set> = before.iter().zip(good).filter_map(|(set, good)| good.then_some(set)).collect();
     let stays = |set: &&Set| kept.contains(set.label.as_str());
@@ -200,11 +207,15 @@ fn check_rules(before: &[Set], kept: &BTreeSet<String>, rules: &Rules, now: Offs
     let clean: Vec<&Set> =
         before.iter().zip(clean(before)).filter_map(|(set, clean)| clean.then_some(set)).collect();
     assert!(clean.last().is_none_or(&stays), "the newest one without bad pages went");
+    let merged: BTreeSet<&Label> =
+        good.iter().filter_map(|set| set.record()?.backup.merged_from.last()).collect();
     if let Some(last) = rules.last {
-        assert!(good.iter().rev().take(last).all(stays), "one of the last went");
+        let moments = good.iter().rev().filter(|set| !merged.contains(&set.label));
+        assert!(moments.take(last).all(stays), "one of the last went");
     }
     if let Some(full) = rules.full {
-        assert!(good.iter().rev().filter(|set| is_full(set)).take(full).all(stays), "a full went");
+        let read = |set: &&&Set| is_full(set) && !set.is_synthetic();
+        assert!(good.iter().rev().filter(read).take(full).all(stays), "a full went");
     }
     if let Some(daily) = rules.daily {
         let day = |set: &&Set| stopped_at(set).unwrap().date();
@@ -227,7 +238,7 @@ fn check_rules(before: &[Set], kept: &BTreeSet<String>, rules: &Rules, now: Offs
 }
 
 /// Of one system identifier: what is pinned stays, with all that it is built on as far as records tell, whatever removes.
-fn check_pins(before: &[Set], kept: &BTreeSet<String>, now: OffsetDateTime) {
+pub(super) fn check_pins(before: &[Set], kept: &BTreeSet<String>, now: OffsetDateTime) {
     for set in before.iter().filter(|set| !matches!(set.state, State::Incomplete(_))) {
         let holds = match set.marks.pin.as_ref().map(|pin| &pin.content) {
             None => false,
@@ -247,7 +258,7 @@ fn check_pins(before: &[Set], kept: &BTreeSet<String>, now: OffsetDateTime) {
 }
 
 /// What a person decides about a backup.
-fn mark(set: &mut Set, pick: i64, now: OffsetDateTime) {
+pub(super) fn mark(set: &mut Set, pick: i64, now: OffsetDateTime) {
     let content = match pick {
         1 => Content::Good(Pin::new(None, None).unwrap()),
         2 => Content::Good(Pin::new(Some(now + time::Duration::days(40)), None).unwrap()),
@@ -258,7 +269,7 @@ fn mark(set: &mut Set, pick: i64, now: OffsetDateTime) {
 }
 
 /// No WAL goes that a backup which stays needs.
-fn check_wal(left: &[Set], now: OffsetDateTime) {
+pub(super) fn check_wal(left: &[Set], now: OffsetDateTime) {
     let unknown = |set: &Set| matches!(set.state, State::Damaged { record: None, .. });
     let held = left.iter().any(|set| unknown(set) || set.may_be_running(now));
     let first = |set: &Set| set.committed().map(|record| record.backup.wal_first.clone());
