@@ -17,8 +17,7 @@ struct Args {
     /// The label of the merged full [default: the newest stream's]
     #[arg(long, value_name = "LABEL")]
     label: Option<Label>,
-    /// Refuse a stream that is not the one of this record.json; one for each,
-    /// oldest first
+    /// The record.json that a stream must fit; one for each, oldest first
     #[arg(long, value_name = "FILE")]
     record: Vec<PathBuf>,
     /// Write what pgv-info record needs to a file
