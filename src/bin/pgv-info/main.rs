@@ -6,6 +6,7 @@ mod checks;
 mod choose;
 mod claim;
 mod doctor;
+mod histories;
 mod identity;
 mod keep;
 mod lineage;
@@ -83,6 +84,7 @@ enum Verb {
     Checks(checks::Args),
     Transfer(transfer::Args),
     Doctor(doctor::Args),
+    Histories(histories::Args),
     Next(next::Args),
     Segments(segments::Args),
     Sets(sets::Args),
@@ -148,6 +150,7 @@ fn run_verb(Args { verb, list, place, .. }: Args) -> Result<Status> {
         Some(Verb::Checks(args)) => return checks::run(args, place),
         Some(Verb::Transfer(args)) => return transfer::run(args, place),
         Some(Verb::Doctor(args)) => return doctor::run(args, place),
+        Some(Verb::Histories(args)) => return histories::run(args, place),
         Some(Verb::Next(args)) => return next::run(args, place),
         Some(Verb::Segments(args)) => return segments::run(args, place),
         Some(Verb::Sets(args)) => return sets::run(args, place),

@@ -21,6 +21,7 @@ fn set(label: Label, parent: Option<&Label>, stopped: OffsetDateTime, system_ide
         backup_type: label.backup_type(),
         mode: parent.map(|_| Mode::Blocks),
         parent: parent.cloned(),
+        merged_from: Vec::new(),
         label: label.clone(),
         system_identifier,
         pg_version: "15.20".to_owned(),
