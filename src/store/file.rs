@@ -5,6 +5,9 @@ use crate::error::{Error, IoContext, Kind, Result};
 use crate::io::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
 use crate::store::object::{COPY_BYTES, Entry, PutOptions, Range};
 use crate::store::url::Url;
+use nix::unistd::{User, geteuid};
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -55,7 +58,7 @@ impl FileStore {
             let created = create_directories_above(&path).and_then(|()| AtomicFile::create(&path, 0o600));
             let is_gone = created.is_err() && path.parent().is_some_and(|parent| !parent.exists());
             if !is_gone || attempts == CREATIONS {
-                return created;
+                return created.map_err(|error| explain_denied(error, &path));
             }
             attempts += 1;
         }
@@ -374,6 +377,27 @@ fn is_of_pgv(directory: &Path) -> bool {
 
 fn create_directories_above(path: &Path) -> Result<()> {
     path.parent().map_or(Ok(()), create_directories)
+}
+
+/// Who may not write below the nearest directory that exists is told what root can do about it.
+fn explain_denied(error: Error, path: &Path) -> Error {
+    let (mut missing, mut directory) = (path, path.parent());
+    while let Some(above) = directory.filter(|above| !above.is_dir()) {
+        (missing, directory) = (above, above.parent());
+    }
+    let Some(directory) = directory else { return error };
+    if !matches!(access(directory, Access::WRITE_OK | Access::EXEC_OK), Err(Errno::ACCESS)) {
+        return error;
+    }
+    let uid = geteuid();
+    let user = User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+    let advice = match missing.symlink_metadata() {
+        Err(reason) if reason.kind() == io::ErrorKind::NotFound && missing != path => {
+            format!("as root: install --directory --owner={user} --mode=0700 {}", missing.display())
+        }
+        _ => format!("as root: chown --recursive {user} {}", directory.display()),
+    };
+    error.hint(format!("user {user} may not write to {}", directory.display())).hint(advice)
 }
 
 fn object_path(url: &Url) -> Result<PathBuf> {
