@@ -24,7 +24,7 @@ look_at_directory() {
     die 1 "user $owner cannot create the repository: it may not write to $place" 'the configuration was not changed' \
       "as root: install --directory --owner=$owner --mode=0700 ${repository#file://}" "then: $again"
   die 1 "user $owner may not write to the repository $place" 'the configuration was not changed' \
-    "as root: chown --recursive $owner $place" "then: $again"
+    "as root, if it holds nothing but backups: chown --recursive $owner $place" "then: $again"
 }
 
 # Every operation that backups need. With --dry-run and --restore-only nothing is stored, not even a probe.

@@ -210,3 +210,18 @@ impl indicatif::TermLike for Line {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expected_size_that_is_exceeded_is_not_drawn_as_a_total() {
+        let progress = Progress::new("x", Some(10), Drawn::OnStdout).unwrap();
+        progress.add(10);
+        assert!(!progress.exceeded.load(Ordering::Relaxed));
+        progress.add(1);
+        assert!(progress.exceeded.load(Ordering::Relaxed));
+        progress.finish();
+    }
+}

@@ -3,11 +3,9 @@
 
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::io::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
+use crate::store::denied::{explain_unread, explain_unwritten};
 use crate::store::object::{COPY_BYTES, Entry, PutOptions, Range};
 use crate::store::url::Url;
-use nix::unistd::{User, geteuid};
-use rustix::fs::{Access, access};
-use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -58,7 +56,7 @@ impl FileStore {
             let created = create_directories_above(&path).and_then(|()| AtomicFile::create(&path, 0o600));
             let is_gone = created.is_err() && path.parent().is_some_and(|parent| !parent.exists());
             if !is_gone || attempts == CREATIONS {
-                return created.map_err(|error| explain_denied(error, &path));
+                return created.map_err(|error| explain_unwritten(error, &path));
             }
             attempts += 1;
         }
@@ -289,7 +287,7 @@ fn look<T>(what: impl std::fmt::Display, looked: io::Result<T>) -> Result<Option
 }
 
 fn found<T>(url: &Url, looked: io::Result<T>) -> Result<Option<T>> {
-    look(format_args!("ls {url}"), looked)
+    look(format_args!("ls {url}"), looked).map_err(|error| explain_unread(error, &url.path()))
 }
 
 fn is_empty(directory: &Url) -> Result<bool> {
@@ -379,27 +377,6 @@ fn create_directories_above(path: &Path) -> Result<()> {
     path.parent().map_or(Ok(()), create_directories)
 }
 
-/// Who may not write below the nearest directory that exists is told what root can do about it.
-fn explain_denied(error: Error, path: &Path) -> Error {
-    let (mut missing, mut directory) = (path, path.parent());
-    while let Some(above) = directory.filter(|above| !above.is_dir()) {
-        (missing, directory) = (above, above.parent());
-    }
-    let Some(directory) = directory else { return error };
-    if !matches!(access(directory, Access::WRITE_OK | Access::EXEC_OK), Err(Errno::ACCESS)) {
-        return error;
-    }
-    let uid = geteuid();
-    let user = User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
-    let advice = match missing.symlink_metadata() {
-        Err(reason) if reason.kind() == io::ErrorKind::NotFound && missing != path => {
-            format!("as root: install --directory --owner={user} --mode=0700 {}", missing.display())
-        }
-        _ => format!("as root: chown --recursive {user} {}", directory.display()),
-    };
-    error.hint(format!("user {user} may not write to {}", directory.display())).hint(advice)
-}
-
 fn object_path(url: &Url) -> Result<PathBuf> {
     match url.is_directory() {
         true => Err(Error::usage(format!("{url} names a directory, not an object"))),
@@ -410,7 +387,7 @@ fn object_path(url: &Url) -> Result<PathBuf> {
 fn missing_or_failed(verb: &str, url: &Url, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => Error::not_found(format!("{verb} {url}: no such object")),
-        _ => Error::io(format_args!("{verb} {url}"), error),
+        _ => explain_unread(Error::io(format_args!("{verb} {url}"), error), &url.path()),
     }
 }
 
