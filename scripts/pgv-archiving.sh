@@ -16,13 +16,16 @@ learn_archiving() {
 
 # Sets `fault` to what keeps WAL from the archive as far as the server knows, and `advice`; or `fault` to nothing.
 find_archiving_fault() { # CONFIGURATION-FILE
-  local failed never
+  local failed never line
   fault='' advice="archive_command = 'pgv-wal-push -c $1 %p'"
   if [ "$in_recovery" = t ] && [ "$archive_mode" != always ]; then
     fault='this is a standby: its primary archives a WAL segment when it is full'
     advice='on the primary: select pg_switch_wal()'
   elif [ "$archive_mode" = off ] && [ "$(ask "select pending_restart from pg_settings where name = 'archive_mode'")" = t ]; then
     fault='archive_mode is on in the configuration, but off in the server' advice='restart the server: a reload is not enough'
+  elif [ "$archive_mode" = off ] && line=$(ask "select sourcefile || ', line ' || sourceline from pg_settings
+      where name = 'archive_mode' and sourcefile like '%postgresql.auto.conf'") && [ -n "$line" ]; then
+    fault="archive_mode is off, by $line" advice='if it is to archive, delete that line, as pgv-restore says there, and restart the server'
   elif [ "$archive_mode" = off ]; then
     fault='archive_mode is off' advice='set archive_mode = on and restart the server; until then only the ends of backups can be restored'
   elif [ -n "$archive_library" ]; then
@@ -50,6 +53,39 @@ require_archive() { # here|elsewhere|nowhere BY-WHAT
   [ "$1" = here ] || [ "${PGV_WAL:-}" != none ] ||
     die 2 'PGV_WAL is none, but no WAL goes into this repository: this backup could not be restored' 'nothing was stored' \
       'archive with pgv-wal-push, or set PGV_WAL=include'
+}
+
+# Before a backup: a server that was promoted while it did not archive has the history of its timeline only in its pg_wal,
+# and PostgreSQL never archives it. Without it no older backup could follow the timeline of this one.
+archive_histories() {
+  local text
+  text=$(patiently pgv-info histories "$PGV_CLUSTER" --repo "$PGV_REPO" --server "$data_directory") ||
+    die $? 'could not find out whether the archive has the history of each timeline' 'nothing was stored'
+  each_line archive_history <<<"$text"
+}
+
+# By the archive_command itself: it compares, and overwrites nothing.
+# shellcheck disable=SC2317,SC2329  # by each_line
+archive_history() { # KEY VALUE
+  local said
+  [ "$1" = history ] || return 0
+  said=$(cd "$data_directory" && PGV_PGDATA=$data_directory pgv-wal-push ${config_file:+--config "$config_file"} "pg_wal/$2" 2>&1) || {
+    echo "$said" >&2
+    # What a lost key sealed is compared with nothing any more.
+    [ "${begins_anew:-no}" = no ] || { warn "the history of timeline $((16#${2:0:8})) was not compared with the archive's" && return 0; }
+    die 1 "the history of timeline $((16#${2:0:8})) could not be archived: see above" 'no backup was stored'
+  }
+  [[ $said == *'in the archive already'* ]] || say "archived the history of timeline $((16#${2:0:8}))"
+}
+
+# Of pgv-check, now that the server's timeline is in the archive, too.
+check_histories() {
+  local text
+  text=$(pgv-info histories "$PGV_CLUSTER" --repo "$PGV_REPO" --system-id "$system_identifier") || {
+    bad 'archiving: could not find out whether the archive has the history of each timeline' 'see the message above'
+    return
+  }
+  each_line take_finding <<<"$text"
 }
 
 # Waits until the archive has the WAL that a backup needs; or sets `fault` and `advice`. Called where `set -e` is off.

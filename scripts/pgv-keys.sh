@@ -9,6 +9,18 @@
 #   check_key URL                   the same as require_key, for who goes on: prints the refusal, returns the status
 # shellcheck shell=bash
 
+# The key files, for messages. What root handed on is a copy in memory, which has the name of its file.
+shown_keys() {
+  local file key_files shown=''
+  IFS=: read -r -a key_files <<<"${PGV_KEY_FILE:-PGV_KEY_FILE}"
+  for file in "${key_files[@]}"; do
+    [[ $file != /dev/fd/* ]] || file=$(readlink "$file" || echo "$file")
+    file=${file#/memfd:}
+    shown+=${shown:+:}${file% (deleted)}
+  done
+  echo "$shown"
+}
+
 # Refuses unless a key is called PGV_KEY_NAME; a name that a person chose says nothing, and is not compared.
 require_key_name() {
   local text status=0 key_names=()
@@ -67,7 +79,7 @@ require_key() { # [URL-OF-A-BACKUP]
   check_key "$1" || status=$?
   case $status in
     0) ;;
-    4) die 4 "no key of ${PGV_KEY_FILE:-PGV_KEY_FILE} opens $1/data.pgv" 'nothing was written or moved' ;;
+    4) die 4 "no key of $(shown_keys) opens $1/data.pgv" 'nothing was written or moved' ;;
     *) die "$status" "could not test whether the key opens $1/data.pgv: see above" 'nothing was written or moved' ;;
   esac
 }
@@ -76,6 +88,7 @@ require_key() { # [URL-OF-A-BACKUP]
 # was lost, pgv-setup --key-lost has written the new one's name, and only a full that was asked for begins anew with it.
 require_sealing_key() { # [URL-OF-THE-NEWEST-BACKUP [full]]
   local status=0
+  begins_anew=no
   require_key_name
   [ -n "${1:-}" ] || return 0
   check_key "$1" || status=$?
@@ -84,9 +97,11 @@ require_sealing_key() { # [URL-OF-THE-NEWEST-BACKUP [full]]
     3 | 5) warn "the newest backup $1 is damaged, so it cannot show whether the key is right" ;;
     4)
       { [ "${2:-}" = full ] && [[ ${PGV_KEY_NAME:-} =~ ^[0-9a-f]{8}$ ]]; } ||
-        die 4 "no key of ${PGV_KEY_FILE:-PGV_KEY_FILE} opens the newest backup $1" 'nothing was stored' \
+        die 4 "no key of $(shown_keys) opens the newest backup $1" 'nothing was stored' \
           'if you changed the key, keep the old one after the new: PGV_KEY_FILE=NEW:OLD' \
           'if the old key is lost: pgv-setup CLUSTER --key-lost --no-backup, then pgv-backup CLUSTER --type full'
+      # shellcheck disable=SC2034  # of archive_histories
+      begins_anew=yes
       warn "no key opens the newest backup $1: this full backup starts again, with the key $PGV_KEY_NAME"
       ;;
     *) die "$status" "could not test whether the key opens the newest backup $1: see above" 'nothing was stored' ;;

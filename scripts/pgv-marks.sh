@@ -38,6 +38,9 @@ take_label() {
   if [[ ${arguments[0]:-} =~ ^[0-9]{8}-[0-9]{6}F ]]; then
     label=${arguments[0]} arguments=("${arguments[@]:1}")
   else
+    if ! [[ ${arguments[1]:-} =~ ^[0-9]{8}-[0-9]{6}F ]]; then
+      [ "${#arguments[@]}" -lt 2 ] || die 2 "${arguments[1]@Q} is not the label of a backup" "$pgv_tool --help" 'pgv-info --format label lists the labels'
+    fi
     [ "${#arguments[@]}" -ge 2 ] || die 2 'a cluster and a label are needed' "$pgv_tool --help" 'pgv-info --format label lists the labels'
     cluster=${arguments[0]} label=${arguments[1]} arguments=("${arguments[@]:2}")
   fi

@@ -20,7 +20,8 @@ find_cluster() {
     ! id --user -- "$listed_owner" >/dev/null 2>&1 || owner=$listed_owner
   fi
   [ -n "$cluster" ] || die 2 'no cluster is named' 'name it, such as 15-main; without pg_lsclusters also give --pgdata DIR'
-  [[ $cluster =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]*$ ]] || die 2 "\"$cluster\" is not a cluster's name"
+  [[ $cluster =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]*$ ]] ||
+    die 2 "\"$cluster\" is not a cluster's name" "a name is VERSION-NAME, such as $(tr --squeeze-repeats '/ ' '-' <<<"$cluster"); pg_lsclusters lists the clusters"
   find_owner
 }
 

@@ -14,9 +14,23 @@ with_trial() { # COMMAND…
   as_owner "${limit[@]}" "${pgv_env[@]}" --config "$trial" "$cluster" "$@"
 }
 
+# A directory that the owner can neither use nor make. It is not made here: the disk that is to hold it may not be mounted.
+look_at_directory() {
+  local place=${repository#file://}
+  [[ $repository == file://* ]] && [ "$restore_only" = no ] || return 0
+  while [ "$place" != / ] && ! as_owner test -e "$place"; do place=$(dirname -- "$place"); done
+  ! { as_owner test -w "$place" && as_owner test -x "$place"; } || return 0
+  [ "$place" = "${repository#file://}" ] ||
+    die 1 "user $owner cannot create the repository: it may not write to $place" 'the configuration was not changed' \
+      "as root: install --directory --owner=$owner --mode=0700 ${repository#file://}" "then: $again"
+  die 1 "user $owner may not write to the repository $place" 'the configuration was not changed' \
+    "as root, if it holds nothing but backups: chown --recursive $owner $place" "then: $again"
+}
+
 # Every operation that backups need. With --dry-run and --restore-only nothing is stored, not even a probe.
 try_repository() {
   local tried status=0
+  look_at_directory
   if [ "$dry_run$restore_only" != nono ]; then
     say "listing $repository/; nothing is stored there$([ "$dry_run" = no ] || echo ', and storing is not tested')"
     with_trial sh -c 'exec pgv-s3 --quiet ls "$PGV_REPO/"' >/dev/null || refuse_repository $?
@@ -37,12 +51,12 @@ refuse_repository() { # STATUS
   die "${1/#7/1}" "the repository $repository/ cannot be used: see above" 'the configuration was not changed' "then: $again"
 }
 
-# Sets `newest` to the URL of the newest backup of this cluster, or to nothing, and `others` to system identifiers of
+# Sets `newest` to the URL of the newest backup of this cluster, or to nothing, `newest_wal` to its last segment, and `others` to system identifiers of
 # other clusters under this name. What cannot be listed is not empty.
 list_backups() {
-  local trees sets text status=0 own='' state system url
+  local trees sets text status=0 own='' state system url wal
   local -A control=()
-  newest='' others=''
+  newest='' newest_wal='' others=''
   trees=$(with_trial sh -c 'exec pgv-s3 --quiet ls "$PGV_REPO/$PGV_CLUSTER/"') || refuse_repository $?
   [ -n "$trees" ] || return 0
   sets=$(with_trial sh -c 'exec pgv-info sets "$PGV_CLUSTER" --repo "$PGV_REPO"') || status=$?
@@ -56,9 +70,9 @@ list_backups() {
     fi
   fi
   # Oldest first.
-  while read -r state system _ _ _ _ _ _ _ _ url; do
+  while read -r state system _ _ _ _ _ _ wal _ url; do
     if [ "$state" = complete ] && [ "${own:-$system}" = "$system" ]; then
-      newest=$url
+      newest=$url newest_wal=$wal
     elif [ "$state" = complete ] && [[ " $others " != *" $system "* ]]; then
       others+=${others:+ }$system
     fi
@@ -108,13 +122,21 @@ try_keys() {
   say "the key opens the newest backup, ${newest##*/}"
 }
 
+# After a restore or a failover the next backup puts the history of the new timeline into the archive, if PostgreSQL did
+# not, and from it on the new timeline can be restored whatever became of the older one.
 take_first_backup() {
-  local status=0
+  local status=0 text what='the first backup'
+  local -A control=()
   if [ -n "$newest" ]; then
-    say "backup ${newest##*/} exists, so no backup is taken now"
-    return
+    text=$("${pgv_peek[@]}" control "$pgdata") || die 1 "cannot read the data directory $pgdata" "then: $again"
+    read_lines control <<<"$text"
+    if ! [[ $newest_wal =~ ^[0-9A-F]{24}$ ]] || [ "${control[timeline]}" -le $((16#${newest_wal:0:8})) ]; then
+      say "backup ${newest##*/} exists, so no backup is taken now"
+      return
+    fi
+    what="a backup of timeline ${control[timeline]}, because the newest is of timeline $((16#${newest_wal:0:8}))"
   fi
-  run 'taking the first backup' as_owner pgv-backup "$cluster" --config "$file" || status=$?
-  [[ $status =~ ^[07]$ ]] || die "$status" 'the first backup failed: see above' "to continue: $again"
-  [ "$status" -eq 0 ] || todo+=("look at the findings of the first backup: pgv-info $cluster")
+  run "taking $what" as_owner pgv-backup "$cluster" --config "$file" || status=$?
+  [[ $status =~ ^[07]$ ]] || die "$status" "${what%%,*} failed: see above" "to continue: $again"
+  [ "$status" -eq 0 ] || todo+=("look at the findings of ${what%%,*}: pgv-info $cluster")
 }

@@ -9,8 +9,8 @@ set_up_schedule() {
         say "the schedule $cron exists"
       else
         run "writing $cron: every night at 1:$(printf %02d "$minute")" write_cron "$cron" "$minute"
-        command -v cron >/dev/null || todo+=('apt-get install cron')
       fi
+      command -v cron >/dev/null || todo+=("apt-get install cron: without it nothing starts the backups of $cron")
       ;;
     systemd)
       run "enabling the timers of pgv-backup@$cluster, pgv-verify@$cluster and pgv-age@$cluster" \
@@ -21,9 +21,14 @@ set_up_schedule() {
 }
 
 write_cron() { # FILE MINUTE
+  local place path
+  place=$(dirname "$(command -v pgv-backup)") path=$place
+  for place in /usr/local/bin /usr/bin /bin; do
+    [[ :$path: == *":$place:"* ]] || path+=:$place
+  done
   write_file "$1" 0644 "# Written by pgv-setup. cron mails errors and warnings to MAILTO, and nothing else.
 MAILTO=root
-PATH=$(dirname "$(command -v pgv-backup)"):/usr/local/bin:/usr/bin:/bin
+PATH=$path
 $2 1 * * *  $owner  pgv-backup $cluster --quiet --wait 6h
 $2 9 * * *  $owner  pgv-info $cluster --max-age 26h >/dev/null
 $2 4 * * 0  $owner  pgv-verify $cluster --quiet" root

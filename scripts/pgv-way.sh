@@ -108,9 +108,7 @@ find_way() {
   mkdir "$tmp/histories"
   open_histories "$tmp/histories"
   text=$(pgv-info recovery "$PGV_CLUSTER" --histories "$tmp/histories" "${goal[@]}" ${label:+--label "$label"} \
-    ${timeline:+--timeline "$timeline"} ${system_id:+--system-id "$system_id"}) ||
-    die $? "$PGV_CLUSTER cannot be restored${target:+ to $target}" 'nothing was written' \
-      "to see its backups: pgv-info $PGV_CLUSTER; to see its archived WAL: pgv-info wal $PGV_CLUSTER"
+    ${timeline:+--timeline "$timeline"} ${system_id:+--system-id "$system_id"}) || refuse_way $?
   way_file=$tmp/way
   echo "$text" >"$way_file"
   read_way
@@ -120,9 +118,18 @@ find_way() {
   [ -z "${way[passed_over]:-}" ] ||
     say "backup ${way[passed_over]% *} is newer, but the way to the target leaves timeline ${way[passed_over]#* } before that backup ends; to use it: --timeline current"
   label=${way[label]} system_id=${way[system_identifier]}
+  [ -z "${way[timelines_taken]:-}" ] ||
+    warn "the archive has no history of timeline ${way[timelines_taken]//,/, }, which exists: the copy takes a later number; pgv-info wal $PGV_CLUSTER"
   [ -z "${way[wal_missing]:-}" ] || [ "$immediate" = yes ] ||
     warn "the archive has a hole at ${way[wal_missing]}: recovery cannot continue after it"
   [ -z "$time" ] || find_end_of_time
+}
+
+# What was typed wrong is not looked for in the repository.
+refuse_way() { # STATUS
+  local hints=("to see its backups: pgv-info $PGV_CLUSTER; to see its archived WAL: pgv-info wal $PGV_CLUSTER")
+  [ "$1" -ne 2 ] || hints=()
+  die "$1" "$PGV_CLUSTER cannot be restored${target:+ to $target}" 'nothing was written' ${hints[@]+"${hints[@]}"}
 }
 
 read_way() {

@@ -9,7 +9,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicI8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI8, Ordering};
 use std::sync::{LazyLock, OnceLock};
 
 static TOOL: OnceLock<&'static str> = OnceLock::new();
@@ -40,6 +40,13 @@ pub fn error(error: &Error) {
     for hint in error.hints() {
         line(ERROR, "hint", format_args!("{hint}"));
     }
+}
+
+/// What the parser of the arguments says, which begins with "error: ", before anything else is known.
+pub fn usage(tool: &'static str, message: &str) {
+    start(tool, 0);
+    let mark = if *IS_JOURNAL { format!("<{ERROR}>") } else { String::new() };
+    let _unreportable = write!(std::io::stderr().lock(), "{mark}{tool}: {message}").is_err();
 }
 
 /// Something a person should look at; said unless `--quiet`.
@@ -73,31 +80,45 @@ fn line(priority: u8, kind: &str, message: fmt::Arguments<'_>) {
 /// Bytes done, rate and time, redrawn on one line of stderr. Costs nothing when it is off.
 pub struct Progress {
     bar: indicatif::ProgressBar,
+    /// Of bytes, as long as it is not exceeded: it was an estimate then.
+    total: Option<u64>,
+    exceeded: AtomicBool,
 }
+
+const WITH_TOTAL: &str = "{prefix}: {bytes} of {total_bytes} ({percent}%), {bytes_per_sec}, {eta} left";
+const WITHOUT_TOTAL: &str = "{prefix}: {bytes}, {bytes_per_sec}, {elapsed}";
 
 impl Progress {
     /// `total` in bytes, if known.
     pub fn new(what: &str, total: Option<u64>, drawn: Drawn) -> Result<Self> {
         let Some(target) = drawn.target()? else {
-            return Ok(Progress { bar: indicatif::ProgressBar::hidden() });
+            let bar = indicatif::ProgressBar::hidden();
+            return Ok(Progress { bar, total: None, exceeded: AtomicBool::new(false) });
         };
-        let template = match total {
-            Some(_) => "{prefix}: {bytes} of {total_bytes} ({percent}%), {bytes_per_sec}, {eta} left",
-            None => "{prefix}: {bytes}, {bytes_per_sec}, {elapsed}",
-        };
-        let style = indicatif::ProgressStyle::with_template(template)
-            .map_err(|e| Error::failed(format!("progress template: {e}")))?;
+        let style = style(if total.is_some() { WITH_TOTAL } else { WITHOUT_TOTAL })?;
         let bar = indicatif::ProgressBar::with_draw_target(total, target);
-        Ok(Progress { bar: bar.with_style(style).with_prefix(what.to_owned()) })
+        let bar = bar.with_style(style).with_prefix(what.to_owned());
+        Ok(Progress { bar, total, exceeded: AtomicBool::new(false) })
     }
 
     pub fn add(&self, bytes: u64) {
         self.bar.inc(bytes);
+        if self.total.is_some_and(|total| self.bar.position() > total)
+            && !self.exceeded.swap(true, Ordering::Relaxed)
+            && let Ok(style) = style(WITHOUT_TOTAL)
+        {
+            self.bar.set_style(style);
+        }
     }
 
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
+}
+
+fn style(template: &str) -> Result<indicatif::ProgressStyle> {
+    indicatif::ProgressStyle::with_template(template)
+        .map_err(|e| Error::failed(format!("progress template: {e}")))
 }
 
 /// Where progress is drawn, as the options say.
@@ -187,5 +208,20 @@ impl indicatif::TermLike for Line {
 
     fn flush(&self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expected_size_that_is_exceeded_is_not_drawn_as_a_total() {
+        let progress = Progress::new("x", Some(10), Drawn::OnStdout).unwrap();
+        progress.add(10);
+        assert!(!progress.exceeded.load(Ordering::Relaxed));
+        progress.add(1);
+        assert!(progress.exceeded.load(Ordering::Relaxed));
+        progress.finish();
     }
 }

@@ -215,6 +215,55 @@ fn one_side_of_a_copy_has_its_own_service_and_nothing_of_the_others() {
     }
 }
 
+/// The command has what was typed, as it would have on the other side of the pipe; and its own tools find the same
+/// configuration, though there are several.
+#[test]
+fn a_command_has_the_environment_that_was_typed() {
+    let host = Host::new();
+    host.configure("shop", "PGUSER=pgv\nAWS_SECRET_ACCESS_KEY=secret\n");
+    host.configure("other", "");
+    let config = host.path("etc/shop.conf");
+    let mut command = host.command(CRYPT);
+    command.env("PGUSER", "me").args(["-e", "--config", &config, "--", "env"]);
+    let sealed = finish(&mut command, b"");
+    assert!(sealed.status.success(), "{}", said(&sealed));
+    let mut opened = host.command(CRYPT);
+    opened.env("PGV_KEY_FILE", host.path("key")).arg("-d");
+    let text = String::from_utf8(finish(&mut opened, &sealed.stdout).stdout).unwrap();
+    assert!(text.contains("PGUSER=me\n"), "{text}");
+    for own in ["PGV_REPO=", "PGV_KEY_FILE=", "AWS_SECRET_ACCESS_KEY=", "PGV_CONFIGURED_VARIABLES="] {
+        assert!(!text.contains(own), "{own} in {text}");
+    }
+    let nested = host.run(CRYPT, &["-e", "--config", &config, "--", CRYPT, "-e", "/dev/null"], b"");
+    assert!(nested.status.success(), "{}", said(&nested));
+}
+
+/// With the port of Debian's cluster, whether pgv-snap stands before a pipe or behind two hyphens.
+#[test]
+fn both_forms_of_a_pipe_reach_the_same_server() {
+    let host = Host::new();
+    host.configure("15-shop", "");
+    host.write("bin/pg_lsclusters", "#!/bin/sh\necho '15 shop 5711 online me /nowhere /log'\n", 0o755);
+    host.write("bin/psql", "#!/bin/sh\necho \"port ${PGPORT:-5432}\" >&2\nexit 2\n", 0o755);
+    let path = format!("{}:{}", host.path("bin"), std::env::var("PATH").unwrap());
+    let snap = env!("CARGO_BIN_EXE_pgv-snap");
+    for words in [&[snap][..], &[CRYPT, "-e", "--", snap]] {
+        let mut command = host.command(words[0]);
+        let told = finish(command.env("PATH", &path).args(&words[1..]), b"");
+        assert!(!told.status.success() && said(&told).contains("port 5711"), "{words:?}: {}", said(&told));
+    }
+}
+
+/// What the parser refuses is said by the tool as everything else is.
+#[test]
+fn a_wrong_option_is_refused_by_the_tools_name() {
+    let told =
+        Host::new().run(env!("CARGO_BIN_EXE_pgv-info"), &["recovery", "--time", "2026-11-23 01:40:00"], b"");
+    assert_eq!(told.status.code(), Some(2));
+    assert!(said(&told).starts_with("pgv-info: error: "), "{}", said(&told));
+    assert!(said(&told).contains("a time has a date and a zone"), "{}", said(&told));
+}
+
 /// Root becomes the configuration's owner, who may read what root named, and whose home it is.
 #[test]
 fn root_steps_down_to_the_owner() {

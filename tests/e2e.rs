@@ -185,6 +185,11 @@ fn timelines_and_failover() {
 }
 
 #[test]
+fn histories_that_were_never_archived() {
+    run("histories.sh", "");
+}
+
+#[test]
 fn wal_by_workers_in_a_directory() {
     run("async.sh", "file");
 }

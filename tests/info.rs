@@ -1458,6 +1458,8 @@ fn a_pinned_backup_stays_until_its_pin_ends_or_is_removed() {
     let facts = json(&repository, &incr);
     assert_eq!((&facts["pinned"], &facts["pin"]["until"]), (&true.into(), &"2126-01-31T00:00:00Z".into()));
     assert_eq!((&facts["pin"]["note"], &json(&repository, B)["pin"]), (&"audit".into(), &().into()));
+    assert_eq!(repository.lines(&["15-main", "--format", "label", "--unpinned"]), [B, C]);
+    assert_eq!(repository.lines(&["15-main", "--format", "label", "--unpinned", "--type", "full"]), [B, C]);
     // Labels cannot take it, nor what it is built on; others they can.
     for named in [A, incr.as_str()] {
         let output = condemn(&repository, named, &[]);

@@ -6,6 +6,7 @@
 
 use super::config::{self, Config, Environment};
 use crate::error::{Error, Kind, Result};
+use crate::io::OWN_VARIABLES;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,6 +14,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// The name by which a configuration was chosen. It is not the cluster's name in the repository, which the environment has.
 const CHOSEN: &str = "PGV_CONFIGURED_AS";
+/// The configuration of the tool that ran this one, as its `-- COMMAND`: where one is needed, it is the same.
+const FROM: &str = "PGV_CONFIGURED_FROM";
 /// They say where a service is and who asks it.
 const SERVICE: [&str; 7] = [
     "PGV_S3_ENDPOINT_URL",
@@ -55,6 +58,7 @@ impl ConfigOption {
     /// Comes back if the environment says all already, or if there is no configuration. Else the process begins anew.
     pub fn apply(&self, wanted: Wanted<'_>) -> Result<()> {
         let Some(config) = self.choose(wanted)? else { return Ok(()) };
+        let file = config.file.clone();
         let named = if let Wanted::Cluster(named) = wanted { named } else { None };
         let mut environment = Environment::beside(config, named)?;
         if matches!(wanted, Wanted::Server) {
@@ -71,7 +75,9 @@ impl ConfigOption {
         }
         let program = std::env::current_exe().map_err(|error| Error::io("find this program", error))?;
         let mut command = Command::new(program);
+        let own: Vec<_> = changes.keys().filter(|name| !is_set(name)).cloned().collect();
         command.args(std::env::args_os().skip(1)).envs(changes);
+        command.env(OWN_VARIABLES, own.join(" ")).env(FROM, config::absolute(&file)?);
         if let Some(named) = named {
             command.env(CHOSEN, named);
         }
@@ -94,8 +100,12 @@ impl ConfigOption {
             // As in a script, or under pgv-env.
             _ if is_set("PGV_REPO") => return Ok(None),
             Wanted::Service { url, told } | Wanted::Repository { url, told } => {
-                if let Some(config) = of_url(url)? {
-                    return Ok(Some(config));
+                let found = match of_caller()?.filter(|config| nearness(config, url) > 0) {
+                    Some(config) => Some(config),
+                    None => of_url(url)?,
+                };
+                if found.is_some() {
+                    return Ok(found);
                 }
                 told || SERVICE.iter().any(|name| is_set(name))
             }
@@ -106,9 +116,12 @@ impl ConfigOption {
                 true
             }
             // Where several are configured it tells which server is meant.
-            Wanted::Server if is_set("PGPORT") => return single(),
+            Wanted::Server if is_set("PGPORT") && !is_set(FROM) => return single(),
             Wanted::Server => false,
         };
+        if let (false, Wanted::Key | Wanted::Server, Some(config)) = (told, wanted, of_caller()?) {
+            return Ok(Some(config));
+        }
         if told { Ok(None) } else { only_one() }
     }
 }
@@ -120,6 +133,11 @@ pub fn chose_configuration(name: &str) -> bool {
 
 fn is_set(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| !value.is_empty())
+}
+
+fn of_caller() -> Result<Option<Config>> {
+    let file = std::env::var_os(FROM).filter(|file| !file.is_empty());
+    file.map(|file| config::read_file(Path::new(&file))).transpose()
 }
 
 fn only_one() -> Result<Option<Config>> {

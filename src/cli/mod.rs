@@ -84,7 +84,14 @@ pub fn main_with<A: Arguments>(
     arguments: impl Iterator<Item = OsString>,
     run: impl FnOnce(A) -> Result<Status>,
 ) -> ExitCode {
-    let args = A::parse_from(arguments);
+    let args = match A::try_parse_from(arguments) {
+        Ok(args) => args,
+        Err(error) if error.use_stderr() => {
+            report::usage(tool, &error.render().to_string());
+            return Kind::Usage.into();
+        }
+        Err(help) => help.exit(),
+    };
     report::start(tool, args.common().level());
     match run(args) {
         Ok(status) => status.into(),

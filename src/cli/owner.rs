@@ -137,8 +137,12 @@ fn copy(path: &Path, owner: &User) -> Result<File> {
         |error: io::Error| Error::usage(Error::io(format_args!("read {}", path.display()), error).message());
     let mut content = Vec::new();
     File::open(path).map_err(wrong)?.take(SIZE_LIMIT).read_to_end(&mut content).map_err(wrong)?;
-    let mut copy =
-        File::from(memfd_create("pgv", MemfdFlags::empty()).map_err(io::Error::from).map_err(wrong)?);
+    // Messages name the file itself. A longer name than this is refused.
+    let name = path.as_os_str().as_encoded_bytes();
+    let name = std::ffi::CString::new(if name.len() < 200 { name } else { b"pgv" }).unwrap_or_default();
+    let mut copy = File::from(
+        memfd_create(name.as_c_str(), MemfdFlags::empty()).map_err(io::Error::from).map_err(wrong)?,
+    );
     // As the configuration itself: nobody else's.
     copy.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(wrong)?;
     fchown(&copy, Some(owner.uid.as_raw()), Some(owner.gid.as_raw())).map_err(wrong)?;

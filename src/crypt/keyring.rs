@@ -29,7 +29,7 @@ impl Key {
     /// Errors: NotFound if the file is proved absent, else Usage for what is no usable key file.
     pub fn read(path: &Path, place: &str, world_readable: bool) -> Result<Self> {
         match File::open(path) {
-            Ok(file) => Self::read_open(file, &path.display().to_string(), world_readable),
+            Ok(file) => Self::read_open(file, &shown(path), world_readable),
             Err(error) => Err(unopened(path, place, &error)),
         }
     }
@@ -59,6 +59,14 @@ impl Key {
     pub fn passphrase(&self) -> &Passphrase {
         &self.passphrase
     }
+}
+
+/// A file in memory, as root hands one on, has the name of the file that it is a copy of.
+fn shown(path: &Path) -> String {
+    let memory = path.read_link().ok().filter(|_| path.starts_with("/dev/fd"));
+    let memory = memory.as_deref().and_then(Path::to_str);
+    let of = memory.and_then(|name| name.strip_prefix("/memfd:")?.strip_suffix(" (deleted)"));
+    of.map_or_else(|| path.display().to_string(), str::to_owned)
 }
 
 fn unopened(path: &Path, place: &str, error: &io::Error) -> Error {
@@ -144,7 +152,15 @@ impl Keyring {
     /// Says which key is needed, and where its text may be.
     fn refusal(&self, message: String, needed: &[String]) -> Error {
         let error = Error::new(Kind::Key, message);
-        match needed {
+        // A configuration may name the wrong key that was tried; a record and a configuration the same.
+        let tried: Vec<String> = self.passphrases.iter().filter_map(Passphrase::name).collect();
+        let mut missing: Vec<&str> = Vec::new();
+        for name in needed.iter().filter(|name| !tried.contains(name)) {
+            if !missing.contains(&name.as_str()) {
+                missing.push(name);
+            }
+        }
+        match &missing[..] {
             [] => error.hint("write the key that sealed it, from the recovery sheet, into a key file"),
             names => error.hint(format!(
                 "key {} is needed: write it, from the recovery sheet, into a key file",
@@ -168,6 +184,28 @@ mod tests {
 
     fn refusal(path: &Path) -> Error {
         Key::read(path, "key file 1", false).map(|_| ()).unwrap_err()
+    }
+
+    #[test]
+    fn a_needed_key_is_named_once_and_never_the_one_that_was_tried() {
+        let passphrase = Passphrase::generate().unwrap();
+        let tried = passphrase.name().unwrap();
+        let keyring = Keyring::new(vec![Key::new("/etc/pgv/key", passphrase)]);
+        let hint = |needed: &[&str]| {
+            let needed: Vec<String> = needed.iter().map(|name| (*name).to_owned()).collect();
+            keyring.refusal("wrong key".to_owned(), &needed).hints().join(" ")
+        };
+        assert!(hint(&[&tried, "ef483c40", "ef483c40"]).starts_with("key ef483c40 is needed: "));
+        assert!(hint(&["ef483c40", "ef483c41"]).starts_with("key ef483c40 or ef483c41 is needed: "));
+        assert!(hint(&[&tried]).starts_with("write the key that sealed it"));
+    }
+
+    #[test]
+    fn a_copy_in_memory_is_called_as_its_file() {
+        let copy = rustix::fs::memfd_create("/etc/pgv/key", rustix::fs::MemfdFlags::empty()).unwrap();
+        let path = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&copy));
+        assert_eq!(shown(Path::new(&path)), "/etc/pgv/key");
+        assert_eq!(shown(Path::new("/dev/fd/99999")), "/dev/fd/99999");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::catalog::{BackupType, Label};
 use crate::error::Result;
-use crate::info::{Set, State};
+use crate::info::{Set, State, systems};
 use std::collections::BTreeSet;
 use time::OffsetDateTime;
 
@@ -21,6 +21,15 @@ pub fn pinned(sets: &[Set], now: OffsetDateTime) -> Vec<Pinned<'_>> {
         Some(Pinned { set, why, bases: bases(sets, set) })
     };
     sets.iter().filter_map(one).collect()
+}
+
+/// What pins keep: the pinned backups, and those on which they are built.
+pub fn kept_by_pins(sets: &[Set], now: OffsetDateTime) -> BTreeSet<(u64, Label)> {
+    let of_one =
+        |sets| pinned(sets, now).into_iter().flat_map(|one| one.bases.into_iter().chain([&one.set.label]));
+    systems(sets)
+        .flat_map(|sets| of_one(sets).map(|label| (sets[0].system_identifier, label.clone())))
+        .collect()
 }
 
 /// Nothing goes while it is not known what is pinned.

@@ -9,10 +9,11 @@ use crate::info::Set;
 use crate::info::choose::{self, Choice};
 use crate::info::estimate;
 use crate::info::facts::{one_line, time_of};
+use crate::info::wal::complaint;
 use crate::info::walk::{Archived, Place, Walk, Way};
 use crate::pg::timeline::{self, Branch};
 use crate::pg::{Lsn, wal};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -78,6 +79,8 @@ pub struct Recovery<'a> {
     needed: u64,
     /// The last timeline after its own.
     latest: u32,
+    /// Timelines behind the last one on the way whose numbers only the server must not take: they have no history.
+    taken: Vec<u32>,
     /// Lines of the last drill, by which a plan tells how long it takes.
     drill: Lines,
 }
@@ -124,7 +127,8 @@ fn find<'a>(
     let target = request.target;
     let default = if target == Target::End { Along::Latest } else { Along::Current };
     let along = request.along.unwrap_or(default);
-    let timelines = Timelines { sets, archived, histories, along };
+    let unknown = archived.without_history(sets);
+    let timelines = Timelines { sets, archived, histories, along, unknown };
     let (set, backup) = match &request.label {
         Some(label) => named(sets, label, target, &timelines)?,
         None => newest(sets, target, &timelines)?,
@@ -157,6 +161,7 @@ fn find<'a>(
         passed_over: later.filter(|newer| request.label.is_none() && newer.label != backup.label),
         needed: last.1,
         latest: timelines.latest(backup.timeline),
+        taken: timelines.unknown_after(timelines.goal(backup.timeline)),
     })
 }
 
@@ -243,9 +248,15 @@ struct Timelines<'a> {
     archived: &'a Archived,
     histories: &'a Histories,
     along: Along,
+    /// Those without a history that should have one.
+    unknown: BTreeSet<u32>,
 }
 
 impl Timelines<'_> {
+    fn unknown_after(&self, timeline: u32) -> Vec<u32> {
+        self.unknown.iter().copied().filter(|id| *id > timeline).collect()
+    }
+
     /// `findNewestTimeLine`: one after the other, until there is none.
     fn latest(&self, from: u32) -> u32 {
         let mut newest = from;
@@ -268,12 +279,22 @@ impl Timelines<'_> {
     fn way(&self, backup: &BackupFacts) -> Result<Vec<Branch>> {
         let own = backup.timeline;
         let goal = self.goal(own);
+        if let (Along::Latest, Some(missing)) = (self.along, self.unknown_after(goal).first()) {
+            return Err(self.no_history(*missing));
+        }
         if goal == own {
             return Ok(vec![Branch::alone(own)]);
+        }
+        if self.unknown.contains(&goal) {
+            return Err(self.no_history(goal));
         }
         if !self.archived.histories.contains(&goal) {
             let is_known = goal == 1 || complete(self.sets).any(|other| other.timeline == goal);
             return if is_known { Ok(Vec::new()) } else { Err(self.unknown(goal)) };
+        }
+        // PostgreSQL asks for that of each timeline on the way, and stops where there is WAL of one without it.
+        if let Some(missing) = self.unknown.iter().find(|id| own < **id && **id < goal) {
+            return Err(self.no_history(*missing));
         }
         let name = timeline::history_name(goal);
         let text = self.histories.get(&goal).ok_or_else(|| {
@@ -285,6 +306,19 @@ impl Timelines<'_> {
             .ok_or_else(|| Error::damaged(format!("{name} is not a history of timeline {goal}")))?;
         let before = way.iter().position(|branch| branch.timeline == own).unwrap_or(way.len());
         Ok(way.split_off(before))
+    }
+
+    /// It exists, and cannot be followed.
+    fn no_history(&self, timeline: u32) -> Error {
+        let cluster = self.sets.first().map_or("", |set| set.cluster.as_str());
+        let (what, advice) = complaint(timeline, cluster);
+        let own = match complete(self.sets).find(|backup| backup.timeline == timeline) {
+            Some(backup) => format!("or give --label, such as {}, a backup of that timeline", backup.label),
+            None => "it has no backup of its own".to_owned(),
+        };
+        Error::not_found(what).hint(advice).hint(format!(
+            "to restore along the backup's own timeline, without timeline {timeline}: --timeline current; {own}"
+        ))
     }
 
     fn unknown(&self, goal: u32) -> Error {
@@ -508,6 +542,10 @@ impl Recovery<'_> {
         if let Some(beyond) = self.walk.beyond {
             line("wal_missing", self.name(self.walk.end));
             line("wal_beyond", self.name(beyond));
+        }
+        if !self.taken.is_empty() {
+            let taken: Vec<_> = self.taken.iter().map(u32::to_string).collect();
+            line("timelines_taken", taken.join(","));
         }
         if let Some(newer) = self.passed_over {
             line("passed_over", format!("{} {}", newer.label, newer.timeline));

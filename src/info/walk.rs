@@ -5,7 +5,7 @@
 use crate::catalog::layout;
 use crate::error::Result;
 use crate::info::Set;
-use crate::info::wal::{Run, directory, segment_bytes};
+use crate::info::wal::{Run, directory, segment_bytes, without_history};
 use crate::pg::timeline::{self, Branch};
 use crate::pg::wal;
 use crate::store::{Store, Url};
@@ -59,6 +59,12 @@ impl Archived {
     /// Whether there is anything that recovery could ask for.
     pub fn is_empty(&self) -> bool {
         self.runs.is_empty() && self.histories.is_empty() && self.partials.is_empty()
+    }
+
+    /// Timelines that have WAL or a backup, and began after another, but have no history.
+    pub fn without_history(&self, sets: &[Set]) -> BTreeSet<u32> {
+        let runs = self.runs.iter().map(|run| run.timeline);
+        without_history(sets, runs.chain(self.partials.keys().map(|(id, _)| *id)), &self.histories)
     }
 
     fn run(&self, timeline: u32, number: u64) -> Option<&Run> {

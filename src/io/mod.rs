@@ -22,7 +22,7 @@ pub use interrupt::{Unfinished, die_if_unread, end_if_interrupted, on_interrupt}
 pub use output::Output;
 pub use pace::Pace;
 pub use pipe::widen;
-pub use producer::Producer;
+pub use producer::{OWN_VARIABLES, Producer};
 pub use random::{random, random_name};
 pub use shared_pace::SharedPace;
 pub use temporary::{TemporaryFile, temporary_file};

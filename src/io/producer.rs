@@ -9,6 +9,10 @@ use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+/// Names, with blanks between, the variables that a tool took from its configuration. They are the tool's own: its command
+/// has the environment that was typed, as it would have on the other side of a pipe.
+pub const OWN_VARIABLES: &str = "PGV_CONFIGURED_VARIABLES";
+
 /// A running command. Its stdin and stderr are ours; its stdout is read by whoever took it.
 #[must_use]
 pub struct Producer {
@@ -22,7 +26,12 @@ impl Producer {
         let (program, arguments) =
             command.split_first().ok_or_else(|| Error::usage("no command after --"))?;
         let name = program.to_string_lossy().into_owned();
-        let child = Command::new(program)
+        let own = std::env::var(OWN_VARIABLES).unwrap_or_default();
+        let mut typed = Command::new(program);
+        for variable in own.split_whitespace().chain([OWN_VARIABLES]) {
+            typed.env_remove(variable);
+        }
+        let child = typed
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()

@@ -46,6 +46,8 @@ pub struct Plan {
     pub end: Option<String>,
     pub has_archive: bool,
     pub wal_included: bool,
+    /// Numbers of timelines that exist without a history, as `1,2`.
+    pub timelines_taken: Option<String>,
     /// The last segment that the backup needs.
     pub backup_last: String,
     /// Recovery does not end: the copy is a replica.
@@ -98,6 +100,7 @@ impl Plan {
             exclusive: find("recovery_target_inclusive").is_some_and(|inclusive| inclusive == "off"),
             end: find("recovery_target_end"),
             has_archive: need("archive")? == "yes",
+            timelines_taken: find("timelines_taken"),
             wal_included: guc::is_on(&need("wal_included")?),
             backup_last: need("backup_wal_last")?,
         })

@@ -44,9 +44,11 @@ fn restore_command(plan: &Plan, get: &Get, is_isolated: bool) -> String {
         true => format!(" --until {}", plan.backup_last),
         false => String::new(),
     };
+    let taken =
+        plan.timelines_taken.as_deref().map(|ids| format!(" --taken {}", word(ids))).unwrap_or_default();
     let path = |path: &Path| word(&path.to_string_lossy());
     let command = format!(
-        "PGV_CLUSTER={} {} -c {}{until} %f %p",
+        "PGV_CLUSTER={} {} -c {}{until}{taken} %f %p",
         word(&get.cluster),
         path(&get.program),
         path(&get.config)

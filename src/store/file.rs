@@ -3,6 +3,7 @@
 
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::io::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
+use crate::store::denied::{explain_unread, explain_unwritten};
 use crate::store::object::{COPY_BYTES, Entry, PutOptions, Range};
 use crate::store::url::Url;
 use std::collections::BTreeSet;
@@ -55,7 +56,7 @@ impl FileStore {
             let created = create_directories_above(&path).and_then(|()| AtomicFile::create(&path, 0o600));
             let is_gone = created.is_err() && path.parent().is_some_and(|parent| !parent.exists());
             if !is_gone || attempts == CREATIONS {
-                return created;
+                return created.map_err(|error| explain_unwritten(error, &path));
             }
             attempts += 1;
         }
@@ -286,7 +287,7 @@ fn look<T>(what: impl std::fmt::Display, looked: io::Result<T>) -> Result<Option
 }
 
 fn found<T>(url: &Url, looked: io::Result<T>) -> Result<Option<T>> {
-    look(format_args!("ls {url}"), looked)
+    look(format_args!("ls {url}"), looked).map_err(|error| explain_unread(error, &url.path()))
 }
 
 fn is_empty(directory: &Url) -> Result<bool> {
@@ -386,7 +387,7 @@ fn object_path(url: &Url) -> Result<PathBuf> {
 fn missing_or_failed(verb: &str, url: &Url, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => Error::not_found(format!("{verb} {url}: no such object")),
-        _ => Error::io(format_args!("{verb} {url}"), error),
+        _ => explain_unread(Error::io(format_args!("{verb} {url}"), error), &url.path()),
     }
 }
 

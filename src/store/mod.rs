@@ -2,6 +2,7 @@
 //! name only when it is complete and durable, and nothing is replaced unless that is asked for.
 
 mod check;
+mod denied;
 mod file;
 mod mounted;
 mod object;

@@ -180,10 +180,10 @@ page_block() { # PAGE NAME
   printf '%s\n' "$text"
 }
 
-# The same of README.md: the indented lines after the comment "tried: NAME".
+# The same of README.md: the indented lines after the comment "tried: NAME", which may be indented itself.
 readme_block() { # NAME
   local text
-  text=$(awk -v mark="<!-- tried: $1 -->" '$0 == mark { found = 1; next } found && /^    / { print substr($0, 5); begun = 1; next }
+  text=$(awk -v mark="<!-- tried: $1 -->" '{ text = $0; sub(/^ +/, "", text) } text == mark { found = 1; next } found && /^    / { print substr($0, 5); begun = 1; next }
     begun && !/^$/ { exit }' "$(dirname "${BASH_SOURCE[0]}")/../../README.md")
   [ -n "$text" ] || fail "README.md has no block \"$1\""
   printf '%s\n' "$text"

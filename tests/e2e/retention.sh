@@ -89,6 +89,8 @@ pins_and_notes() {
   expect_failure 75 'holds the lock' pgv-pin 15-main "$full"
   exec 8>&-
   expect_failure 1 "pgv-pin 15-main $incr --remove" pgv-expire 15-main - <<<"$full"
+  expect_failure 2 "labels come on stdin" pgv-expire 15-main "$full"
+  expect_failure 2 "is not the label of a backup" pgv-annotate 15-main ticket=4711
   expect_failure 3 'no backup' pgv-pin 15-main 20200101-010000F
   expect_failure 2 'not in the future' pgv-pin 15-main "$full" --until '2020-01-01 00:00:00Z'
   expire pgv-expire 15-main --keep-full 1 --dry-run

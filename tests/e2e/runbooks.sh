@@ -143,7 +143,10 @@ same_host() {
   rm --recursive "$scratch/data/$name/base"
   type_block same-replace
   [ "$(orders "$port")" = 2000 ] || fail "--replace brought back $(orders "$port") rows"
-  type_block same-decide
+  as_postgres pgv-check "$debian_major-$name" --no-switch >"$scratch/out" 2>&1 && fail "pgv-check is content with an undecided copy"
+  grep --after-context=1 '^BAD  archiving: archive_mode is off' "$scratch/out" | grep --quiet 'delete that line' ||
+    fail "pgv-check does not name the line that turns archiving off: $(cat "$scratch/out")"
+  decide_as_readme_says
   sql_at "$port" 'insert into orders select generate_series(2001, 3000)' shop
   wait_for_archive
   type_block same-plan
@@ -153,8 +156,24 @@ same_host() {
   type_block same-decide
 }
 
+# The command of the first backup takes a backup of the new timeline, whose history is in the archive then.
+decide_as_readme_says() {
+  readme_block decide | names_of_here >"$scratch/typed"
+  bash -e "$scratch/typed" || fail "README's decision exits with $?"
+  pgv-setup "$debian_major-$name" >"$scratch/out" 2>"$scratch/err" || fail "pgv-setup after a restore exits with $?: $(cat "$scratch/err")"
+  grep --quiet 'taking a backup of timeline 2' "$scratch/err" || fail "no backup of the new timeline: $(cat "$scratch/err")"
+  wait_for_archive
+  as_postgres pgv-info wal "$debian_major-$name" >"$scratch/out" || fail "pgv-info wal exits with $?: $(cat "$scratch/out")"
+  as_postgres pgv-restore "$debian_major-$name" "$scratch/srv/plan" --plan >"$scratch/out" 2>&1 || fail "no restore is possible: $(cat "$scratch/out")"
+  pgv-setup "$debian_major-$name" >"$scratch/out" 2>"$scratch/err" || fail "pgv-setup once more exits with $?: $(cat "$scratch/err")"
+  grep --quiet 'so no backup is taken now' "$scratch/err" || fail "another backup: $(cat "$scratch/err")"
+}
+
 one_table() {
   sql_at "$port" 'drop table orders' shop
+  # The only cluster, and its server, though that is not where libpq looks.
+  as_postgres pgv-find >"$scratch/out" 2>"$scratch/err" || fail "pgv-find exits with $?: $(cat "$scratch/err")"
+  ! grep --quiet 'relations are numbers' "$scratch/err" || fail "pgv-find asks another server: $(cat "$scratch/err")"
   type_block table-restore
   type_block table-dump
   [ "$(orders "$port")" = 3000 ] || fail "the table came back with $(orders "$port") rows"

@@ -189,6 +189,19 @@ back_up_as_root() {
   [ -z "$(ls "$scratch/state/tmp")" ] || fail "temporary files stay: $(ls "$scratch/state/tmp")"
 }
 
+# In a directory of root's: the copy, and the directories that it makes, are the owner's of the configurations.
+copy_as_root() {
+  local found
+  [ "$(id -u)" -eq 0 ] && [[ $repo == file://* ]] || return 0
+  mkdir --mode=0755 "$scratch/vault"
+  pgv-copy "$repo" "file://$scratch/vault/far/pgv" --dry-run >"$scratch/out" 2>"$scratch/err" || fail "a dry copy by root: $(cat "$scratch/err")"
+  [ -z "$(ls "$scratch/vault")" ] || fail "--dry-run made something: $(ls "$scratch/vault")"
+  pgv-copy "$repo" "file://$scratch/vault/far/pgv" >"$scratch/out" 2>"$scratch/err" || fail "a copy by root: $(cat "$scratch/err")"
+  found=$(find "$scratch/vault/far" ! -user postgres)
+  [ -z "$found" ] || fail "of the copy this is not of postgres: $found"
+  rm --recursive "$scratch/vault"
+}
+
 lines_as_typed() {
   expect_status 0 bash -c 'set -eo pipefail
     pgv-info choose demo --latest | while read -r u; do pgv-s3 get "$u/data.pgv" |
@@ -327,6 +340,7 @@ main() {
   [ "$(labels | wc --lines)" -eq 2 ] || fail "PGV_KEEP_FULL=2, and there are: $(labels)"
   sleep 1
   back_up_as_root
+  copy_as_root
   [ "$(labels | wc --lines)" -eq 2 ] || fail "PGV_KEEP_FULL=2 keeps $(labels | wc --lines)"
   lines_as_typed
   increments

@@ -36,6 +36,35 @@ setup() { # STATUS [OPTION…]
   ! grep --quiet --extended-regexp 'pgvkey1_[A-Za-z0-9_-]{20}' "$scratch/out" "$scratch/err" || fail "pgv-setup $* prints the key: $(cat "$scratch/out" "$scratch/err")"
 }
 
+# What it said the first time it says as long as nothing starts the schedule.
+without_cron() {
+  mv "$scratch/bin/cron" "$scratch/cron"
+  if ! command -v cron >"$scratch/out"; then
+    setup 7 --no-backup
+    grep --quiet 'left to do: apt-get install cron' "$scratch/err" || fail "no word of cron: $(cat "$scratch/err")"
+  fi
+  mv "$scratch/cron" "$scratch/bin/cron"
+  [ -z "$(sed --quiet 's/^PATH=//p' "/etc/cron.d/pgv-$cluster" | tr ':' '\n' | sort | uniq --repeated)" ] ||
+    fail "a directory comes twice: $(cat "/etc/cron.d/pgv-$cluster")"
+}
+
+# Where the cluster's owner may not write: said at once, with what makes the directory, and nothing is made.
+where_it_cannot_write() {
+  mkdir --mode=0755 "$scratch/disk"
+  for option in --dry-run --no-backup; do
+    setup 1 "$option" --repo "file://$scratch/disk/backups"
+    grep --quiet --fixed-strings "install --directory --owner=postgres --mode=0700 $scratch/disk/backups" "$scratch/err" ||
+      fail "no word of what is to be made: $(cat "$scratch/err")"
+  done
+  [ -z "$(ls "$scratch/disk")" ] || fail "something was made: $(ls "$scratch/disk")"
+  as_postgres pgv-s3 put "file://$scratch/disk/backups/x" /dev/null 2>"$scratch/err" && fail "postgres writes where it may not"
+  grep --quiet --fixed-strings "as root: install --directory --owner=postgres --mode=0700 $scratch/disk/backups" "$scratch/err" ||
+    fail "pgv-s3 does not say what is to be made: $(cat "$scratch/err")"
+  rmdir "$scratch/disk"
+  pgv-setup "${cluster/-//}" --repo "file://$scratch/repository" 2>"$scratch/err" && fail "a name with a slash is one"
+  grep --quiet --fixed-strings "such as $cluster" "$scratch/err" || fail "the right name is not named: $(cat "$scratch/err")"
+}
+
 state_of_things() {
   local file
   for file in "$etc/key" "$etc/$cluster.conf" "/etc/cron.d/pgv-$cluster" "/etc/postgresql/$debian_major/$name/conf.d/pgv.conf" "/etc/postgresql/$debian_major/$name/pg_hba.conf"; do
@@ -50,6 +79,7 @@ set_up() {
   [ ! -e "$etc" ] || fail "--dry-run wrote something"
   [ "$(sql_at "$port" "select count(*) from pg_roles where rolname = 'pgv'")" = 0 ] || fail "--dry-run made a role"
   setup 2
+  where_it_cannot_write
   for delay in 0.1 0.2 0.4 0.7 1.1 1.6; do
     timeout --signal=KILL "$delay" pgv-setup "$cluster" --repo "file://$scratch/repository" >/dev/null 2>&1 || true
   done
@@ -67,6 +97,7 @@ set_up() {
   pg_ctlcluster "$debian_major" "$name" restart
   setup 0 --no-backup
   [ "$(state_of_things)" = "$before" ] || fail "the second run changed something: $(diff <(echo "$before") <(state_of_things))"
+  without_cron
   as_postgres pgv-backup "$cluster" 2>"$scratch/err" || fail "the backup after the restart exits with $?: $(cat "$scratch/err")"
   as_postgres pgv-check "$cluster" >"$scratch/out" 2>&1 || fail "pgv-check exits with $?: $(cat "$scratch/out"; tail --lines=14 "/var/log/postgresql/postgresql-$debian_major-$name.log")"
   grep --quiet 'was archived, fetched back' "$scratch/out" || fail "archiving was not proved: $(cat "$scratch/out")"

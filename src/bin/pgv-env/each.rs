@@ -119,7 +119,10 @@ impl Ended {
 
 fn refusal(ended: &Ended) -> Error {
     ended.tell();
-    Error::new(Kind::of_status(ended.status.into()), format!("{}: ended with {}", ended.line, ended.status))
+    // What is before the first blank is a number, or the line has none.
+    let of = ended.line.split_once(' ').map_or(ended.line.as_str(), |(_, rest)| rest);
+    let message = format!("{of} failed, with status {}: see above", ended.status);
+    Error::new(Kind::of_status(ended.status.into()), message)
 }
 
 #[cfg(test)]

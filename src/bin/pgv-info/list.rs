@@ -8,6 +8,7 @@ use pgv::cli;
 use pgv::error::{Error, Result, Status};
 use pgv::info::{self, Repository, Rules, Set, State, WalBytes};
 use pgv::report;
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -22,6 +23,9 @@ pub struct List {
     /// Only backups of this type
     #[arg(long = "type", value_name = "TYPE")]
     backup_type: Option<Type>,
+    /// Only backups that no pin keeps
+    #[arg(long)]
+    unpinned: bool,
     /// The format of the list [default: table on a terminal, else tsv]
     #[arg(long, value_enum, group = "form")]
     format: Option<Format>,
@@ -32,7 +36,7 @@ pub struct List {
     #[arg(long, group = "form")]
     metrics: bool,
     /// Print only totals: what is stored, what is new each day, what expires
-    #[arg(long, conflicts_with_all = ["label", "backup_type", "metrics", "max_age"])]
+    #[arg(long, conflicts_with_all = ["label", "backup_type", "unpinned", "metrics", "max_age"])]
     totals: bool,
     /// Exit with 7 if the newest backup is older, or if there is none
     #[arg(long, conflicts_with = "metrics", value_name = "DURATION", value_parser = cli::parse_duration)]
@@ -79,6 +83,9 @@ pub fn run(mut list: List, place: Place) -> Result<Status> {
             is_damaged = true;
         }
     }
+    if list.unpinned {
+        info::refuse_unread_pins(&sets)?;
+    }
     let unread_mark = sets.iter().find_map(|set| set.marks.unread().next()).cloned();
     let unread = info::refuse_unread(&sets).and(unread_mark.map_or(Ok(()), Err));
     let (status, unlisted) = print(sets, &list, &repository)?;
@@ -119,10 +126,13 @@ fn print(mut sets: Vec<Set>, list: &List, repository: &Repository) -> Result<(St
     } else if list.totals {
         text += &info::show_totals(&wal(None), format.into())?;
     } else {
-        let has_totals =
-            matches!(format, Format::Table) && list.label.is_none() && list.backup_type.is_none();
+        let has_totals = matches!(format, Format::Table)
+            && list.label.is_none()
+            && list.backup_type.is_none()
+            && !list.unpinned;
         let totals = (has_totals && !sets.is_empty()).then(|| wal(Some(MOST_WAL_FILES)));
-        sets.retain(wanted);
+        let kept = if list.unpinned { info::kept_by_pins(&sets, now) } else { BTreeSet::new() };
+        sets.retain(|set| wanted(set) && !kept.contains(&(set.system_identifier, set.label.clone())));
         if let Some(label) = &list.label {
             require(&sets, label, format)?;
         }

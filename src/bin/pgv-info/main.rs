@@ -6,6 +6,7 @@ mod checks;
 mod choose;
 mod claim;
 mod doctor;
+mod histories;
 mod identity;
 mod keep;
 mod lineage;
@@ -85,6 +86,7 @@ enum Verb {
     Transfer(transfer::Args),
     Doctor(doctor::Args),
     Merging(merging::Args),
+    Histories(histories::Args),
     Next(next::Args),
     Segments(segments::Args),
     Sets(sets::Args),
@@ -151,6 +153,7 @@ fn run_verb(Args { verb, list, place, .. }: Args) -> Result<Status> {
         Some(Verb::Transfer(args)) => return transfer::run(args, place),
         Some(Verb::Doctor(args)) => return doctor::run(args, place),
         Some(Verb::Merging(args)) => return merging::run(args, place),
+        Some(Verb::Histories(args)) => return histories::run(args, place),
         Some(Verb::Next(args)) => return next::run(args, place),
         Some(Verb::Segments(args)) => return segments::run(args, place),
         Some(Verb::Sets(args)) => return sets::run(args, place),

@@ -6,8 +6,10 @@ use crate::info::wal::holes::Judge;
 use crate::info::wal::points::{Point, points};
 use crate::info::wal::reach::{Need, Window, needs, windows};
 use crate::info::wal::runs::{Listed, Run, directory, sized};
+use crate::info::wal::unknown::without_history;
 use crate::info::wal::window::KeepWal;
 use crate::store::{Store, Url};
+use std::collections::BTreeSet;
 
 /// The WAL of one cluster and system identifier.
 pub struct Archive {
@@ -19,14 +21,16 @@ pub struct Archive {
     pub(super) windows: Vec<Window>,
     /// What is missing and needed.
     pub(super) gaps: Vec<Run>,
+    /// Timelines whose history is missing.
+    pub(super) unknown: BTreeSet<u32>,
     /// Of each timeline, and when it was stored.
     pub(super) newest: Vec<Run>,
 }
 
 impl Archive {
-    /// Whether WAL is missing that a backup might need to reach what comes after it.
+    /// Whether WAL or a history is missing that a backup might need to reach what comes after it.
     pub fn has_gaps(&self) -> bool {
-        !self.gaps.is_empty()
+        !self.gaps.is_empty() || !self.unknown.is_empty()
     }
 }
 
@@ -52,7 +56,10 @@ pub fn archive(sets: &[Set], listed: &Listed, segment_bytes: u64, keep: Option<&
     let runs = &listed.runs;
     let mut needs = needs(sets, segment_bytes);
     let reached = windows(&needs, runs);
-    let (points, windows) = points(&needs, runs, &reached);
+    let (points, mut windows) = points(&needs, runs, &reached);
+    let unknown = without_history(sets, listed.extents.keys().copied(), &listed.histories);
+    windows
+        .retain_mut(|window| !unknown.contains(&window.run.timeline) || window.begin_on_own_timeline(&needs));
     needs.retain(|need| need.expects_archive);
     let judge = Judge { sets, segment_bytes, extents: &listed.extents, needs: &needs, keep };
     let newest = runs.chunk_by(|a, b| a.timeline == b.timeline).filter_map(<[Run]>::last);
@@ -63,6 +70,7 @@ pub fn archive(sets: &[Set], listed: &Listed, segment_bytes: u64, keep: Option<&
         points,
         windows,
         gaps: judge.findings(gaps(&needs, runs, &reached)),
+        unknown,
         newest: newest.cloned().collect(),
     }
 }

@@ -26,6 +26,11 @@ pub fn wal_metrics(archives: &[Archive], cluster: Option<&str>, waiting: Option<
         let missing = archive.gaps.iter().map(|gap| gap.last - gap.first + 1).sum();
         sample(&mut text, "pgv_wal_missing_segments", &labels(archive), missing);
     }
+    let name = "pgv_wal_missing_histories";
+    family(&mut text, name, "Timelines whose history is not in the archive.");
+    for archive in archives {
+        sample(&mut text, name, &labels(archive), archive.unknown.len() as u64);
+    }
     let name = "pgv_wal_points";
     family(&mut text, name, "Backups that can be restored to their own end and no further.");
     for archive in archives {

@@ -11,6 +11,7 @@ mod reach;
 pub(super) mod retention;
 pub(super) mod runs;
 mod show;
+mod unknown;
 mod waiting;
 pub(super) mod window;
 
@@ -23,6 +24,7 @@ pub use metrics::wal_metrics;
 pub use retention::unneeded;
 pub use runs::{Run, directory, segment_bytes};
 pub use show::{show_wal, wal_lines};
+pub use unknown::{complaint, without_history};
 pub use waiting::{Waiting, waiting};
 pub use window::{KeepWal, beginnings};
 

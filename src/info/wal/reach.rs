@@ -24,6 +24,19 @@ impl Window {
     pub(super) fn to(&self) -> Option<OffsetDateTime> {
         self.run.stored_at.map(|stored_at| stored_at.max(self.from))
     }
+
+    /// Where no older backup can follow the timeline: lets the window begin with the oldest of the timeline itself, if
+    /// there is one.
+    pub(super) fn begin_on_own_timeline(&mut self, needs: &[Need]) -> bool {
+        let run = &self.run;
+        let is_inside =
+            |need: &&Need| need.timeline == run.timeline && need.first >= run.first && need.last <= run.last;
+        let Some(own) = needs.iter().find(is_inside) else { return false };
+        self.from = own.stopped_at;
+        self.label.clone_from(&own.label);
+        self.backup_last = own.last;
+        true
+    }
 }
 
 /// What a backup needs of the WAL.

@@ -4,9 +4,9 @@
 use crate::catalog::{BackupFacts, layout};
 use crate::error::Result;
 use crate::info::sets::Set;
-use crate::pg::{Lsn, wal};
+use crate::pg::{Lsn, timeline, wal};
 use crate::store::{Store, Url};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
 
 /// Segments of one timeline, by number, without a hole.
@@ -72,6 +72,8 @@ pub struct Listed {
     pub runs: Vec<Run>,
     /// With segments that are not full: a timeline may have nothing else.
     pub extents: Extents,
+    /// Timelines that have a history.
+    pub histories: BTreeSet<u32>,
 }
 
 impl Listed {
@@ -90,6 +92,7 @@ impl Listed {
     /// Names come in their order.
     pub fn add(&mut self, name: &str, segment_bytes: u64, stored_at: Option<OffsetDateTime>) {
         let segment = name.strip_suffix(".partial").unwrap_or(name);
+        self.histories.extend(timeline::timeline_of_history(name));
         let Some((timeline, number)) = wal::segment_number(segment, segment_bytes) else { return };
         if segment == name {
             Run::add(&mut self.runs, timeline, number, stored_at);

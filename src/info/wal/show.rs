@@ -8,9 +8,10 @@ use crate::info::wal::archive::Archive;
 use crate::info::wal::points::Point;
 use crate::info::wal::reach::Window;
 use crate::info::wal::runs::Run;
+use crate::info::wal::unknown::complaint;
 use crate::pg::wal;
 
-/// For pgv-verify: `ok` for each point and window, `bad` for each gap.
+/// For pgv-verify: `ok` for each point and window, `bad` for each gap and each missing history.
 pub fn wal_lines(archives: &[Archive]) -> Lines {
     let mut lines = Lines::new();
     for archive in archives {
@@ -36,11 +37,15 @@ pub fn wal_lines(archives: &[Archive]) -> Lines {
             let (first, last) = (name(gap.first), name(gap.last));
             lines.add("bad", format_args!("timeline {}: WAL is missing, {first} to {last}", gap.timeline));
         }
+        for timeline in &archive.unknown {
+            let (what, advice) = complaint(*timeline, &archive.cluster);
+            lines.add("bad", format_args!("{what}; {advice}"));
+        }
     }
     lines
 }
 
-/// A line for each point, each window and each gap.
+/// A line for each point, each window, each gap and each missing history.
 pub fn show_wal(archives: &[Archive], format: Format) -> Result<String> {
     let mut text = String::new();
     for archive in archives {
@@ -55,6 +60,9 @@ pub fn show_wal(archives: &[Archive], format: Format) -> Result<String> {
         }
         for gap in &archive.gaps {
             text += &line(archive, gap, &What::Gap, format)?;
+        }
+        for timeline in &archive.unknown {
+            text += &unknown_line(archive, *timeline, format)?;
         }
     }
     Ok(if text.is_empty() && format == Format::Table {
@@ -96,14 +104,12 @@ fn line(archive: &Archive, run: &Run, what: &What<'_>, format: Format) -> Result
     let (first, last, segments) = (name(run.first), name(run.last), run.last - run.first + 1);
     let (kind, (from, to, label)) = (what.kind(), what.reach());
     if format == Format::Json {
-        let value = serde_json::json!({
+        return json(&serde_json::json!({
             "format": "pgv-wal/1", "kind": kind, "cluster": archive.cluster,
             "system_identifier": archive.system_identifier.to_string(), "timeline": run.timeline,
             "from": from, "to": to, "label": label,
             "wal_first": first, "wal_last": last, "segments": segments,
-        });
-        let text = serde_json::to_string(&value);
-        return Ok(text.map_err(|e| Error::failed(format!("encode {first}: {e}")))? + "\n");
+        }));
     }
     let (timeline, label) = (run.timeline, label.unwrap_or_default());
     let (from, to) = (from.unwrap_or_default(), to.unwrap_or_default());
@@ -122,4 +128,24 @@ fn line(archive: &Archive, run: &Run, what: &What<'_>, format: Format) -> Result
             archive.cluster, archive.system_identifier
         ),
     })
+}
+
+fn json(value: &serde_json::Value) -> Result<String> {
+    let text = serde_json::to_string(value);
+    Ok(text.map_err(|e| Error::failed(format!("encode a line of WAL: {e}")))? + "\n")
+}
+
+/// A history has no segments.
+fn unknown_line(archive: &Archive, timeline: u32, format: Format) -> Result<String> {
+    let (what, advice) = complaint(timeline, &archive.cluster);
+    let (cluster, system) = (&archive.cluster, archive.system_identifier);
+    match format {
+        Format::Table => Ok(format!("{what}\n  {advice}\n")),
+        Format::Json => json(&serde_json::json!({
+            "format": "pgv-wal/1", "kind": "history", "cluster": cluster,
+            "system_identifier": system.to_string(), "timeline": timeline,
+            "from": null, "to": null, "label": null, "wal_first": null, "wal_last": null, "segments": 0,
+        })),
+        _ => Ok(format!("history\t{cluster}\t{system}\t{timeline}\t\t\t\t\t\t0\n")),
+    }
 }
