@@ -82,7 +82,11 @@ impl Error {
 
     /// An I/O error while doing `what` ("read /a/b").
     pub fn io(what: impl fmt::Display, error: io::Error) -> Self {
-        Self::failed(format!("{what}: {}", io_reason(&error)))
+        // One of ours that passed through a reader or writer stays what it is.
+        match error.downcast::<Error>() {
+            Ok(ours) => ours,
+            Err(error) => Self::failed(format!("{what}: {}", io_reason(&error))),
+        }
     }
 
     /// Adds a line that says what the person can do.
@@ -148,10 +152,7 @@ pub trait IoContext<T> {
 
 impl<T> IoContext<T> for io::Result<T> {
     fn during(self, what: impl fmt::Display) -> Result<T> {
-        self.map_err(|error| match error.downcast::<Error>() {
-            Ok(ours) => ours,
-            Err(error) => Error::io(what, error),
-        })
+        self.map_err(|error| Error::io(what, error))
     }
 }
 

@@ -218,6 +218,83 @@ fn increments_go_on_from_a_merged_full() {
         &cluster,
         &format!("pgv-merge --manifest m --since {}.manifest {}.tar {}.tar", chain[0], chain[0], chain[1]),
     );
-    assert!(status == Some(2) && text.contains("the newest manifest is that of"), "{text}");
+    assert!(status == Some(2) && text.contains("does not belong to the newest stream"), "{text}");
     assert!(!cluster.path("m").exists());
+}
+
+/// And the other way round, in every mode; laid down one after the other, merged, and over an old copy.
+#[test]
+fn a_file_becomes_a_directory() {
+    let cluster = Cluster::start_with("");
+    let changes = [
+        "mkdir -p data/extra && echo 1 > data/extra/a && mkdir data/extra/b && echo 2 > data/extra/b/x",
+        "rm data/extra/a && mkdir data/extra/a && echo 3 > data/extra/a/y && rm -r data/extra/b && echo 4 > data/extra/b",
+        "rm -r data/extra/a && echo 5 > data/extra/a && rm data/extra/b && mkdir data/extra/b",
+    ];
+    for modes in [["", "", "--files"], ["", "--files", ""]] {
+        cluster.ok("rm -rf laid merged data/extra *.tar");
+        let mut chain = Vec::new();
+        for (index, change) in changes.iter().enumerate() {
+            cluster.ok(change);
+            let name = label(index);
+            let since = joined(&chain, "--since ", ".manifest");
+            let mode = modes[index];
+            cluster.ok(&format!(
+                "pgv-snap --label {name} --manifest {name}.manifest {since} {mode} data > {name}.tar && \
+                 pgv-apply --hold laid < {name}.tar && diff -r data/extra laid/extra"
+            ));
+            chain.push(name);
+            let links = joined(&chain, "", ".tar");
+            cluster.ok(&format!(
+                "rm -rf merged && pgv-merge {links} | pgv-apply merged && diff -r data/extra merged/extra"
+            ));
+        }
+        cluster.ok(&format!("pgv-apply old < {FULL}.tar && pgv-merge {} | pgv-apply --delta old && diff -r data/extra old/extra && rm -r old", joined(&chain, "", ".tar")));
+    }
+}
+
+#[test]
+fn what_fails_early_leaves_nothing() {
+    let cluster = Cluster::start_with("");
+    let history = [vec![Step { directory: 0, name: 0, change: Change::Replace(30, 1) }], vec![]];
+    let chain = take_chain(&cluster, &history, &[false, false]);
+    let (full, one) = (&chain[0], &chain[1]);
+    let merged = "20260102-000000F";
+    let run = |command: &str| {
+        let output = cluster.run(&format!("{command} > out.tar"));
+        let left = cluster.ok("ls -A | grep -c pgv-tmp || true");
+        assert_eq!(left.trim(), "0", "{command} leaves something");
+        output.status.code()
+    };
+    // A status within the head of a file's blocks, as any other.
+    let cut = format!(
+        "pgv-merge {full} {one} -- sh -c 'case $0 in *I) head -c 4200 $0.tar; exit 75;; *) cat $0.tar;; esac'"
+    );
+    assert_eq!(run(&cut), Some(75));
+    cluster.ok(&format!("head -c -2000 {one}.tar > short.tar"));
+    let since = joined(&chain, "--since ", ".manifest");
+    assert_eq!(
+        run(&format!("pgv-merge --manifest m {since} --label {merged} {full}.tar short.tar")),
+        Some(5)
+    );
+    assert!(!cluster.path("m").exists());
+    for wrong in [
+        format!("--label {full} {full}.tar {one}.tar"),
+        format!("--label {one} {full}.tar {one}.tar"),
+        format!("--manifest - {since} {full}.tar {one}.tar"),
+        "- -".to_owned(),
+    ] {
+        assert_eq!(run(&format!("pgv-merge {wrong}")), Some(2), "{wrong}");
+        assert_eq!(fs::metadata(cluster.path("out.tar")).unwrap().len(), 0, "{wrong}");
+    }
+    // A device stays one.
+    cluster.ok("mkfifo pipe");
+    assert_eq!(run(&format!("pgv-snap --label {full} --facts pipe data")), Some(2));
+    cluster.ok("[ -p pipe ]");
+    // Of another cluster that has a backup of the same name.
+    let other = Cluster::start_with("");
+    other.ok(&format!("pgv-snap --label {full} --manifest m data > /dev/null"));
+    let manifest = fs::read(other.path("m")).unwrap();
+    fs::write(cluster.path("foreign"), manifest).unwrap();
+    assert_eq!(run(&format!("pgv-merge --manifest m --since foreign --label {merged} {full}.tar")), Some(2));
 }

@@ -103,6 +103,10 @@ impl Target {
         }
         let place = link_of(&member.path).and_then(|key| self.links.get(&key));
         if !(self.existing && path.is_dir()) {
+            if self.existing && fs::symlink_metadata(&path).is_ok_and(|there| there.is_file()) {
+                // A file of the old state has the name.
+                fs::remove_file(&path).during_path("remove", &path)?;
+            }
             if let Some(place) = place {
                 symlink(place, &path).during_path("link", &path)?;
             } else {

@@ -51,7 +51,14 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<Status> {
-    if args.streams.is_empty() {
+    let is_stdout = |path: &Option<PathBuf>| path.as_ref().is_some_and(|path| path.as_os_str() == "-");
+    if is_stdout(&args.manifest) || is_stdout(&args.facts) {
+        return Err(Error::usage("--manifest and --facts need a file: the stream goes to stdout"));
+    }
+    if args.command.is_empty() && args.streams.iter().filter(|stream| *stream == "-").count() > 1 {
+        return Err(Error::usage("only one stream can come from stdin"));
+    }
+    if args.streams.is_empty() && args.command.is_empty() {
         return merge_manifests(&args).map(|()| Status::Done);
     }
     let options = merge::Options {

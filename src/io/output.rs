@@ -21,7 +21,10 @@ impl Output {
     /// `None` and `-` are stdout. Binary data does not go to a terminal unless `-` asks for it.
     pub fn create(path: Option<&Path>) -> Result<Self> {
         match path {
-            Some(path) if path.as_os_str() != "-" => Ok(Output::File(AtomicFile::create(path, 0o600)?)),
+            Some(path) if path.as_os_str() != "-" => {
+                refuse_other_than_file(path)?;
+                Ok(Output::File(AtomicFile::create(path, 0o600)?))
+            }
             None if io::stdout().is_terminal() => {
                 Err(Error::usage("the output is binary, and stdout is a terminal")
                     .hint("redirect stdout or give -o FILE; -o - writes to the terminal anyway"))
@@ -57,6 +60,18 @@ impl Output {
         if let Output::File(file) = self {
             file.abandon();
         }
+    }
+}
+
+/// The complete file takes the name: of a device or a pipe it would make a file.
+fn refuse_other_than_file(path: &Path) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(there) if !there.is_file() => {
+            Err(Error::usage(format!("{} is not a regular file", path.display()))
+                .hint("to write to a device or a pipe, redirect stdout"))
+        }
+        // What cannot be looked at cannot be created either, and that says why.
+        _ => Ok(()),
     }
 }
 

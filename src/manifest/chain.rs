@@ -43,9 +43,8 @@ pub struct Base {
 impl Chain {
     /// Refuses manifests that do not follow one another.
     pub fn open(paths: &[PathBuf]) -> Result<Self> {
-        if paths.len() >= MAX_LINKS {
-            return Err(Error::usage(format!("the chain has {} backups already", paths.len()))
-                .hint("make a full backup"));
+        if paths.len() > MAX_LINKS {
+            return Err(Error::usage(format!("{} manifests; a chain has {MAX_LINKS} at most", paths.len())));
         }
         let mut older: Vec<Manifest> = Vec::with_capacity(paths.len());
         let mut sha256 = None;

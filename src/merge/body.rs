@@ -3,28 +3,19 @@
 use crate::error::Result;
 use crate::merge::file;
 use crate::merge::link::Link;
-use crate::merge::names::Names;
 use crate::merge::output::Output;
 use std::io::Write;
 
-/// Links must stand at their first member. `links` are oldest first, and not empty.
+/// Reads the data of all links, oldest first.
 pub fn merge<W: Write>(links: &mut [Link], output: &mut Output<W>, scratch: &mut [u8]) -> Result<()> {
-    let Some(newest) = links.last() else { return Ok(()) };
-    let of_files = newest.is_increment_of_files();
-    let mut names = Names::default();
-    if of_files {
-        let list = &newest.top.1;
-        names.enter(b"", list.len() as u64, &mut &list[..]).map_err(|error| newest.named(error))?;
+    for link in links.iter_mut() {
+        link.begin(scratch)?;
     }
     while let Some(key) = links.iter().filter_map(Link::key).min().map(<[u8]>::to_vec) {
-        match key.ends_with(b"/") {
-            true => directory(links, &key, of_files, &mut names, output)?,
-            false => {
-                let is_there = links.last().is_some_and(|newest| newest.at(&key).is_some());
-                if is_there || of_files && names.has(&key) {
-                    file::merge(links, &key, output, scratch)?;
-                }
-            }
+        if key.ends_with(b"/") {
+            directory(links, &key, output)?;
+        } else if is_there(links, &key) {
+            file::merge(links, &key, output, scratch)?;
         }
         for link in links.iter_mut().filter(|link| link.at(&key).is_some()) {
             link.skip_rest(scratch)?;
@@ -34,25 +25,31 @@ pub fn merge<W: Write>(links: &mut [Link], output: &mut Output<W>, scratch: &mut
     Ok(())
 }
 
-/// An increment of files tells of `pg_wal` at its end only; the full has what belongs into it.
-fn directory<W: Write>(
-    links: &mut [Link],
-    key: &[u8],
-    of_files: bool,
-    names: &mut Names,
-    output: &mut Output<W>,
-) -> Result<()> {
-    let is_wal = key.starts_with(b"pg_wal/");
-    let path = key.strip_suffix(b"/").unwrap_or(key);
-    let Some(newest) = links.last_mut() else { return Ok(()) };
-    if let Some(data) = newest.at(key) {
-        let (size, attributes) = (data.member.size, data.member.attributes());
-        if of_files {
-            let listed = names.enter(key, size, &mut newest.tar.content());
-            listed.map_err(|error| newest.named(error))?;
+/// Whether the newest backup has the file: its stream does, or it is an increment of files that lists the name, and the
+/// backup before it has the file.
+fn is_there(links: &mut [Link], key: &[u8]) -> bool {
+    for link in links.iter_mut().rev() {
+        if link.at(key).is_some() {
+            return true;
         }
-        return output.tar.directory(path, attributes);
+        if !link.lists(key) {
+            return false;
+        }
     }
-    let older = links.iter().rev().find_map(|link| link.at(key)).filter(|_| of_files && is_wal);
-    older.map_or(Ok(()), |data| output.tar.directory(path, data.member.attributes()))
+    false
+}
+
+/// An increment of files tells of `pg_wal` at its end only; the full has what belongs into it.
+fn directory<W: Write>(links: &mut [Link], key: &[u8], output: &mut Output<W>) -> Result<()> {
+    for link in links.iter_mut() {
+        link.enter(key)?;
+    }
+    let Some(newest) = links.last() else { return Ok(()) };
+    let is_wal = newest.is_increment_of_files() && key.starts_with(b"pg_wal/");
+    let found = match is_wal {
+        true => links.iter().rev().find_map(|link| link.at(key)),
+        false => newest.at(key),
+    };
+    let path = key.strip_suffix(b"/").unwrap_or(key);
+    found.map_or(Ok(()), |data| output.tar.directory(path, data.member.attributes()))
 }

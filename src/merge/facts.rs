@@ -4,7 +4,6 @@ use crate::catalog::{BackupFacts, BackupType, Blocks, Facts, Files, Findings, La
 use crate::error::{Error, IoContext, Result};
 use crate::io::Output;
 use std::io::Write;
-use std::path::Path;
 
 /// What was counted while it was written.
 pub struct Counted {
@@ -14,9 +13,9 @@ pub struct Counted {
     pub stream_bytes: u64,
 }
 
-/// Writes them to `path`, for `pgv-info record`. `records`: one for each link, oldest first.
+/// Writes them to `output`, for `pgv-info record`. `records`: one for each link, oldest first.
 pub fn write(
-    path: &Path,
+    mut output: Output,
     label: &Label,
     records: &[Record],
     merged_from: &[Label],
@@ -40,7 +39,6 @@ pub fn write(
     });
     let mut json = serde_json::to_vec(&facts).map_err(|e| Error::failed(format!("encode the facts: {e}")))?;
     json.push(b'\n');
-    let mut output = Output::create(Some(path))?;
-    output.write_all(&json).during_path("write", path)?;
+    output.write_all(&json).during(format_args!("write {}", output.name()))?;
     output.finish()
 }

@@ -80,9 +80,10 @@ fn lay<W: Write>(
 ) -> Result<()> {
     let page = u64::from(links[base].identity.page_size);
     let base_size = links[base].tar.unread();
-    // A segment has fewer than 2^32 pages; what is longer is no relation's.
-    let count = u32::try_from(base_size.div_ceil(page))
-        .map_err(|_| Error::damaged(format!("{}: too long for a segment", key.escape_ascii())))?;
+    let count = u32::try_from(base_size.div_ceil(page)).unwrap_or(u32::MAX);
+    if count > links[base].identity.segment_pages {
+        return Err(Error::damaged(format!("{}: too long for a segment", key.escape_ascii())));
+    }
     let mut pages = Pages::of_base(count);
     layers.reverse();
     for (number, layer) in layers.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 use crate::catalog::{Mode, StreamIdentity};
 use crate::error::{Error, IoContext, Result};
+use crate::merge::names::Names;
 use crate::pg::{incremental, relation};
 use crate::stream::{Head, Part, part};
 use crate::tar::{Kind, Member, TarReader};
@@ -22,6 +23,8 @@ pub struct Link {
     next: Option<Data>,
     /// The first member after the data, once the data have ended.
     rest: Option<Member>,
+    /// Of an increment of files.
+    names: Names,
     last_key: Vec<u8>,
 }
 
@@ -48,6 +51,7 @@ impl Link {
             head: (member, json),
             next: None,
             rest: None,
+            names: Names::default(),
             last_key: Vec::new(),
         })
     }
@@ -59,6 +63,31 @@ impl Link {
     /// Names the stream in an error.
     pub fn named(&self, error: Error) -> Error {
         error.context(&self.name)
+    }
+
+    /// Goes to the first member of the data.
+    pub fn begin(&mut self, scratch: &mut [u8]) -> Result<()> {
+        if self.is_increment_of_files() {
+            let list = std::mem::take(&mut self.top.1);
+            let entered = self.names.enter(b"", list.len() as u64, &mut &list[..]);
+            entered.map_err(|error| self.named(error))?;
+        }
+        self.advance(scratch)
+    }
+
+    /// Of an increment of files: reads the names in the directory at `key`, if the stream stands there.
+    pub fn enter(&mut self, key: &[u8]) -> Result<()> {
+        let size = self.tar.unread();
+        if self.at(key).is_none() || !self.is_increment_of_files() {
+            return Ok(());
+        }
+        let entered = self.names.enter(key, size, &mut self.tar.content());
+        entered.map_err(|error| self.named(error))
+    }
+
+    /// Whether this is an increment of files that lists the file at `key`, as its directory's names say.
+    pub fn lists(&mut self, key: &[u8]) -> bool {
+        self.is_increment_of_files() && self.names.has(key)
     }
 
     /// Goes on to the next member of the data. The content of the one before must have been read.

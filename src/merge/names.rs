@@ -47,14 +47,16 @@ impl Names {
         Ok(())
     }
 
-    /// Whether the file at `path` is listed. Paths come in the order of the stream.
+    /// Whether the file at `path` is listed, as a file. Paths come in the order of the stream.
     pub fn has(&mut self, path: &[u8]) -> bool {
         self.leave_for(path);
         let (parent, name) =
             path.split_at(path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1));
         self.stack.last().filter(|directory| directory.path == parent).is_some_and(|directory| {
             let list = &directory.list;
-            directory.begins.binary_search_by(|begin| name_at(list, *begin).cmp(name)).is_ok()
+            let found = directory.begins.binary_search_by(|begin| name_at(list, *begin).cmp(name));
+            let begin = found.ok().and_then(|at| directory.begins.get(at));
+            begin.is_some_and(|begin| list.get(*begin as usize) == Some(&b'Y'))
         })
     }
 
@@ -86,6 +88,9 @@ mod tests {
         enter(&mut names, b"base/", b"D1\0D5\0\0").unwrap();
         enter(&mut names, b"base/1/", b"Y12\0Y13\0Y1\0\0").unwrap();
         assert!(names.has(b"base/1/1") && names.has(b"base/1/12") && !names.has(b"base/1/14"));
+        // A directory now, whatever older backups have there.
+        assert!(!names.has(b"base/1"));
+        enter(&mut names, b"base/1/", b"Y12\0\0").unwrap();
         // Listed by its parent, and gone before its own names were read.
         assert!(!names.has(b"base/5/1"));
         assert!(names.has(b"PG_VERSION") && !names.has(b"PG_VERSIO"));

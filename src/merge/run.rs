@@ -1,10 +1,10 @@
 //! The order of a merge: who all the streams are, and then the data. Nothing is written before every stream was found to
 //! follow the one before it, and the last member only when all of them have ended well.
 
-use crate::catalog::{Label, Mode, Record, StreamIdentity, member};
+use crate::catalog::{BackupType, Label, Mode, Record, StreamIdentity, member};
 use crate::error::{Error, Result, Status};
 use crate::io;
-use crate::manifest::{self, MAX_LINKS};
+use crate::manifest::{self, MAX_LINKS, Merged};
 use crate::merge::facts::Counted;
 use crate::merge::file::PIECE;
 use crate::merge::link::Link;
@@ -46,28 +46,45 @@ pub fn run(options: &Options, inputs: Vec<Input>) -> Result<Status> {
         return Err(Error::usage(format!("{} streams; at most {MAX_LINKS} can be merged", inputs.len())));
     }
     let open = |input: Input| Link::open(input.name, input.reader);
-    let mut links = inputs.into_iter().map(open).collect::<Result<Vec<_>>>()?;
+    let links = inputs.into_iter().map(open).collect::<Result<Vec<_>>>()?;
     check_chain(&links)?;
     check_records(&options.records, &links)?;
     let Some(newest) = links.last() else { return Err(Error::usage("no stream to merge")) };
     let identity = identity(options, &links, newest);
-    let claims = Claims { record: options.records.last().cloned(), ..Claims::default() };
+    check_label(&identity.label, options.label.is_some(), &links)?;
     let hashes = match &options.manifest {
-        Some(path) => {
-            Some(manifest::merge(&options.since, &identity.label, Some(&newest.identity.label), path)?)
-        }
+        Some(path) => Some(manifest::merge(&options.since, &identity.label, Some(&newest.identity), path)?),
         None => None,
     };
+    let facts = options.facts.as_deref().map(|path| io::Output::create(Some(path))).transpose();
+    match facts.and_then(|facts| write(options, links, &identity, facts)) {
+        Ok(()) => hashes.map_or(Ok(()), Merged::finish)?,
+        Err(error) => {
+            if let Some(hashes) = hashes {
+                hashes.abandon();
+            }
+            return Err(error);
+        }
+    }
+    report::verbose(format_args!("merged into {}", identity.label));
+    Ok(Status::Done)
+}
 
+/// `facts`: where those of the merged full go.
+fn write(
+    options: &Options,
+    mut links: Vec<Link>,
+    identity: &StreamIdentity,
+    facts: Option<io::Output>,
+) -> Result<()> {
+    let Some(newest) = links.last() else { return Err(Error::usage("no stream to merge")) };
+    let claims = Claims { record: options.records.last().cloned(), ..Claims::default() };
     let sink = BufWriter::with_capacity(PIECE / 4, io::Output::create(None)?);
-    let mut output = Output::new(sink, major_of(&identity)?, identity.system_identifier)?;
+    let mut output = Output::new(sink, major_of(identity)?, identity.system_identifier)?;
     let mut scratch = vec![0; PIECE];
     output.tar.directory(b".", newest.top.0.attributes())?;
     let (member, listed) = &newest.head;
     output.small(member::IDENTITY.as_bytes(), &identity.encode()?, member, Some(listed))?;
-    for link in &mut links {
-        link.advance(&mut scratch)?;
-    }
     body::merge(&mut links, &mut output, &mut scratch)?;
     let (files, bytes) = (output.files, output.bytes);
     let Some(newest) = links.pop() else { return Err(Error::usage("no stream to merge")) };
@@ -77,16 +94,11 @@ pub fn run(options: &Options, inputs: Vec<Input>) -> Result<Status> {
     }
     let (sink, stream_bytes) = output.finish(&last, &mut scratch)?;
     let sink = sink.into_inner().map_err(|e| Error::io("write stdout", e.into_error()))?;
-    if let Some(path) = &options.facts {
+    if let Some(facts) = facts {
         let counted = Counted { files, bytes, stream_bytes };
-        facts::write(path, &identity.label, &options.records, &identity.merged_from, &counted)?;
+        facts::write(facts, &identity.label, &options.records, &identity.merged_from, &counted)?;
     }
-    sink.finish()?;
-    if let Some(hashes) = hashes {
-        hashes.finish()?;
-    }
-    report::verbose(format_args!("merged into {}", identity.label));
-    Ok(Status::Done)
+    sink.finish()
 }
 
 /// Each stream but the first builds on the one before it; all are looked at before anything is written.
@@ -128,6 +140,15 @@ fn check_records(records: &[Record], links: &[Link]) -> Result<()> {
     Ok(())
 }
 
+/// A label of its own is that of a full, and later than all that is in it.
+fn check_label(label: &Label, is_own: bool, links: &[Link]) -> Result<()> {
+    let newest = links.iter().map(|link| link.identity.label.time_part()).max().unwrap_or_default();
+    match is_own && (label.backup_type() != BackupType::Full || label.time_part() <= newest) {
+        true => Err(Error::usage(format!("label {label}: it must be a full backup's, later than {newest}"))),
+        false => Ok(()),
+    }
+}
+
 /// Who the merged stream is. A full alone stays what it is, unless it is to have another label.
 fn identity(options: &Options, links: &[Link], newest: &Link) -> StreamIdentity {
     let stream = newest.identity.clone();
@@ -139,7 +160,10 @@ fn identity(options: &Options, links: &[Link], newest: &Link) -> StreamIdentity 
             parent: None,
             parent_start_lsn: None,
             parent_timeline: None,
-            merged_from: links.iter().map(|link| link.identity.label.clone()).collect(),
+            merged_from: match links.len() {
+                1 if !stream.merged_from.is_empty() => stream.merged_from.clone(),
+                _ => links.iter().map(|link| link.identity.label.clone()).collect(),
+            },
             ..stream
         },
     }

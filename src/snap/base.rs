@@ -2,13 +2,14 @@
 
 use crate::catalog::{BackupType, Label, Mode};
 use crate::error::{Error, IoContext, Result};
-use crate::manifest::{Chain, Head};
+use crate::manifest::{Chain, Head, MAX_LINKS};
 use crate::pg::{major, timeline};
 use crate::report;
 use crate::snap::options::Options;
 use crate::snap::since::Since;
 use crate::snap::source::Source;
 use std::io;
+use std::path::PathBuf;
 use time::OffsetDateTime;
 
 /// The parent's manifests, and the label of what will build on them; `None` for a full.
@@ -22,7 +23,7 @@ pub fn open(options: &Options, source: &mut Source) -> Result<Option<(Since, Lab
         )
         .hint("add --files, or start the server and leave out --offline"));
     }
-    let chain = Chain::open(&options.since)?;
+    let chain = open_chain(&options.since)?;
     let head = chain.head();
     if let Some(why) = unfit(head, source)? {
         return Err(Error::failed(format!("no increment since {} is possible: {why}", head.label))
@@ -47,7 +48,18 @@ pub fn refusal(options: &Options, source: &mut Source) -> Result<Option<String>>
     if options.since.is_empty() {
         return Ok(None);
     }
-    unfit(Chain::open(&options.since)?.head(), source)
+    unfit(open_chain(&options.since)?.head(), source)
+}
+
+/// Refuses a chain that has no room for another link.
+fn open_chain(since: &[PathBuf]) -> Result<Chain> {
+    match since.len() < MAX_LINKS {
+        true => Chain::open(since),
+        false => {
+            Err(Error::usage(format!("the chain has {} backups already", since.len()))
+                .hint("make a full backup"))
+        }
+    }
 }
 
 fn check_label(label: &Label, head: &Head, links: usize) -> Result<()> {
