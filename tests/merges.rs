@@ -83,7 +83,7 @@ fn check(cluster: &Cluster, history: &[Vec<Step>], files: &[bool]) {
 
 /// More of them in make test-long.
 fn cases() -> u32 {
-    std::env::var("PGV_TEST_CASES").map_or(4, |text| text.parse().unwrap())
+    std::env::var("PGV_TEST_CASES").map_or(3, |text| text.parse().unwrap())
 }
 
 #[test]

@@ -11,7 +11,7 @@ source "$(dirname "$0")/lib.sh"
 major=${1:-$debian_major}
 root=$(cd "$(dirname "$0")/../.." && pwd)
 # Before each so-many-th command the script is killed; make test-long takes each.
-step=${PGV_TEST_STEP:-9}
+step=${PGV_TEST_STEP:-19}
 
 expect() { # STATUS TEXT COMMAND…
   local status=0
@@ -247,7 +247,9 @@ refusals() {
   expect 5 'no backup was recorded' pgv-consolidate demo
   [ "$(labels)" = "$before" ] || fail "a damaged link became a full"
   no_leftovers 'a refused consolidation'
+  expect 7 'BAD  ' pgv-verify demo --merged
   flip "$url/data.pgv" 3000
+  expect 0 'a restore would give what its manifest says' pgv-verify demo --merged
   mv "$url/record.json" "$scratch/moved"
   expect 5 'cannot be merged' pgv-consolidate demo
   mv "$scratch/moved" "$url/record.json"

@@ -1,0 +1,42 @@
+# Sourced by pgv-verify: what a restore of one backup would give, read as one stream.
+# shellcheck shell=bash disable=SC2034,SC2154,SC2317,SC2329  # what is set here is for the script, and its own is used
+
+take_merged() { # KEY VALUE
+  case $1 in
+    backup) chain+=("$2") ;;
+    *) way[$1]=$2 ;;
+  esac
+}
+
+# All that a restore reads, in the order in which it reads; nothing is written. Ends the script.
+check_merged() {
+  local chain=() records=() try status=0 number began=$EPOCHSECONDS why
+  local -A way=()
+  text=$(pgv-info recovery "$PGV_CLUSTER" --repo "$PGV_REPO" --immediate ${label:+--label "$label"}) ||
+    die $? "there is no backup of $PGV_CLUSTER to check" 'nothing was verified'
+  each_line take_merged <<<"$text"
+  for number in "${!chain[@]}"; do
+    pgv-s3 --quiet get "${chain[number]}/record.json" >"$tmp/records/$number" || die $? "${chain[number]}/record.json cannot be read" 'nothing was verified'
+    records+=(--record "$tmp/records/$number")
+  done
+  # What is bad is bad twice: a fault on the way is not the backup's.
+  for try in once twice; do
+    status=0
+    pgv-apply --quiet "${drawn[@]}" --expected-size "${way[merged_bytes]}" --check-only --expect "${way[label]}" --record "$tmp/records/$number" -- \
+      pgv-merge --quiet "${records[@]}" "${chain[@]/%//data.pgv}" -- \
+      pgv-crypt --quiet --decrypt --jobs "${way[link_jobs]}" -- pgv-s3 --quiet get --jobs "${way[link_jobs]}" 2>"$tmp/said" || status=$?
+    [[ $status =~ ^[35]$ ]] || break
+  done
+  case $status in
+    0)
+      ok "${way[label]}: a restore would give what its manifest says (${#chain[@]} merged, $((EPOCHSECONDS - began)) s)"
+      finish 0
+      ;;
+    [35])
+      why=$(grep --max-count=1 ': error: ' "$tmp/said") || why=": error: pgv-merge ended with $status"
+      echo "BAD  ${way[label]}: ${why#*: error: }"
+      finish 7
+      ;;
+    *) cat "$tmp/said" >&2 && die "$status" "${way[label]} could not be read" 'nothing was verified' ;;
+  esac
+}
