@@ -212,6 +212,8 @@ merge() { # DIR LABEL…
 merged() { # DIR LABEL…: what pgv-apply makes of the same is in DIR
   local directory=$1 tars=("${@:2}")
   merge "$scratch/m" "${tars[@]/%/.tar}"
+  # An increment of files has none, and the server makes it; the full that is merged has one.
+  [ -e "$directory/pg_wal/summaries" ] || rm --recursive --force "$scratch/m/pg_wal/summaries"
   same_trees "$scratch/m" "$directory"
   pg_verifies "$scratch/m" "$major"
   rm --recursive "$scratch/m"
