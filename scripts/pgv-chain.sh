@@ -10,7 +10,7 @@ apply_chain() { # OPTION…
   else
     # All links are read at the same time: they share what one has alone.
     get+=(--jobs "${way[link_jobs]}" ${rate:+--rate-shared-in "$tmp/rate"})
-    stream=(pgv-merge "${talk[@]}")
+    stream=("${pgv_merge[@]}" "${talk[@]}")
     for number in "${!urls[@]}"; do stream+=(--record "$tmp/record-$number"); done
     stream+=("${urls[@]/%//data.pgv}" -- "${open[@]}" --jobs "${way[link_jobs]}" -- "${get[@]}")
   fi

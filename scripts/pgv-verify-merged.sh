@@ -23,7 +23,7 @@ check_merged() {
   for try in once twice; do
     status=0
     pgv-apply --quiet "${drawn[@]}" --expected-size "${way[merged_bytes]}" --check-only --expect "${way[label]}" --record "$tmp/records/$number" -- \
-      pgv-merge --quiet "${records[@]}" "${chain[@]/%//data.pgv}" -- \
+      "${pgv_merge[@]}" --quiet "${records[@]}" "${chain[@]/%//data.pgv}" -- \
       pgv-crypt --quiet --decrypt --jobs "${way[link_jobs]}" -- pgv-s3 --quiet get --jobs "${way[link_jobs]}" 2>"$tmp/said" || status=$?
     [[ $status =~ ^[35]$ ]] || break
   done

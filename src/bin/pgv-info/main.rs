@@ -47,6 +47,8 @@ mod following;
 mod get;
 #[path = "../pgv-peek/log.rs"]
 mod log;
+#[path = "../pgv-merge/merge.rs"]
+mod merge;
 #[path = "../pgv-peek/push.rs"]
 mod push;
 #[path = "../pgv-peek/records.rs"]
@@ -139,6 +141,7 @@ impl Arguments for Args {
 fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
         Some(verb) if verb == "env" => cli::main_with("pgv-env", std::env::args_os().skip(1), run::run),
+        Some(verb) if verb == "merge" => cli::main_with("pgv-merge", std::env::args_os().skip(1), merge::run),
         _ => cli::main("pgv-info", run_verb),
     }
 }

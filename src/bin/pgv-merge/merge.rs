@@ -1,19 +1,18 @@
-//! `pgv-merge`: the streams of a chain as one full stream.
+//! The verb of `pgv-merge`, which `pgv-info merge` has as well.
 
 use clap::Parser;
 use pgv::catalog::{Label, Record};
-use pgv::cli::{self, Arguments, Common};
+use pgv::cli::{Arguments, Common};
 use pgv::error::{Error, IoContext, Result, Status};
 use pgv::io::Input;
 use pgv::{manifest, merge};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 /// Merge a full backup stream and its increments, oldest first, into one full stream
 #[derive(Parser)]
 #[command(name = "pgv-merge", version)]
-struct Args {
+pub struct Args {
     /// The label of the merged full [default: the newest stream's]
     #[arg(long, value_name = "LABEL")]
     label: Option<Label>,
@@ -46,11 +45,7 @@ impl Arguments for Args {
     }
 }
 
-fn main() -> ExitCode {
-    cli::main("pgv-merge", run)
-}
-
-fn run(args: Args) -> Result<Status> {
+pub fn run(args: Args) -> Result<Status> {
     let is_stdout = |path: &Option<PathBuf>| path.as_ref().is_some_and(|path| path.as_os_str() == "-");
     if is_stdout(&args.manifest) || is_stdout(&args.facts) {
         return Err(Error::usage("--manifest and --facts need a file: the stream goes to stdout"));

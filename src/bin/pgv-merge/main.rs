@@ -1,0 +1,9 @@
+//! `pgv-merge`: the streams of a chain as one full stream.
+
+mod merge;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pgv::cli::main("pgv-merge", merge::run)
+}
