@@ -34,6 +34,9 @@ struct Args {
     /// Write the pgv manifest to FILE
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
+    /// Write where each member lies in the stream to FILE
+    #[arg(long, value_name = "FILE")]
+    members: Option<PathBuf>,
     /// Write label, WAL positions, counts and findings to file, as JSON
     #[arg(long, value_name = "FILE")]
     facts: Option<PathBuf>,
@@ -95,6 +98,7 @@ fn run(args: Args) -> Result<Status> {
         since: args.since,
         files: args.files,
         manifest: args.manifest,
+        members: args.members,
         facts: args.facts,
         label: args.label,
         fast: args.checkpoint == Checkpoint::Fast,

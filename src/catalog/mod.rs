@@ -7,6 +7,7 @@ mod label;
 pub mod layout;
 mod mark;
 pub mod member;
+mod members;
 mod record;
 mod stream;
 mod time;
@@ -16,6 +17,7 @@ pub use configuration::{Configuration, Link, SavedFile};
 pub use escape::{escape, unescape};
 pub use label::{BackupType, Label};
 pub use mark::{MarkKind, NOTE_FORMAT, Note, PIN_FORMAT, Pin, mark_kind, mark_name};
+pub use members::{MembersReader, MembersWriter, Placed};
 pub use record::{
     BackupFacts, Blocks, FACTS_FORMAT, Facts, Files, Findings, ObjectEntry, RECORD_FORMAT, Record, SYNTHETIC,
     Tablespace,

@@ -6,12 +6,14 @@ mod configured;
 mod debian;
 pub mod lines;
 pub mod owner;
+mod ranges;
 mod store;
 mod user;
 mod values;
 
 pub use configured::{ConfigOption, Wanted, chose_configuration};
 pub use lines::print;
+pub use ranges::{parse_range, ranges_text, read_ranges};
 pub use store::StoreOptions;
 pub use values::{
     Period, parse_duration, parse_period, parse_rate, parse_size, parse_time, system_id, variable,

@@ -27,7 +27,8 @@ pub const PADDING: [u8; BLOCK_BYTES] = [BLOCK_BYTES as u8; BLOCK_BYTES];
 /// Caps what a hostile stream can cost: about two seconds of key derivation.
 const MAX_ITERATIONS: u32 = 10_000_000;
 const AUTHENTICATED_BYTES: usize = HEADER_BYTES - TAG_BYTES;
-const MAX_PLAIN_BYTES: u32 = 8 << 20;
+/// Of a record that a reader accepts.
+pub const MAX_PLAIN_BYTES: u32 = 8 << 20;
 const MAX_PAYLOAD_BYTES: u32 = 8_454_144;
 /// The header's bytes after the skippable frame's own eight.
 const FRAME_HEADER_BYTES: u32 = 88;

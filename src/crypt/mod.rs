@@ -10,15 +10,19 @@
 
 mod format;
 mod generated;
+mod index;
 mod key;
 mod keyring;
 mod open;
 mod pool;
+mod ranges;
 mod seal;
 
 pub use format::CHUNK_BYTES;
 pub use generated::is_generated_name;
+pub use index::Index;
 pub use key::{MAX_CONTEXT_BYTES, Passphrase};
 pub use keyring::{Key, Keyring};
 pub use open::open;
+pub use ranges::open_ranges;
 pub use seal::{SealOptions, Workspace, record_bytes, seal, seal_alone};

@@ -17,6 +17,7 @@ use aes::cipher::{BlockModeDecrypt, KeyIvInit};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -27,7 +28,7 @@ use zstd::zstd_safe::find_frame_compressed_size;
 /// tar's end marker are 9728 bytes, and tar pads that to a multiple of 10240.
 const WITHHELD_BYTES: usize = 32 << 10;
 
-type Decryptor = cbc::Decryptor<aes::Aes256>;
+pub(super) type Decryptor = cbc::Decryptor<aes::Aes256>;
 
 /// A decrypted, not yet verified body, the header that describes it, and where its plaintext shall go.
 struct Job {
@@ -38,9 +39,11 @@ struct Job {
 }
 
 /// A record whose header is authentic, in the stream's order.
-struct Ordered {
-    /// Of plaintext, as the header says; 0 of a record that has none.
+pub(super) struct Ordered {
+    /// Of plaintext that is to be released, as the header says; 0 of a record that has none.
     plain_bytes: usize,
+    /// What of it, in order and without overlap; none of it is all of it.
+    pieces: Vec<Range<usize>>,
     result: Receiver<Result<Vec<u8>>>,
 }
 
@@ -57,7 +60,19 @@ pub fn open(
         return Err(Error::usage(format!("the context is longer than {MAX_CONTEXT_BYTES} bytes")));
     }
     let start = read_start(&mut reader)?;
-    let (keys, header, chain) = fit_key(&start, passphrases, context)?;
+    let header = read_array(&mut reader, truncated)?;
+    let (keys, header, chain) = fit_key(&start, None, header, passphrases, context)?;
+    open_records(reader, writer, (keys, chain), jobs, |records| records.run(header))
+}
+
+/// Reads records by `read` on a thread of its own, and releases them in order.
+pub(super) fn open_records<R: Read + Send>(
+    reader: R,
+    writer: &mut impl Write,
+    (keys, chain): (StreamKeys, Decryptor),
+    jobs: usize,
+    read: impl FnOnce(RecordReader<'_, R>) -> Result<()> + Send,
+) -> Result<u64> {
     let jobs = jobs.max(1);
     let (bodies, plains) = (&Pool::new(), &Pool::new());
     let (ordered, in_order) = sync_channel::<Ordered>(jobs + 1);
@@ -66,7 +81,7 @@ pub fn open(
     let mut release = Release { writer, plains, withheld: VecDeque::new(), withheld_bytes: 0, released: 0 };
     let outcome = thread::scope(|scope| {
         let stream = RecordReader { reader, chain, keys, bodies, ordered, jobs: job_sender };
-        let reading = scope.spawn(move || stream.run(header));
+        let reading = scope.spawn(move || read(stream));
         for _ in 0..jobs {
             scope.spawn(move || work(job_receiver, bodies, plains));
         }
@@ -92,8 +107,9 @@ pub(super) fn fitting_key(
     context: &[u8],
 ) -> Result<usize> {
     let start = read_start(&mut reader)?;
+    let header = read_array(&mut reader, truncated)?;
     for (index, passphrase) in passphrases.iter().enumerate() {
-        match fit_key(&start, std::slice::from_ref(passphrase), context) {
+        match fit_key(&start, None, header, std::slice::from_ref(passphrase), context) {
             Err(error) if error.kind == Kind::Key => {}
             fitted => return fitted.map(|_| index),
         }
@@ -101,15 +117,14 @@ pub(super) fn fitting_key(
     Err(Error::new(Kind::Key, "wrong key or context"))
 }
 
-/// What precedes the key: parameters, salt, and the first header's ciphertext.
-struct Start {
-    line: [u8; format::FIRST_LINE_BYTES],
-    iterations: u32,
-    salt: [u8; format::SALT_BYTES],
-    header: [u8; HEADER_BYTES],
+/// What precedes the first record: parameters and salt.
+pub(super) struct Start {
+    pub line: [u8; format::FIRST_LINE_BYTES],
+    pub iterations: u32,
+    pub salt: [u8; format::SALT_BYTES],
 }
 
-fn read_start(reader: &mut impl Read) -> Result<Start> {
+pub(super) fn read_start(reader: &mut impl Read) -> Result<Start> {
     let short = || Error::damaged("not a pgv stream: it ends before its first record");
     let line = read_array(reader, short)?;
     let iterations = format::parse_first_line(&line)?;
@@ -117,11 +132,10 @@ fn read_start(reader: &mut impl Read) -> Result<Start> {
     if magic != *SALTED {
         return Err(Error::damaged("not a pgv stream: \"Salted__\" is not where it should be"));
     }
-    let salt = read_array(reader, short)?;
-    Ok(Start { line, iterations, salt, header: read_array(reader, truncated)? })
+    Ok(Start { line, iterations, salt: read_array(reader, short)? })
 }
 
-fn read_array<const N: usize>(reader: &mut impl Read, short: impl FnOnce() -> Error) -> Result<[u8; N]> {
+pub(super) fn read_array<const N: usize>(reader: &mut impl Read, short: impl FnOnce() -> Error) -> Result<[u8; N]> {
     let mut bytes = [0u8; N];
     match read_full(reader, &mut bytes).during("read the sealed stream")? {
         length if length == N => Ok(bytes),
@@ -129,16 +143,19 @@ fn read_array<const N: usize>(reader: &mut impl Read, short: impl FnOnce() -> Er
     }
 }
 
-fn fit_key(
+/// `header`: the first one that is there, and `before` it the cipher block before, if it is not that of the first record.
+pub(super) fn fit_key(
     start: &Start,
+    before: Option<[u8; BLOCK_BYTES]>,
+    header: [u8; HEADER_BYTES],
     passphrases: &[Passphrase],
     context: &[u8],
 ) -> Result<(StreamKeys, Header, Decryptor)> {
     let mut nearly = false;
     for passphrase in passphrases {
         let keys = StreamKeys::derive(passphrase, &start.salt, start.iterations, &start.line, context)?;
-        let mut chain = Decryptor::new(&keys.aes.into(), &keys.iv.into());
-        let mut bytes = start.header;
+        let mut chain = Decryptor::new(&keys.aes.into(), &before.unwrap_or(keys.iv).into());
+        let mut bytes = header;
         decrypt(&mut chain, &mut bytes);
         let header = Header::from_bytes(bytes);
         if keys.verifies(&header) {
@@ -155,10 +172,10 @@ fn fit_key(
     })
 }
 
-struct RecordReader<'a, R> {
-    reader: R,
-    chain: Decryptor,
-    keys: StreamKeys,
+pub(super) struct RecordReader<'a, R> {
+    pub reader: R,
+    pub chain: Decryptor,
+    pub keys: StreamKeys,
     bodies: &'a Pool,
     ordered: SyncSender<Ordered>,
     jobs: SyncSender<Job>,
@@ -177,7 +194,7 @@ impl<R: Read> RecordReader<'_, R> {
             if fields.kind == RecordKind::End {
                 return self.finish(&header);
             }
-            if !self.read_body(fields, header)? {
+            if !self.read_body(fields, header, Vec::new())? {
                 return Ok(());
             }
             sequence += 1;
@@ -186,12 +203,16 @@ impl<R: Read> RecordReader<'_, R> {
         }
     }
 
-    /// False when nothing more is to be read: the releasing side has the error, or has one of its own.
-    fn read_body(&mut self, fields: Fields, header: Header) -> Result<bool> {
+    /// `pieces`: what of it is released; none is all. False when nothing more is to be read: the releasing side has the
+    /// error, or has one of its own.
+    pub fn read_body(&mut self, fields: Fields, header: Header, pieces: Vec<Range<usize>>) -> Result<bool> {
         let (done, result) = sync_channel(1);
-        let plain_bytes = if fields.kind == RecordKind::Data { fields.plain_bytes } else { 0 };
+        let plain_bytes = match fields.kind == RecordKind::Data {
+            true if pieces.is_empty() => fields.plain_bytes,
+            _ => pieces.iter().map(Range::len).sum(),
+        };
         // Before the body: what came before this record is not the end, whatever becomes of the rest.
-        if self.ordered.send(Ordered { plain_bytes, result }).is_err() {
+        if self.ordered.send(Ordered { plain_bytes, pieces, result }).is_err() {
             return Ok(false);
         }
         let mut body = self.bodies.take();
@@ -206,7 +227,7 @@ impl<R: Read> RecordReader<'_, R> {
         Ok(self.jobs.send(job).is_ok())
     }
 
-    fn read_header(&mut self) -> Result<Header> {
+    pub fn read_header(&mut self) -> Result<Header> {
         let mut bytes: [u8; HEADER_BYTES] = read_array(&mut self.reader, truncated)?;
         decrypt(&mut self.chain, &mut bytes);
         let header = Header::from_bytes(bytes);
@@ -282,12 +303,13 @@ struct Release<'a, W> {
 impl<W: Write> Release<'_, W> {
     /// Returns at the last record that was read, and withholds it.
     fn in_order(&mut self, in_order: Receiver<Ordered>) -> Result<()> {
-        for Ordered { plain_bytes, result } in in_order {
+        for Ordered { plain_bytes, pieces, result } in in_order {
             // More comes: of what was withheld only what the end may reach into stays so.
             if plain_bytes > 0 {
                 self.release_down_to(WITHHELD_BYTES.saturating_sub(plain_bytes))?;
             }
-            let plain = result.recv().map_err(|_| Error::failed("a decompressing thread stopped"))??;
+            let mut plain = result.recv().map_err(|_| Error::failed("a decompressing thread stopped"))??;
+            cut(&mut plain, &pieces);
             self.withheld_bytes += plain.len();
             self.withheld.push_back(plain);
         }
@@ -312,16 +334,29 @@ impl<W: Write> Release<'_, W> {
     }
 }
 
+/// Leaves the pieces alone.
+fn cut(plain: &mut Vec<u8>, pieces: &[Range<usize>]) {
+    if pieces.is_empty() {
+        return;
+    }
+    let mut kept = 0;
+    for piece in pieces {
+        plain.copy_within(piece.clone(), kept);
+        kept += piece.len();
+    }
+    plain.truncate(kept);
+}
+
 /// `bytes` is a whole number of blocks.
 fn decrypt(chain: &mut Decryptor, bytes: &mut [u8]) {
     let (blocks, _empty) = InOutBuf::from(bytes).into_chunks();
     chain.decrypt_blocks_inout(blocks);
 }
 
-fn damaged(what: &str) -> Error {
+pub(super) fn damaged(what: &str) -> Error {
     Error::damaged(format!("the sealed stream is damaged: {what}"))
 }
 
-fn truncated() -> Error {
+pub(super) fn truncated() -> Error {
     damaged("it is truncated")
 }

@@ -6,6 +6,7 @@ use crate::crypt::format::{
     self, BLOCK_BYTES, CHUNK_BYTES, Fields, HEADER_BYTES, Header, PADDING, RecordKind, SALTED,
     SHORT_CHUNK_BYTES, SHORT_FILE_BYTES,
 };
+use crate::crypt::index::{Entry, Index};
 use crate::crypt::key::{MAX_CONTEXT_BYTES, Passphrase, StreamKeys};
 use crate::crypt::pool::Pool;
 use crate::error::{Error, IoContext, Result};
@@ -79,14 +80,17 @@ pub struct Workspace {
     record: Vec<u8>,
 }
 
-/// Seals all of `reader` into `writer`; returns the bytes read. `complete` is asked after the end of
+/// A chunk's length, and the record that is made of it.
+type Ordered = (usize, Receiver<Result<Vec<u8>>>);
+
+/// Seals all of `reader` into `writer`; returns where its records lie. `complete` is asked after the end of
 /// the input: its error leaves the stream without its END record, which no reader accepts.
 pub fn seal(
     reader: impl Read + Send,
     writer: &mut impl Write,
     options: &SealOptions<'_>,
     complete: impl FnOnce() -> Result<()>,
-) -> Result<u64> {
+) -> Result<Index> {
     seal_stream(writer, options, random()?, complete, |writer, keys, chain| {
         seal_together(reader, writer, options, keys, chain)
     })
@@ -98,7 +102,7 @@ pub fn seal_alone(
     writer: &mut impl Write,
     options: &SealOptions<'_>,
     workspace: &mut Workspace,
-) -> Result<u64> {
+) -> Result<Index> {
     seal_stream(
         writer,
         options,
@@ -113,8 +117,8 @@ fn seal_stream<W: Write>(
     options: &SealOptions<'_>,
     salt: [u8; format::SALT_BYTES],
     complete: impl FnOnce() -> Result<()>,
-    seal_records: impl FnOnce(&mut W, &StreamKeys, &mut Encryptor) -> Result<Total>,
-) -> Result<u64> {
+    seal_records: impl FnOnce(&mut W, &StreamKeys, &mut Encryptor) -> Result<Vec<Entry>>,
+) -> Result<Index> {
     if options.context.len() > MAX_CONTEXT_BYTES {
         return Err(Error::usage(format!("the context is longer than {MAX_CONTEXT_BYTES} bytes")));
     }
@@ -123,13 +127,14 @@ fn seal_stream<W: Write>(
     let mut chain = Encryptor::new(&keys.aes.into(), &keys.iv.into());
     write(writer, &[&line[..], SALTED, &salt].concat())?;
 
-    let total = seal_records(writer, &keys, &mut chain)?;
+    let records = seal_records(writer, &keys, &mut chain)?;
     complete()?;
+    let index = Index { iterations: options.iterations, salt, records };
     let mut end = Vec::with_capacity(HEADER_BYTES + BLOCK_BYTES);
     let fields = Fields {
         kind: RecordKind::End,
-        sequence: total.records,
-        offset: total.bytes,
+        sequence: index.records.len() as u64,
+        offset: index.plain_bytes(),
         payload_bytes: 0,
         plain_bytes: 0,
     };
@@ -139,7 +144,7 @@ fn seal_stream<W: Write>(
     end.extend_from_slice(&PADDING);
     encrypt(&mut chain, &mut end);
     write(writer, &end)?;
-    Ok(total.bytes)
+    Ok(index)
 }
 
 fn seal_in_turn(
@@ -149,18 +154,20 @@ fn seal_in_turn(
     keys: &StreamKeys,
     chain: &mut Encryptor,
     workspace: &mut Workspace,
-) -> Result<Total> {
+) -> Result<Vec<Entry>> {
     let mut compressor = compressor(options)?;
+    let mut entries = Vec::new();
     let mut total = Total { records: 0, bytes: 0 };
     let Workspace { plain, record } = workspace;
     loop {
         read_chunk(&mut reader, options.record_bytes, plain)?;
         if plain.is_empty() {
-            return Ok(total);
+            return Ok(entries);
         }
         *record = make_record(&mut compressor, &total, plain, keys, std::mem::take(record))?;
         encrypt(chain, record);
         write(writer, record)?;
+        entries.push(entry(plain.len(), record));
         total.records += 1;
         total.bytes += plain.len() as u64;
     }
@@ -172,11 +179,11 @@ fn seal_together(
     options: &SealOptions<'_>,
     keys: &StreamKeys,
     chain: &mut Encryptor,
-) -> Result<Total> {
+) -> Result<Vec<Entry>> {
     let jobs = options.jobs.max(1);
     let (chunks, records) = (&Pool::new(), &Pool::new());
     // `ordered` bounds how many records exist at any time.
-    let (ordered, in_order) = sync_channel::<Receiver<Result<Vec<u8>>>>(jobs + 1);
+    let (ordered, in_order) = sync_channel::<Ordered>(jobs + 1);
     let (job_sender, job_receiver) = sync_channel::<Job>(jobs);
     let job_receiver = &Mutex::new(job_receiver);
     thread::scope(|scope| {
@@ -188,7 +195,7 @@ fn seal_together(
         let written = write_in_order(in_order, writer, chain, records);
         let read = reading.join().unwrap_or_else(|_| Err(Error::failed("the reading thread stopped")));
         // A writer that fails stops the reader without an error of its own.
-        written.and(read)
+        written.and_then(|entries| read.map(|()| entries))
     })
 }
 
@@ -196,24 +203,24 @@ fn read_chunks(
     mut reader: impl Read,
     record_bytes: usize,
     chunks: &Pool,
-    ordered: SyncSender<Receiver<Result<Vec<u8>>>>,
+    ordered: SyncSender<Ordered>,
     jobs: SyncSender<Job>,
-) -> Result<Total> {
+) -> Result<()> {
     let mut total = Total { records: 0, bytes: 0 };
     loop {
         let mut plain = chunks.take();
         read_chunk(&mut reader, record_bytes, &mut plain)?;
         let filled = plain.len();
         if filled == 0 {
-            return Ok(total);
+            return Ok(());
         }
         let (done, result) = sync_channel(1);
         let job = Job { before: total, plain, done };
         total.records += 1;
         total.bytes += filled as u64;
         // Both fail only when the writing side gave up; its error is the one reported.
-        if ordered.send(result).is_err() || jobs.send(job).is_err() || filled < record_bytes {
-            return Ok(total);
+        if ordered.send((filled, result)).is_err() || jobs.send(job).is_err() || filled < record_bytes {
+            return Ok(());
         }
     }
 }
@@ -296,18 +303,25 @@ fn make_record(
 }
 
 fn write_in_order(
-    in_order: Receiver<Receiver<Result<Vec<u8>>>>,
+    in_order: Receiver<Ordered>,
     writer: &mut impl Write,
     chain: &mut Encryptor,
     records: &Pool,
-) -> Result<()> {
-    for result in in_order {
+) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for (plain_bytes, result) in in_order {
         let mut record = result.recv().map_err(|_| Error::failed("a compressing thread stopped"))??;
         encrypt(chain, &mut record);
         write(writer, &record)?;
+        entries.push(entry(plain_bytes, &record));
         records.give(record);
     }
-    Ok(())
+    Ok(entries)
+}
+
+/// Of a chunk and its record, both within the limits of the format: some millions of bytes.
+fn entry(plain_bytes: usize, record: &[u8]) -> Entry {
+    Entry { plain: plain_bytes as u32, stored: record.len() as u32 }
 }
 
 /// `bytes` is a whole number of blocks, as every record is.

@@ -1,10 +1,10 @@
 //! Input by path, from stdin, or from a command.
 
 use crate::error::{IoContext, Result, Status};
-use crate::io::{Producer, widen};
+use crate::io::{Producer, temporary_file, widen};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -39,7 +39,17 @@ impl Input {
         if command.is_empty() {
             return Input::open(path);
         }
-        let mut producer = Producer::spawn(command)?;
+        Input::output_of(Producer::spawn(command)?)
+    }
+
+    /// The output of a command that reads `text` on its stdin.
+    pub fn answering(command: &[OsString], text: &str) -> Result<Self> {
+        let mut file = temporary_file()?;
+        file.write_all(text.as_bytes()).and_then(|()| file.rewind()).during("write a temporary file")?;
+        Input::output_of(Producer::spawn_reading(command, file.into_file().into())?)
+    }
+
+    fn output_of(mut producer: Producer) -> Result<Self> {
         let reader = File::from(OwnedFd::from(producer.take_stdout()?));
         let name = format!("the output of {}", producer.name());
         Ok(Input { name, reader, producer: Some(producer) })

@@ -13,7 +13,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 /// has the environment that was typed, as it would have on the other side of a pipe.
 pub const OWN_VARIABLES: &str = "PGV_CONFIGURED_VARIABLES";
 
-/// A running command. Its stdin and stderr are ours; its stdout is read by whoever took it.
+/// A running command. Its stderr is ours, and its stdin as a rule; its stdout is read by whoever took it.
 #[must_use]
 pub struct Producer {
     name: String,
@@ -23,6 +23,11 @@ pub struct Producer {
 impl Producer {
     /// `command`: the program and its arguments, not empty.
     pub fn spawn(command: &[OsString]) -> Result<Self> {
+        Self::spawn_reading(command, Stdio::inherit())
+    }
+
+    /// The same, with another stdin.
+    pub fn spawn_reading(command: &[OsString], stdin: Stdio) -> Result<Self> {
         let (program, arguments) =
             command.split_first().ok_or_else(|| Error::usage("no command after --"))?;
         let name = program.to_string_lossy().into_owned();
@@ -33,6 +38,7 @@ impl Producer {
         }
         let child = typed
             .args(arguments)
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|e| Error::io(format_args!("run {name}"), e))?;

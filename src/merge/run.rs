@@ -1,7 +1,7 @@
 //! The order of a merge: who all the streams are, and then the data. Nothing is written before every stream was found to
 //! follow the one before it, and the last member only when all of them have ended well.
 
-use crate::catalog::{BackupType, Label, Mode, Record, StreamIdentity, member};
+use crate::catalog::{BackupType, Label, MembersWriter, Mode, Record, StreamIdentity, member};
 use crate::error::{Error, Result, Status};
 use crate::io;
 use crate::manifest::{self, MAX_LINKS, Merged};
@@ -33,6 +33,8 @@ pub struct Options {
     pub records: Vec<Record>,
     /// Where the facts of the merged full go, for its record.
     pub facts: Option<PathBuf>,
+    /// Where the list of its members goes.
+    pub members: Option<PathBuf>,
     /// Where its pgv manifest goes.
     pub manifest: Option<PathBuf>,
     /// The pgv manifests of the chain, oldest first.
@@ -81,6 +83,9 @@ fn write(
     let claims = Claims { record: options.records.last().cloned(), ..Claims::default() };
     let sink = BufWriter::with_capacity(PIECE / 4, io::Output::create(None)?);
     let mut output = Output::new(sink, major_of(identity)?, identity.system_identifier)?;
+    if let Some(path) = &options.members {
+        output.tar.observe(Box::new(MembersWriter::create(path, &identity.label, identity.mode)?));
+    }
     let mut scratch = vec![0; PIECE];
     output.tar.directory(b".", newest.top.0.attributes())?;
     let (member, listed) = &newest.head;
@@ -88,6 +93,7 @@ fn write(
     body::merge(&mut links, &mut output, &mut scratch)?;
     let (files, bytes) = (output.files, output.bytes);
     let Some(newest) = links.pop() else { return Err(Error::usage("no stream to merge")) };
+    output.tar.begin_tail();
     let last = tail::copy(newest, &claims, &mut output, &mut scratch)?;
     for link in links {
         link.finish(&mut scratch)?;

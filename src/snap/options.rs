@@ -15,6 +15,8 @@ pub struct Options {
     pub files: bool,
     /// Where the pgv manifest goes, if anywhere.
     pub manifest: Option<PathBuf>,
+    /// Where the list of members goes, if anywhere.
+    pub members: Option<PathBuf>,
     /// Where the facts go, if anywhere.
     pub facts: Option<PathBuf>,
     pub label: Option<Label>,

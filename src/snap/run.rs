@@ -1,6 +1,6 @@
 //! The order of a backup, from the first member to the end marker.
 
-use crate::catalog::{BackupFacts, Facts, Findings, StreamIdentity, member};
+use crate::catalog::{BackupFacts, Facts, Findings, MembersWriter, StreamIdentity, member};
 use crate::error::{Result, Status};
 use crate::io::Pace;
 use crate::report::{self, Progress};
@@ -45,6 +45,7 @@ pub fn run(options: &Options) -> Result<Status> {
     }
     let stop_lsn = stopped.as_ref().map_or(control.checkpoint(), |stopped| stopped.lsn);
     let segments = Segments::between(identity, stop_lsn, control.wal_segment_bytes());
+    copier.stream.tar.begin_tail();
     copy_wal(&source.root, &mut copier, &segments, options.include_wal)?;
     if let Some(map) = stopped.as_ref().map(|stopped| &stopped.tablespace_map).filter(|map| !map.is_empty()) {
         copier.stream.add(member::TABLESPACE_MAP, map, Lists::All)?;
@@ -105,7 +106,10 @@ fn open(
 ) -> Result<Copier> {
     let generated = Attributes { mode: 0o600, ..root_attributes(&source.root)? };
     let manifest = options.manifest.as_deref();
-    let stream = Stream::open(manifest, source.major, identity, since.as_ref(), total, generated)?;
+    let mut stream = Stream::open(manifest, source.major, identity, since.as_ref(), total, generated)?;
+    if let Some(path) = &options.members {
+        stream.tar.observe(Box::new(MembersWriter::create(path, &identity.label, identity.mode)?));
+    }
     let rules = PageRules {
         page_size: identity.page_size as usize,
         segment_pages: identity.segment_pages,

@@ -6,7 +6,7 @@ use crate::io::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
 use crate::store::denied::{explain_unread, explain_unwritten};
 use crate::store::object::{COPY_BYTES, Entry, PutOptions, Range};
 use crate::store::url::Url;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -75,7 +75,20 @@ impl FileStore {
         }
         file.seek(SeekFrom::Start(from)).during(format_args!("get {url}"))?;
         let end = end.map_or(metadata.len(), |end| end.min(metadata.len()));
-        Ok(Reader { file, left: end.saturating_sub(from), url: url.clone() })
+        Ok(Reader { file, left: end.saturating_sub(from), more: VecDeque::new(), url: url.clone() })
+    }
+
+    /// Parts of a file, ascending; it must not end before one of them does.
+    pub fn get_parts(&self, url: &Url, parts: VecDeque<std::ops::Range<u64>>) -> Result<Reader> {
+        let whole = self.get(url, None)?;
+        let last = parts.back().map_or(0, |part| part.end);
+        match whole.left < last {
+            true => Err(Error::damaged(format!(
+                "get {url}: the object ends at byte {}, before byte {last}",
+                whole.left
+            ))),
+            false => Ok(Reader { left: 0, more: parts, ..whole }),
+        }
     }
 
     pub fn stat(&self, url: &Url) -> Result<Entry> {
@@ -344,11 +357,13 @@ impl Upload {
 pub struct Reader {
     file: File,
     left: u64,
+    /// Parts behind that.
+    more: VecDeque<std::ops::Range<u64>>,
     url: Url,
 }
 
 impl Reader {
-    /// How many are still to come.
+    /// How many are still to come of the present part.
     pub fn left(&self) -> u64 {
         self.left
     }
@@ -356,6 +371,12 @@ impl Reader {
 
 impl Read for Reader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0
+            && let Some(part) = self.more.pop_front()
+        {
+            self.file.seek(SeekFrom::Start(part.start))?;
+            self.left = part.end - part.start;
+        }
         let wanted = usize::try_from(self.left).unwrap_or(usize::MAX).min(buf.len());
         let length = self.file.read(&mut buf[..wanted])?;
         if length == 0 && wanted > 0 {

@@ -6,6 +6,7 @@ mod denied;
 mod file;
 mod mounted;
 mod object;
+mod ranges;
 mod removal;
 mod s3;
 mod service;
@@ -23,6 +24,7 @@ pub use url::{Scheme, Url};
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::report::Drawn;
 use object::COPY_BYTES;
+use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,6 +33,8 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct GetOptions {
     pub range: Option<Range>,
+    /// Only these bytes, ascending and without overlap; an object that ends before one of them is an error.
+    pub ranges: Option<Vec<std::ops::Range<u64>>>,
     /// In hexadecimal: what is read is refused at its end unless it has this digest.
     pub sha256: Option<String>,
     /// Requests at once, where there are requests.
@@ -77,6 +81,22 @@ impl Store {
                 Ok(Download::File(BufReader::with_capacity(COPY_BYTES, reader)))
             }
             Store::S3(store) => store.get(url, range, jobs).map(|download| Download::S3(Box::new(download))),
+        }
+    }
+
+    /// Begins to read parts of an object, ascending, one after the other.
+    fn get_parts(
+        &self,
+        url: &Url,
+        parts: VecDeque<std::ops::Range<u64>>,
+        jobs: usize,
+    ) -> Result<Download> {
+        match self {
+            Store::File(store) => {
+                let reader = store.get_parts(url, parts)?;
+                Ok(Download::File(BufReader::with_capacity(COPY_BYTES, reader)))
+            }
+            Store::S3(store) => store.get_parts(url, parts, jobs).map(|download| Download::S3(Box::new(download))),
         }
     }
 

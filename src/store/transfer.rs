@@ -5,7 +5,8 @@ use crate::error::{Error, IoContext, Kind, Result, Status};
 use crate::io::{Input, Output, Pace, Producer, SharedPace};
 use crate::report::{Drawn, Progress};
 use crate::store::object::COPY_BYTES;
-use crate::store::{Download, Entry, GetOptions, PutOptions, Store, Stored, Upload, Url};
+use crate::store::ranges::Ranges;
+use crate::store::{Entry, GetOptions, PutOptions, Store, Stored, Upload, Url};
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::io::{self, BufRead, Read, Write};
@@ -132,9 +133,20 @@ fn copy_in(from: &mut dyn Read, upload: &mut Upload, options: &PutOptions) -> Re
 
 /// `output` as for [`Output::create`]; a file appears only when all of it was written.
 pub fn get(store: &Store, url: &Url, options: &GetOptions, output: Option<&Path>) -> Result<()> {
-    let mut object = store.get(url, options.range, options.jobs)?;
+    let (mut object, length): (Box<dyn BufRead>, u64) = match &options.ranges {
+        Some(ranges) => {
+            let parts = Ranges::begin(store, url, ranges, options.jobs)?;
+            let length = parts.length();
+            (Box::new(parts), length)
+        }
+        None => {
+            let object = store.get(url, options.range, options.jobs)?;
+            let length = object.length();
+            (Box::new(object), length)
+        }
+    };
     let mut output = Output::create(output)?;
-    let mut meter = Meter::new("get", options.rate, Some(object.length()), options.progress)?;
+    let mut meter = Meter::new("get", options.rate, Some(length), options.progress)?;
     if let Some((rate, path)) = options.rate.zip(options.rate_shared_in.as_ref()) {
         meter.shared = Some(SharedPace::open(rate, path)?);
     }
@@ -192,7 +204,7 @@ fn hex(digest: Sha256) -> String {
 
 fn copy_out(
     url: &Url,
-    object: &mut Download,
+    object: &mut dyn BufRead,
     output: &mut Output,
     meter: &mut Meter,
     digest: &mut Option<Sha256>,

@@ -7,10 +7,10 @@ mod reader;
 mod writer;
 
 pub use reader::{Content, Kind, Member, TarReader};
-pub use writer::{Attributes, TarWriter};
+pub use writer::{Attributes, Places, TarWriter};
 
 /// Bytes of a header, and what contents are padded to (POSIX, pax: ustar interchange format).
-const BLOCK: usize = 512;
+pub const BLOCK: usize = 512;
 /// A directory with a list of its names, as GNU tar's increments have it (GNUTYPE_DUMPDIR in its tar.h).
 const DUMP_DIRECTORY: u8 = b'D';
 /// Blocks of zeros that end an archive, in bytes.
@@ -19,6 +19,11 @@ const END_MARKER_BYTES: usize = 2 * BLOCK;
 /// Bytes between a content of `size` bytes and the next header.
 fn padding(size: u64) -> usize {
     (size.wrapping_neg() % BLOCK as u64) as usize
+}
+
+/// Bytes of a content of `size` bytes with its padding.
+pub fn padded(size: u64) -> Option<u64> {
+    size.checked_next_multiple_of(BLOCK as u64)
 }
 
 #[cfg(test)]

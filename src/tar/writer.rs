@@ -4,7 +4,7 @@
 //! makes a failed archive look whole. Here only [`TarWriter::finish`] does.
 
 use crate::error::{Error, IoContext, Result};
-use crate::tar::{BLOCK, DUMP_DIRECTORY, END_MARKER_BYTES, padding};
+use crate::tar::{BLOCK, DUMP_DIRECTORY, END_MARKER_BYTES, Kind, padding};
 use std::fs::Metadata;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -36,9 +36,22 @@ impl Attributes {
     }
 }
 
+/// Is told where each member lies.
+pub trait Places {
+    /// `offset`: of the content in the archive; `size`: bytes of it.
+    fn member(&mut self, name: &[u8], kind: Kind, offset: u64, size: u64) -> Result<()>;
+
+    /// Where the last part of the archive begins.
+    fn tail(&mut self, offset: u64);
+
+    /// The archive is complete, with so many bytes.
+    fn end(self: Box<Self>, bytes: u64) -> Result<()>;
+}
+
 #[must_use]
 pub struct TarWriter<W> {
     sink: W,
+    places: Option<Box<dyn Places>>,
     /// Bytes so far, headers and padding included.
     written: u64,
     /// Bytes that the present member still lacks.
@@ -48,13 +61,24 @@ pub struct TarWriter<W> {
 
 impl<W: Write> TarWriter<W> {
     pub fn new(sink: W) -> Self {
-        TarWriter { sink, written: 0, missing: 0, padding: 0 }
+        TarWriter { sink, places: None, written: 0, missing: 0, padding: 0 }
+    }
+
+    /// From now on.
+    pub fn observe(&mut self, places: Box<dyn Places>) {
+        self.places = Some(places);
+    }
+
+    /// What follows is the last part.
+    pub fn begin_tail(&mut self) {
+        let offset = self.written;
+        self.places.iter_mut().for_each(|places| places.tail(offset));
     }
 
     /// `name` without a slash at its end.
     pub fn directory(&mut self, name: &[u8], attributes: Attributes) -> Result<()> {
-        let name = [name, b"/"].concat();
-        self.header(&name, EntryType::Directory, 0, attributes)
+        self.header(&[name, b"/"].concat(), EntryType::Directory, 0, attributes)?;
+        self.placed(name, Kind::Directory, 0)
     }
 
     /// A directory as GNU tar writes it for its own increments: with the names that it has, so that
@@ -75,8 +99,9 @@ impl<W: Write> TarWriter<W> {
             list.push(0);
         }
         list.push(0);
-        let name = [name, b"/"].concat();
-        self.header(&name, EntryType::new(DUMP_DIRECTORY), list.len() as u64, attributes)?;
+        let header = [name, b"/"].concat();
+        self.header(&header, EntryType::new(DUMP_DIRECTORY), list.len() as u64, attributes)?;
+        self.placed(name, Kind::DumpDirectory, list.len() as u64)?;
         self.missing = list.len() as u64;
         self.padding = padding(self.missing);
         self.data(&list)
@@ -85,6 +110,7 @@ impl<W: Write> TarWriter<W> {
     /// Exactly `size` bytes must follow through [`TarWriter::data`].
     pub fn begin_file(&mut self, name: &[u8], size: u64, attributes: Attributes) -> Result<()> {
         self.header(name, EntryType::Regular, size, attributes)?;
+        self.placed(name, Kind::File, size)?;
         self.missing = size;
         self.padding = padding(size);
         self.pad_if_complete()
@@ -103,7 +129,13 @@ impl<W: Write> TarWriter<W> {
     pub fn finish(mut self) -> Result<(W, u64)> {
         self.put(&[0; END_MARKER_BYTES])?;
         self.sink.flush().during("write stdout")?;
+        self.places.take().map_or(Ok(()), |places| places.end(self.written))?;
         Ok((self.sink, self.written))
+    }
+
+    fn placed(&mut self, name: &[u8], kind: Kind, size: u64) -> Result<()> {
+        let offset = self.written;
+        self.places.as_mut().map_or(Ok(()), |places| places.member(name, kind, offset, size))
     }
 
     fn header(&mut self, name: &[u8], kind: EntryType, size: u64, attributes: Attributes) -> Result<()> {

@@ -1,23 +1,96 @@
-//! `--decrypt`: a sealed stream is opened.
+//! `--decrypt`: a sealed stream is opened, or parts of one.
 
 use crate::keys::{absent_is_usage, read_keys};
 use crate::output::{create_output, finish, refuse_same_file};
 use crate::{Args, jobs};
-use pgv::crypt;
-use pgv::error::{Kind, Result};
+use pgv::cli;
+use pgv::crypt::{self, Index, Keyring};
+use pgv::error::{Error, IoContext, Kind, Result};
 use pgv::io::Input;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 pub fn decrypt(args: &Args) -> Result<()> {
     let keys = read_keys(args).map_err(absent_is_usage)?;
+    match (&args.index, &args.ranges) {
+        (Some(index), Some(ranges)) => decrypt_ranges(args, &keys, index, ranges),
+        (Some(_), None) => Err(Error::usage("--index without --ranges opens nothing")),
+        _ => decrypt_all(args, &keys),
+    }
+}
+
+fn decrypt_all(args: &Args, keys: &Keyring) -> Result<()> {
     let input = Input::of(&args.command, args.file.as_deref())?;
     refuse_same_file(&input, args.output.as_deref())?;
     let mut output = create_output(args)?;
     let name = input.name().to_owned();
     let context = args.context.as_encoded_bytes();
     let opened = crypt::open(input, &mut output, keys.passphrases(), context, jobs(args));
-    let opened = opened.map_err(|error| match error.kind {
+    finish(output, opened.map_err(|error| explain(error, name, keys))).map(drop)
+}
+
+/// A command gets on its stdin which bytes of the sealed stream it is to print.
+fn decrypt_ranges(args: &Args, keys: &Keyring, index: &Path, ranges: &Path) -> Result<()> {
+    let index = Index::read(File::open(index).during_path("open", index)?)
+        .map_err(|error| error.context(index.display()))?;
+    let ranges = Input::open(Some(ranges))?;
+    let name = ranges.name().to_owned();
+    let wanted = cli::read_ranges(BufReader::new(ranges), &name)?;
+    let stored = index.object_ranges(&wanted)?;
+    let (name, reader): (String, Box<dyn Read + Send>) = match args.command.is_empty() {
+        false => {
+            let input = Input::answering(&args.command, &cli::ranges_text(&stored))?;
+            (input.name().to_owned(), Box::new(input))
+        }
+        true => {
+            let path = args.file.as_deref().ok_or_else(|| {
+                Error::usage("ranges are read from a file or a command: give FILE, or -- COMMAND")
+            })?;
+            let input = Input::open(Some(path))?;
+            refuse_same_file(&input, args.output.as_deref())?;
+            let file = input.file().try_clone().during(format_args!("open {}", input.name()))?;
+            (input.name().to_owned(), Box::new(Parts { file, ranges: stored.into_iter(), left: 0..0 }))
+        }
+    };
+    let mut output = create_output(args)?;
+    let context = args.context.as_encoded_bytes();
+    let opened = crypt::open_ranges(
+        reader,
+        &mut output,
+        keys.passphrases(),
+        context,
+        (&index, &wanted),
+        jobs(args),
+    );
+    finish(output, opened.map_err(|error| explain(error, name, keys))).map(drop)
+}
+
+fn explain(error: Error, name: String, keys: &Keyring) -> Error {
+    match error.kind {
         Kind::Key => error.context(name).supplement(format_args!("tried {}", keys.description())),
         _ => error.context(name),
-    });
-    finish(output, opened).map(|_| ())
+    }
+}
+
+/// Parts of a file, one after the other. It ends early where the file does.
+struct Parts {
+    file: File,
+    ranges: std::vec::IntoIter<Range<u64>>,
+    left: Range<u64>,
+}
+
+impl Read for Parts {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while self.left.is_empty() {
+            let Some(next) = self.ranges.next() else { return Ok(0) };
+            self.left = next;
+        }
+        let length = usize::try_from(self.left.end - self.left.start).map_or(buf.len(), |left| left.min(buf.len()));
+        let read = self.file.read_at(&mut buf[..length], self.left.start)?;
+        self.left.start += read as u64;
+        Ok(read)
+    }
 }

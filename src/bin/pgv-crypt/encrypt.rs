@@ -5,10 +5,10 @@ use crate::output::{create_output, finish, refuse_same_file};
 use crate::{Args, jobs};
 use pgv::catalog::layout;
 use pgv::cli;
-use pgv::crypt::{self, SealOptions};
+use pgv::crypt::{self, Index, SealOptions};
 use pgv::error::{Error, IoContext, Result, Status};
 use pgv::io::{AtomicFile, Input, Producer, batch, named_file};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -34,8 +34,10 @@ pub fn encrypt(args: &Args) -> Result<Status> {
     refuse_same_file(&input, args.output.as_deref())?;
     options.record_bytes = record_bytes(&input)?;
     let mut output = create_output(args)?;
-    let sealed = crypt::seal(input, &mut output, &options, || Ok(()));
-    finish(output, sealed).map(|_| Status::Done)
+    let sealed = create_index(args).and_then(|index| {
+        seal_with_index(index, || crypt::seal(input, &mut output, &options, || Ok(())))
+    });
+    finish(output, sealed).map(|()| Status::Done)
 }
 
 /// The command is asked for its status after its end of file and before the END record.
@@ -51,16 +53,36 @@ fn encrypt_command(args: &Args, options: &SealOptions<'_>) -> Result<Status> {
     };
     let mut status = Status::Done;
     let mut running = Some(producer);
-    let sealed = crypt::seal(stdout, &mut output, options, || {
+    let complete = || {
         if let Some(producer) = running.take() {
             status = producer.finish()?;
         }
         Ok(())
-    });
+    };
+    let sealed = create_index(args)
+        .and_then(|index| seal_with_index(index, || crypt::seal(stdout, &mut output, options, complete)));
     if let Some(producer) = running.take() {
         producer.kill();
     }
-    finish(output, sealed).map(|_| status)
+    finish(output, sealed).map(|()| status)
+}
+
+/// Before the first byte is sealed: where the index can go.
+fn create_index(args: &Args) -> Result<Option<AtomicFile>> {
+    args.index.as_deref().map(|path| AtomicFile::create(path, 0o600)).transpose()
+}
+
+/// The index is complete before the stream is called so: a script that has the one has the other.
+fn seal_with_index(index: Option<AtomicFile>, seal: impl FnOnce() -> Result<Index>) -> Result<()> {
+    let sealed = seal();
+    let Some(mut file) = index else { return sealed.map(drop) };
+    match sealed.and_then(|index| index.write(&mut BufWriter::new(&mut file))) {
+        Ok(()) => file.publish(),
+        Err(error) => {
+            file.abandon();
+            Err(error)
+        }
+    }
 }
 
 /// What it makes is on its way to a store, and can be made again: it is complete under its name, not durable. Files

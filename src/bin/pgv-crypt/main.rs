@@ -70,6 +70,12 @@ struct Args {
     /// The number of threads [default: one for each core]
     #[arg(long, value_name = "N", env = "PGV_JOBS", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: Option<u16>,
+    /// Write where each record lies to this file; to open, read that
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["batch", "generate_key", "key_name", "check_key", "doctor"])]
+    index: Option<PathBuf>,
+    /// Open only the bytes of the plaintext that this file names
+    #[arg(long, value_name = "FILE", requires = "index", conflicts_with = "encrypt")]
+    ranges: Option<PathBuf>,
     /// Write to this file, which appears only when it is complete
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,

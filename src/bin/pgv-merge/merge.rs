@@ -22,6 +22,9 @@ pub struct Args {
     /// Write what pgv-info record needs to a file
     #[arg(long, value_name = "FILE", requires = "record")]
     facts: Option<PathBuf>,
+    /// Write where each member lies in the merged stream to a file
+    #[arg(long, value_name = "FILE")]
+    members: Option<PathBuf>,
     /// Write the pgv manifest of the merged full to a file
     #[arg(long, value_name = "FILE", requires = "since")]
     manifest: Option<PathBuf>,
@@ -47,8 +50,8 @@ impl Arguments for Args {
 
 pub fn run(args: Args) -> Result<Status> {
     let is_stdout = |path: &Option<PathBuf>| path.as_ref().is_some_and(|path| path.as_os_str() == "-");
-    if is_stdout(&args.manifest) || is_stdout(&args.facts) {
-        return Err(Error::usage("--manifest and --facts need a file: the stream goes to stdout"));
+    if [&args.manifest, &args.facts, &args.members].into_iter().any(is_stdout) {
+        return Err(Error::usage("--manifest, --facts and --members need a file: the stream goes to stdout"));
     }
     if args.command.is_empty() && args.streams.iter().filter(|stream| *stream == "-").count() > 1 {
         return Err(Error::usage("only one stream can come from stdin"));
@@ -60,6 +63,7 @@ pub fn run(args: Args) -> Result<Status> {
         label: args.label,
         records: args.record.iter().map(|path| read_record(path)).collect::<Result<_>>()?,
         facts: args.facts,
+        members: args.members,
         manifest: args.manifest,
         since: args.since,
     };

@@ -2,8 +2,10 @@
 
 use pgv::cli::{self, StoreOptions};
 use pgv::error::{Result, Status};
+use pgv::io::Input;
 use pgv::report::Drawn;
 use pgv::store::{self, GetOptions, Range};
+use std::io::BufReader;
 use std::path::PathBuf;
 
 /// Write an object to stdout
@@ -16,6 +18,9 @@ pub struct Args {
     /// Only these bytes, counted from 0, both included
     #[arg(long, value_name = "FROM-TO", value_parser = parse_range)]
     range: Option<Range>,
+    /// Only the byte ranges in this file, one FROM-TO a line, ascending
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["range", "sha256"])]
+    ranges: Option<PathBuf>,
     /// Exit with 5 at the end unless the object has this digest
     #[arg(long, value_name = "HEX", conflicts_with = "range")]
     sha256: Option<String>,
@@ -33,8 +38,14 @@ pub struct Args {
 pub fn run(args: Args, options: &StoreOptions, progress: Drawn) -> Result<Status> {
     let _deadline = options.deadline(&format!("get {}", args.url))?;
     let (store, url) = crate::open(&args.url, options)?;
+    let ranges = args.ranges.as_deref().map(|path| {
+        let input = Input::open(Some(path))?;
+        let name = input.name().to_owned();
+        cli::read_ranges(BufReader::new(input), &name)
+    });
     let options = GetOptions {
         range: args.range,
+        ranges: ranges.transpose()?,
         sha256: args.sha256,
         jobs: args.jobs.into(),
         rate: args.rate,
@@ -45,17 +56,6 @@ pub fn run(args: Args, options: &StoreOptions, progress: Drawn) -> Result<Status
     Ok(Status::Done)
 }
 
-/// `FROM-TO` or `FROM-`.
 fn parse_range(text: &str) -> std::result::Result<Range, String> {
-    let help = || "must be FROM-TO or FROM-, in bytes counted from 0, both included".to_owned();
-    let (from, to) = text.split_once('-').ok_or_else(help)?;
-    let from: u64 = from.parse().map_err(|_| help())?;
-    let end = match to {
-        "" => None,
-        to => Some(to.parse::<u64>().ok().and_then(|to| to.checked_add(1)).ok_or_else(help)?),
-    };
-    match end.is_some_and(|end| end <= from) {
-        true => Err(help()),
-        false => Ok(Range { from, end }),
-    }
+    cli::parse_range(text).map(|(from, end)| Range { from, end })
 }

@@ -29,6 +29,8 @@ pub struct Download {
     /// Of what is wanted: the first byte that no piece was asked for yet, and the end.
     next: u64,
     end: u64,
+    /// What is wanted behind that.
+    more: VecDeque<std::ops::Range<u64>>,
     length: u64,
     at_once: usize,
     pieces: VecDeque<JoinHandle<Result<Vec<u8>>>>,
@@ -50,12 +52,50 @@ impl Download {
         object(url)?;
         let from = range.map_or(0, |range| range.from);
         let wanted = range.and_then(|range| range.end).unwrap_or(u64::MAX);
+        let (mut download, total) = Self::begin_at(store, url, from, wanted, at_once)?;
+        download.end = wanted.min(total);
+        download.length = download.end - from;
+        if range.is_none() {
+            let expected = store.inner.runtime.spawn(download.object.clone().checksum());
+            download.check = Some(Check { seen: checksum::digest(), expected });
+        }
+        Ok(download)
+    }
+
+    /// Parts of the object, ascending; it must not end before one of them does.
+    pub fn begin_parts(
+        store: &S3Store,
+        url: &Url,
+        mut parts: VecDeque<std::ops::Range<u64>>,
+        at_once: usize,
+    ) -> Result<Self> {
+        object(url)?;
+        let length = parts.iter().map(|part| part.end - part.start).sum();
+        let last = parts.back().map_or(0, |part| part.end);
+        // Of no parts there is nothing to ask for but whether the object is there.
+        let first = parts.pop_front().unwrap_or(0..0);
+        if first.is_empty() {
+            store.stat(url)?;
+            return Ok(Self::nothing(store, Remote { store: store.clone(), url: url.clone(), etag: None }));
+        }
+        let (mut download, total) = Self::begin_at(store, url, first.start, first.end, at_once)?;
+        if total < last {
+            return Err(Error::damaged(format!("get {url}: the object ends at byte {total}, before byte {last}")));
+        }
+        (download.end, download.more, download.length) = (first.end, parts, length);
+        Ok(download)
+    }
+
+    /// With its first piece on its way; and the length of the object.
+    fn begin_at(store: &S3Store, url: &Url, from: u64, wanted: u64, at_once: usize) -> Result<(Self, u64)> {
         let first_end = wanted.min(from.saturating_add(PIECE));
         let mut object = Remote { store: store.clone(), url: url.clone(), etag: None };
         let first = match store.block_on(object.ask_first(from, first_end)) {
             Ok(first) => first,
             // A range that begins beyond the end: of an empty object every range does.
-            Err(failure) if failure.status == 416 && from == 0 => return Self::empty(store, object),
+            Err(failure) if failure.status == 416 && from == 0 => {
+                return Self::empty(store, object).map(|empty| (empty, 0));
+            }
             Err(failure) if failure.status == 416 => {
                 return Err(Error::failed(format!("get {url}: the object ends before byte {from}")));
             }
@@ -64,28 +104,14 @@ impl Download {
         let (_, total) =
             object.position(&first).filter(|(start, _)| *start == from).ok_or_else(|| object.no_range())?;
         object.etag = first.e_tag().map(str::to_owned);
-        let end = wanted.min(total);
-        let next = first_end.min(end);
+        let next = first_end.min(total);
         let piece = object.clone();
         let piece =
             store.inner.runtime.spawn(async move { piece.fetch(Vec::new(), from, next, Some(first)).await });
-        let check = range.is_none().then(|| Check {
-            seen: checksum::digest(),
-            expected: store.inner.runtime.spawn(object.clone().checksum()),
-        });
-        let (pieces, length) = (VecDeque::from([piece]), end - from);
-        Ok(Download {
-            store: store.clone(),
-            object,
-            next,
-            end,
-            length,
-            at_once,
-            pieces,
-            current: Vec::new(),
-            read: 0,
-            check,
-        })
+        let mut download = Self::nothing(store, object);
+        (download.next, download.at_once) = (next, at_once);
+        download.pieces.push_back(piece);
+        Ok((download, total))
     }
 
     fn empty(store: &S3Store, object: Remote) -> Result<Self> {
@@ -93,19 +119,23 @@ impl Download {
         if entry.bytes != 0 {
             return Err(object.no_range());
         }
-        let (store, pieces, current) = (store.clone(), VecDeque::new(), Vec::new());
-        Ok(Download {
-            store,
+        Ok(Self::nothing(store, object))
+    }
+
+    fn nothing(store: &S3Store, object: Remote) -> Self {
+        Download {
+            store: store.clone(),
             object,
             next: 0,
             end: 0,
+            more: VecDeque::new(),
             length: 0,
             at_once: 1,
-            pieces,
-            current,
+            pieces: VecDeque::new(),
+            current: Vec::new(),
             read: 0,
             check: None,
-        })
+        }
     }
 
     /// How many it gives.
@@ -117,7 +147,11 @@ impl Download {
     fn advance(&mut self) -> Result<()> {
         let mut spent = std::mem::take(&mut self.current);
         self.read = 0;
-        while self.pieces.len() < self.at_once && self.next < self.end {
+        while self.pieces.len() < self.at_once {
+            if self.next == self.end {
+                let Some(part) = self.more.pop_front() else { break };
+                (self.next, self.end) = (part.start, part.end);
+            }
             let (object, from, to) = (self.object.clone(), self.next, self.end.min(self.next + PIECE));
             let buffer = std::mem::take(&mut spent);
             self.pieces.push_back(

@@ -25,6 +25,7 @@ use crate::error::Result;
 use crate::store::object::{Entry, PutOptions, Range};
 use crate::store::url::Url;
 use client::{absent, time_of, unquoted, unsigned};
+use std::collections::VecDeque;
 
 impl S3Store {
     pub fn create(&self, url: &Url, options: &PutOptions) -> Result<Upload> {
@@ -33,6 +34,10 @@ impl S3Store {
 
     pub fn get(&self, url: &Url, range: Option<Range>, jobs: usize) -> Result<Download> {
         Download::begin(self, url, range, jobs)
+    }
+
+    pub fn get_parts(&self, url: &Url, parts: VecDeque<std::ops::Range<u64>>, jobs: usize) -> Result<Download> {
+        Download::begin_parts(self, url, parts, jobs)
     }
 
     pub fn stat(&self, url: &Url) -> Result<Entry> {
