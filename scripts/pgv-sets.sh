@@ -126,6 +126,18 @@ give_up_set() { # URL CLAIM-FILE
   fi
 }
 
+# Where records and members of the stream lie: what pgv-files needs. Without it the backup is complete.
+store_index() {
+  local stages
+  set +e
+  printf '%s\n' "$tmp/index" "$tmp/members" |
+    pgv-crypt --quiet --encrypt --batch --context "$system_identifier/backup/$label/" --output "$tmp" 2>"$tmp/unindexed" |
+    pgv-s3 --quiet put --batch "$url/" >/dev/null 2>>"$tmp/unindexed"
+  stages=${PIPESTATUS[*]}
+  set -e
+  [ "$stages" = '0 0 0' ] || warn "backup $label has no index, and pgv-files cannot extract from it: $(head --lines=1 "$tmp/unindexed")"
+}
+
 # How to restore without pgv, for whoever finds the bucket. 6: it is there.
 leave_note() {
   pgv-s3 --quiet put "$PGV_REPO/RESTORE-1.txt" -- pgv-info note 2>"$tmp/said" || [ $? -eq 6 ] ||

@@ -184,7 +184,7 @@ fn a_command_is_told_which_bytes_to_print() {
     let index = Index::read(fs::File::open(at.join("index")).unwrap()).unwrap();
     let stored = index.object_ranges(&[4_194_304..8_388_608]).unwrap()[1].clone();
     let script = "set -eo pipefail; key=$(openssl enc -aes-256-cbc -pbkdf2 -md sha256 -iter 1000 -pass file:key -S $1 -P |
-        sed -n 's/^key *=//p'); tail -c +$(($2 + 1)) sealed | head -c $(($3 - $2)) >record
+        sed -n 's/^key *=//p'); head -c $3 sealed | tail -c $(($3 - $2)) >record
         iv=$(head -c 16 record | od -An -v -tx1 | tr -d ' \\n')
         tail -c +17 record | openssl enc -d -aes-256-cbc -K $key -iv $iv -nopad | zstd -d -q";
     let head = fs::read(at.join("index")).unwrap();

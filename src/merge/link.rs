@@ -106,9 +106,13 @@ impl Link {
         self.next.as_ref().filter(|data| data.key == key)
     }
 
-    /// The first member after the data.
-    pub fn take_rest(&mut self) -> Result<Member> {
-        self.rest.take().ok_or_else(|| self.named(Error::damaged("the stream has no global/pg_control")))
+    /// The first member after the data. A whole stream has one.
+    pub fn take_rest(&mut self) -> Option<Member> {
+        self.rest.take()
+    }
+
+    pub fn has_no_control(&self) -> Error {
+        self.named(Error::damaged("the stream has no global/pg_control"))
     }
 
     /// Reads so many bytes of the present member's content, in pieces.
@@ -155,10 +159,7 @@ impl Link {
             return Ok(None);
         }
         loop {
-            let member = self
-                .tar
-                .next_member()?
-                .ok_or_else(|| Error::damaged("the stream has no global/pg_control"))?;
+            let Some(member) = self.tar.next_member()? else { return Ok(None) };
             match part(&member, self.identity.mode) {
                 Part::Names => self.skip_rest(scratch)?,
                 Part::Rest => {

@@ -11,7 +11,9 @@ mod link;
 mod names;
 mod output;
 mod pages;
+mod partial;
 mod run;
 mod tail;
 
+pub use partial::run_partial;
 pub use run::{Input, Options, run};

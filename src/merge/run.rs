@@ -44,12 +44,7 @@ pub struct Options {
 /// Merges the streams, oldest first, into one on stdout. Ends with a stream that is complete, or with an error and one
 /// that has neither its last member nor its end.
 pub fn run(options: &Options, inputs: Vec<Input>) -> Result<Status> {
-    if inputs.len() > MAX_LINKS {
-        return Err(Error::usage(format!("{} streams; at most {MAX_LINKS} can be merged", inputs.len())));
-    }
-    let open = |input: Input| Link::open(input.name, input.reader);
-    let links = inputs.into_iter().map(open).collect::<Result<Vec<_>>>()?;
-    check_chain(&links)?;
+    let links = open(inputs)?;
     check_records(&options.records, &links)?;
     let Some(newest) = links.last() else { return Err(Error::usage("no stream to merge")) };
     let identity = identity(options, &links, newest);
@@ -70,6 +65,17 @@ pub fn run(options: &Options, inputs: Vec<Input>) -> Result<Status> {
     }
     report::verbose(format_args!("merged into {}", identity.label));
     Ok(Status::Done)
+}
+
+/// Reads who the streams are, which must be a chain.
+pub(super) fn open(inputs: Vec<Input>) -> Result<Vec<Link>> {
+    if inputs.len() > MAX_LINKS {
+        return Err(Error::usage(format!("{} streams; at most {MAX_LINKS} can be merged", inputs.len())));
+    }
+    let open = |input: Input| Link::open(input.name, input.reader);
+    let links = inputs.into_iter().map(open).collect::<Result<Vec<_>>>()?;
+    check_chain(&links)?;
+    Ok(links)
 }
 
 /// `facts`: where those of the merged full go.
@@ -175,7 +181,7 @@ fn identity(options: &Options, links: &[Link], newest: &Link) -> StreamIdentity 
     }
 }
 
-fn major_of(identity: &StreamIdentity) -> Result<u32> {
+pub(super) fn major_of(identity: &StreamIdentity) -> Result<u32> {
     let major = major::of(&identity.pg_version);
     major.parse().map_err(|_| Error::damaged(format!("{}: not a version of PostgreSQL", identity.pg_version)))
 }

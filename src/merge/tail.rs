@@ -23,7 +23,7 @@ pub fn copy<W: Write>(
     scratch: &mut [u8],
 ) -> Result<Last> {
     let mut tail = Tail { result: None, last_wal: false };
-    let mut member = link.take_rest()?;
+    let mut member = link.take_rest().ok_or_else(|| link.has_no_control())?;
     let manifest = loop {
         if member.path == backup_manifest::PATH.as_bytes() && member.kind == Kind::File {
             break member;
@@ -49,7 +49,7 @@ pub fn copy<W: Write>(
 
 fn next(link: &mut Link) -> Result<Member> {
     let member = link.tar.next_member().map_err(|error| link.named(error))?;
-    member.ok_or_else(|| link.named(Error::damaged("the stream has no global/pg_control")))
+    member.ok_or_else(|| link.has_no_control())
 }
 
 struct Tail {

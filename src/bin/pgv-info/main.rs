@@ -6,6 +6,7 @@ mod checks;
 mod choose;
 mod claim;
 mod doctor;
+mod files;
 mod histories;
 mod identity;
 mod keep;
@@ -87,6 +88,7 @@ enum Verb {
     Checks(checks::Args),
     Transfer(transfer::Args),
     Doctor(doctor::Args),
+    Files(files::Args),
     Merging(merging::Args),
     Histories(histories::Args),
     Next(next::Args),
@@ -155,6 +157,7 @@ fn run_verb(Args { verb, list, place, .. }: Args) -> Result<Status> {
         Some(Verb::Checks(args)) => return checks::run(args, place),
         Some(Verb::Transfer(args)) => return transfer::run(args, place),
         Some(Verb::Doctor(args)) => return doctor::run(args, place),
+        Some(Verb::Files(args)) => return files::run(&args),
         Some(Verb::Merging(args)) => return merging::run(args, place),
         Some(Verb::Histories(args)) => return histories::run(args, place),
         Some(Verb::Next(args)) => return next::run(args, place),

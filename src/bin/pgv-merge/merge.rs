@@ -31,6 +31,9 @@ pub struct Args {
     /// The pgv manifest of a stream; one for each, oldest first
     #[arg(long, value_name = "MANIFEST", requires = "manifest")]
     since: Vec<PathBuf>,
+    /// The streams hold some members only: write those as an archive
+    #[arg(long, conflicts_with_all = ["label", "record", "facts", "manifest", "members"])]
+    partial: bool,
     /// Streams as files or pipes; with COMMAND, what is appended to it. None:
     /// only the manifest is written
     #[arg(value_name = "STREAM")]
@@ -59,17 +62,20 @@ pub fn run(args: Args) -> Result<Status> {
     if args.streams.is_empty() && args.command.is_empty() {
         return merge_manifests(&args).map(|()| Status::Done);
     }
-    let options = merge::Options {
-        label: args.label,
-        records: args.record.iter().map(|path| read_record(path)).collect::<Result<_>>()?,
-        facts: args.facts,
-        members: args.members,
-        manifest: args.manifest,
-        since: args.since,
-    };
     // All of them at once: each has what it is asked for by the time that its turn comes.
-    let inputs = args.streams.iter().map(|stream| input(stream, &args.command)).collect::<Result<_>>()?;
-    merge::run(&options, inputs)
+    let inputs = || args.streams.iter().map(|stream| input(stream, &args.command)).collect::<Result<_>>();
+    if args.partial {
+        return merge::run_partial(inputs()?);
+    }
+    let options = merge::Options {
+        label: args.label.clone(),
+        records: args.record.iter().map(|path| read_record(path)).collect::<Result<_>>()?,
+        facts: args.facts.clone(),
+        members: args.members.clone(),
+        manifest: args.manifest.clone(),
+        since: args.since.clone(),
+    };
+    merge::run(&options, inputs()?)
 }
 
 fn input(stream: &OsString, command: &[OsString]) -> Result<merge::Input> {

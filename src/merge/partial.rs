@@ -1,0 +1,47 @@
+//! Some files of a backup, of which only those members are read: an archive of them, and nothing of what makes a backup
+//! startable. Each stream holds its identity, the directories above the files, the files, and tar's end marker.
+
+use crate::error::{Error, Result, Status};
+use crate::io;
+use crate::merge::file::PIECE;
+use crate::merge::link::Link;
+use crate::merge::output::Output;
+use crate::merge::{body, run};
+use crate::tar::Kind;
+use std::io::{BufWriter, Write};
+
+/// Merges the parts, oldest first, into one archive on stdout. It has an end only if each of them had one.
+pub fn run_partial(inputs: Vec<run::Input>) -> Result<Status> {
+    let mut links = run::open(inputs)?;
+    let Some(newest) = links.last() else { return Err(Error::usage("no stream to merge")) };
+    let (major, system_identifier) = (run::major_of(&newest.identity)?, newest.identity.system_identifier);
+    let sink = BufWriter::with_capacity(PIECE / 4, io::Output::create(None)?);
+    let mut output = Output::new(sink, major, system_identifier)?;
+    let mut scratch = vec![0; PIECE];
+    body::merge(&mut links, &mut output, &mut scratch)?;
+    let Some(newest) = links.pop() else { return Err(Error::usage("no stream to merge")) };
+    rest(newest, &mut output, &mut scratch)?;
+    for link in links {
+        link.finish(&mut scratch)?;
+    }
+    let (sink, _) = output.tar.finish()?;
+    sink.into_inner().map_err(|e| Error::io("write stdout", e.into_error()))?.finish()?;
+    Ok(Status::Done)
+}
+
+/// Files behind the data, such as the saved configuration, are those of the newest backup.
+fn rest<W: Write>(mut link: Link, output: &mut Output<W>, scratch: &mut [u8]) -> Result<()> {
+    let mut next = link.take_rest();
+    while let Some(member) = next {
+        let size = link.tar.unread();
+        match member.kind {
+            Kind::File => {
+                let mut file = output.begin(&member.path, size, member.attributes())?;
+                link.pass(size, scratch, &mut |data| output.data(&mut file, data))?;
+            }
+            _ => link.skip(size, scratch)?,
+        }
+        next = link.tar.next_member().map_err(|error| link.named(error))?;
+    }
+    Ok(())
+}
