@@ -23,6 +23,8 @@ pub struct Link {
     next: Option<Data>,
     /// The first member after the data, once the data have ended.
     rest: Option<Member>,
+    /// Whether the end marker was read.
+    is_over: bool,
     /// Of an increment of files.
     names: Names,
     last_key: Vec<u8>,
@@ -51,6 +53,7 @@ impl Link {
             head: (member, json),
             next: None,
             rest: None,
+            is_over: false,
             names: Names::default(),
             last_key: Vec::new(),
         })
@@ -146,20 +149,22 @@ impl Link {
 
     /// Reads to the end of the stream, which must be there. Nothing of it is of use: what counts is that it is whole.
     pub fn finish(mut self, scratch: &mut [u8]) -> Result<()> {
-        loop {
+        while !self.is_over {
             self.skip_rest(scratch)?;
-            if self.tar.next_member().map_err(|error| self.named(error))?.is_none() {
-                return Ok(());
-            }
+            self.is_over = self.tar.next_member().map_err(|error| self.named(error))?.is_none();
         }
+        Ok(())
     }
 
     fn read_next(&mut self, scratch: &mut [u8]) -> Result<Option<Data>> {
-        if self.rest.is_some() {
+        if self.rest.is_some() || self.is_over {
             return Ok(None);
         }
         loop {
-            let Some(member) = self.tar.next_member()? else { return Ok(None) };
+            let Some(member) = self.tar.next_member()? else {
+                self.is_over = true;
+                return Ok(None);
+            };
             match part(&member, self.identity.mode) {
                 Part::Names => self.skip_rest(scratch)?,
                 Part::Rest => {
