@@ -190,6 +190,11 @@ fn histories_that_were_never_archived() {
 }
 
 #[test]
+fn files_of_a_backup() {
+    run("files.sh", "");
+}
+
+#[test]
 fn wal_by_workers_in_a_directory() {
     run("async.sh", "file");
 }

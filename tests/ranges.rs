@@ -156,12 +156,16 @@ fn a_command_is_told_which_bytes_to_print() {
     assert!(sealed.status.success(), "{sealed:?}");
     let url = format!("file://{}/sealed", at.display());
     for (text, ranges) in [
-        ("0-9\n4194300-4194310\n11999999-11999999\n", &[0..10, 4_194_300..4_194_311, 11_999_999..12_000_000][..]),
+        (
+            "0-9\n4194300-4194310\n11999999-11999999\n",
+            &[0..10, 4_194_300..4_194_311, 11_999_999..12_000_000][..],
+        ),
         ("5000000-5000001\n", &[5_000_000..5_000_002]),
         ("", &[]),
     ] {
         fs::write(at.join("ranges"), text).unwrap();
-        let by_command = ["-d", "--index", "index", "--ranges", "ranges", "--", s3, "get", "--ranges", "-", &url];
+        let by_command =
+            ["-d", "--index", "index", "--ranges", "ranges", "--", s3, "get", "--ranges", "-", &url];
         let opened = run(crypt, at, &by_command);
         assert!(opened.status.success() && opened.stdout == slices(&plain, ranges), "{text}{opened:?}");
         let opened = run(crypt, at, &["-d", "--index", "index", "--ranges", "ranges", "sealed"]);
@@ -178,7 +182,10 @@ fn a_command_is_told_which_bytes_to_print() {
     assert_eq!(status("5-6\n", &["--", "sh", "-c", "cat sealed"]), Some(5), "more than was asked for");
     assert_eq!(status("5-6\n", &["--", s3, "get", "--ranges", "-", &format!("{url}x")]), Some(3), "absent");
     // A failed run leaves no index.
-    assert_eq!(run(crypt, at, &["-e", "--index", "none", "-o", "x", "--", "sh", "-c", "exit 1"]).status.code(), Some(1));
+    assert_eq!(
+        run(crypt, at, &["-e", "--index", "none", "-o", "x", "--", "sh", "-c", "exit 1"]).status.code(),
+        Some(1)
+    );
     assert!(!at.join("none").exists() && !at.join("x").exists());
 
     let index = Index::read(fs::File::open(at.join("index")).unwrap()).unwrap();

@@ -70,7 +70,8 @@ impl MembersWriter {
     }
 
     fn line(&mut self, line: &impl Serialize) -> Result<()> {
-        let mut text = serde_json::to_vec(line).map_err(|e| Error::failed(format!("encode a member: {e}")))?;
+        let mut text =
+            serde_json::to_vec(line).map_err(|e| Error::failed(format!("encode a member: {e}")))?;
         text.push(b'\n');
         self.sink.write_all(&text).during("write the members")
     }
@@ -130,8 +131,11 @@ impl<R: BufRead> MembersReader<R> {
         let head: Head = serde_json::from_slice(&line)
             .map_err(|_| Error::damaged(format!("{name}: not a list of members")))?;
         if head.format != FORMAT {
-            return Err(Error::damaged(format!("{name} has the unknown format \"{}\"", head.format.escape_default()))
-                .hint("a newer pgv may have written it"));
+            return Err(Error::damaged(format!(
+                "{name} has the unknown format \"{}\"",
+                head.format.escape_default()
+            ))
+            .hint("a newer pgv may have written it"));
         }
         let (label, mode) = (head.label, head.mode);
         Ok(MembersReader { source, name: name.to_owned(), label, mode, at: 0, members: 0, end: None })
@@ -223,7 +227,8 @@ mod tests {
         tar.observe(Box::new(MembersWriter::create(&path, &label, Mode::Full).unwrap()));
         tar.directory(b".", attributes).unwrap();
         tar.dump_directory(b"base", &[(b"b".to_vec(), false)], attributes).unwrap();
-        for (name, content) in [(b"base/1".as_slice(), &[1; 513][..]), (&long, &[2; 1024]), (b"base/3", b"")] {
+        for (name, content) in [(b"base/1".as_slice(), &[1; 513][..]), (&long, &[2; 1024]), (b"base/3", b"")]
+        {
             tar.begin_file(name, content.len() as u64, attributes).unwrap();
             tar.data(content).unwrap();
         }
@@ -257,7 +262,11 @@ mod tests {
             assert!(read(&text[..cut]).is_err(), "{cut}");
         }
         let changed = |from: &str, to: &str| String::from_utf8(text.clone()).unwrap().replacen(from, to, 1);
-        for wrong in [changed("members/1", "members/2"), changed("\"offset\":512", "\"offset\":513"), changed(":6,", ":5,")] {
+        for wrong in [
+            changed("members/1", "members/2"),
+            changed("\"offset\":512", "\"offset\":513"),
+            changed(":6,", ":5,"),
+        ] {
             assert!(wrong.as_bytes() != text && read(wrong.as_bytes()).is_err(), "{wrong}");
         }
     }

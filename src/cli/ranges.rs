@@ -12,7 +12,8 @@ const FORM: &str = "must be FROM-TO, in bytes counted from 0, both included";
 pub fn parse_range(text: &str) -> std::result::Result<(u64, Option<u64>), String> {
     let wrong = || FORM.replace("FROM-TO", "FROM-TO or FROM-");
     let (from, to) = text.split_once('-').ok_or_else(wrong)?;
-    let number = |digits: &str| digits.parse::<u64>().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
+    let number =
+        |digits: &str| digits.parse::<u64>().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
     let from = number(from).ok_or_else(wrong)?;
     let end = match to {
         "" => None,
@@ -30,13 +31,15 @@ pub fn read_ranges(mut input: impl BufRead, name: &str) -> Result<Vec<Range<u64>
     let mut line = String::new();
     loop {
         line.clear();
-        let length = (&mut input).take(LINE_LIMIT).read_line(&mut line).during(format_args!("read {name}"))?;
+        let length =
+            (&mut input).take(LINE_LIMIT).read_line(&mut line).during(format_args!("read {name}"))?;
         if length == 0 {
             return Ok(ranges);
         }
         let number = ranges.len() + 1;
         let text = line.trim_end_matches('\n');
-        let refuse = |why: &str| Error::usage(format!("{name}, line {number}: \"{}\" {why}", text.escape_debug()));
+        let refuse =
+            |why: &str| Error::usage(format!("{name}, line {number}: \"{}\" {why}", text.escape_debug()));
         let range = match parse_range(text) {
             Ok((from, Some(end))) => from..end,
             _ => return Err(refuse(FORM)),
@@ -62,7 +65,9 @@ mod tests {
         let ranges = [0..1, 1..2, 5..10, u64::MAX - 1..u64::MAX];
         assert_eq!(read_ranges(ranges_text(&ranges).as_bytes(), "x").unwrap(), ranges);
         assert_eq!(read_ranges(&b""[..], "x").unwrap(), []);
-        for wrong in ["1", "1-", "-1", "2-1", "+1-2", "1-2-3", "1-2 ", "", "0-18446744073709551615", "0-5\n5-6"] {
+        for wrong in
+            ["1", "1-", "-1", "2-1", "+1-2", "1-2-3", "1-2 ", "", "0-18446744073709551615", "0-5\n5-6"]
+        {
             let error = read_ranges(format!("{wrong}\n").as_bytes(), "x").unwrap_err();
             assert_eq!(error.kind, crate::error::Kind::Usage, "{wrong}");
         }

@@ -4,7 +4,9 @@
 //!
 //! Memory: 8 bytes for each record, 2 MiB for a terabyte of plaintext.
 
-use crate::crypt::format::{BLOCK_BYTES, FIRST_LINE_BYTES, HEADER_BYTES, MAX_PLAIN_BYTES, SALT_BYTES, SALTED};
+use crate::crypt::format::{
+    BLOCK_BYTES, FIRST_LINE_BYTES, HEADER_BYTES, MAX_PLAIN_BYTES, SALT_BYTES, SALTED,
+};
 use crate::error::{Error, IoContext, Result};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -197,7 +199,11 @@ mod tests {
 
     fn index() -> Index {
         let record = |plain, stored| Entry { plain, stored };
-        Index { iterations: 1000, salt: [1; 8], records: vec![record(10, 112), record(10, 128), record(5, 112)] }
+        Index {
+            iterations: 1000,
+            salt: [1; 8],
+            records: vec![record(10, 112), record(10, 128), record(5, 112)],
+        }
     }
 
     fn written(index: &Index) -> Vec<u8> {
@@ -215,9 +221,12 @@ mod tests {
         }
         assert!(Index::read(&[&bytes[..], b"x"].concat()[..]).is_err());
         let text = String::from_utf8_lossy(&bytes[..bytes.len() - 24]).into_owned();
-        let with = |from: &str, to: &str| [text.replace(from, to).as_bytes(), &bytes[bytes.len() - 24..]].concat();
+        let with =
+            |from: &str, to: &str| [text.replace(from, to).as_bytes(), &bytes[bytes.len() - 24..]].concat();
         assert!(text.contains("\"object_bytes\":608"), "{text}");
-        for changed in [with("608", "624"), with("index/1", "index/2"), with("\"records\":3", "\"records\":4")] {
+        for changed in
+            [with("608", "624"), with("index/1", "index/2"), with("\"records\":3", "\"records\":4")]
+        {
             assert!(Index::read(&changed[..]).is_err());
         }
     }

@@ -135,7 +135,10 @@ pub(super) fn read_start(reader: &mut impl Read) -> Result<Start> {
     Ok(Start { line, iterations, salt: read_array(reader, short)? })
 }
 
-pub(super) fn read_array<const N: usize>(reader: &mut impl Read, short: impl FnOnce() -> Error) -> Result<[u8; N]> {
+pub(super) fn read_array<const N: usize>(
+    reader: &mut impl Read,
+    short: impl FnOnce() -> Error,
+) -> Result<[u8; N]> {
     let mut bytes = [0u8; N];
     match read_full(reader, &mut bytes).during("read the sealed stream")? {
         length if length == N => Ok(bytes),

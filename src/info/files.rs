@@ -16,7 +16,8 @@ impl Patterns {
     pub fn parse(texts: &[String]) -> Result<Self> {
         let parse = |text: &String| {
             let pattern = Pattern::new(text.trim_start_matches("./").trim_end_matches('/'));
-            pattern.map_err(|error| Error::usage(format!("\"{}\" is no pattern: {error}", text.escape_debug())))
+            pattern
+                .map_err(|error| Error::usage(format!("\"{}\" is no pattern: {error}", text.escape_debug())))
         };
         texts.iter().map(parse).collect::<Result<_>>().map(Patterns)
     }
@@ -107,7 +108,8 @@ fn is_above(directory: &[u8], path: &[u8]) -> bool {
 
 /// Changed blocks count as the file that they belong to.
 fn plain_path(member: &Placed, mode: Mode) -> Vec<u8> {
-    let directory = std::str::from_utf8(&member.path).ok().and_then(|path| path.rsplit_once('/')).map(|(d, _)| d);
+    let directory =
+        std::str::from_utf8(&member.path).ok().and_then(|path| path.rsplit_once('/')).map(|(d, _)| d);
     let plain = directory
         .filter(|directory| mode == Mode::Blocks && relation::is_relation_directory(directory))
         .and_then(|_| incremental::plain_path(&member.path));

@@ -85,18 +85,15 @@ impl Store {
     }
 
     /// Begins to read parts of an object, ascending, one after the other.
-    fn get_parts(
-        &self,
-        url: &Url,
-        parts: VecDeque<std::ops::Range<u64>>,
-        jobs: usize,
-    ) -> Result<Download> {
+    fn get_parts(&self, url: &Url, parts: VecDeque<std::ops::Range<u64>>, jobs: usize) -> Result<Download> {
         match self {
             Store::File(store) => {
                 let reader = store.get_parts(url, parts)?;
                 Ok(Download::File(BufReader::with_capacity(COPY_BYTES, reader)))
             }
-            Store::S3(store) => store.get_parts(url, parts, jobs).map(|download| Download::S3(Box::new(download))),
+            Store::S3(store) => {
+                store.get_parts(url, parts, jobs).map(|download| Download::S3(Box::new(download)))
+            }
         }
     }
 

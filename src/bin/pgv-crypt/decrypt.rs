@@ -57,14 +57,8 @@ fn decrypt_ranges(args: &Args, keys: &Keyring, index: &Path, ranges: &Path) -> R
     };
     let mut output = create_output(args)?;
     let context = args.context.as_encoded_bytes();
-    let opened = crypt::open_ranges(
-        reader,
-        &mut output,
-        keys.passphrases(),
-        context,
-        (&index, &wanted),
-        jobs(args),
-    );
+    let opened =
+        crypt::open_ranges(reader, &mut output, keys.passphrases(), context, (&index, &wanted), jobs(args));
     finish(output, opened.map_err(|error| explain(error, name, keys))).map(drop)
 }
 
@@ -88,7 +82,8 @@ impl Read for Parts {
             let Some(next) = self.ranges.next() else { return Ok(0) };
             self.left = next;
         }
-        let length = usize::try_from(self.left.end - self.left.start).map_or(buf.len(), |left| left.min(buf.len()));
+        let length =
+            usize::try_from(self.left.end - self.left.start).map_or(buf.len(), |left| left.min(buf.len()));
         let read = self.file.read_at(&mut buf[..length], self.left.start)?;
         self.left.start += read as u64;
         Ok(read)

@@ -34,9 +34,8 @@ pub fn encrypt(args: &Args) -> Result<Status> {
     refuse_same_file(&input, args.output.as_deref())?;
     options.record_bytes = record_bytes(&input)?;
     let mut output = create_output(args)?;
-    let sealed = create_index(args).and_then(|index| {
-        seal_with_index(index, || crypt::seal(input, &mut output, &options, || Ok(())))
-    });
+    let sealed = create_index(args)
+        .and_then(|index| seal_with_index(index, || crypt::seal(input, &mut output, &options, || Ok(()))));
     finish(output, sealed).map(|()| Status::Done)
 }
 

@@ -80,7 +80,9 @@ impl Download {
         }
         let (mut download, total) = Self::begin_at(store, url, first.start, first.end, at_once)?;
         if total < last {
-            return Err(Error::damaged(format!("get {url}: the object ends at byte {total}, before byte {last}")));
+            return Err(Error::damaged(format!(
+                "get {url}: the object ends at byte {total}, before byte {last}"
+            )));
         }
         (download.end, download.more, download.length) = (first.end, parts, length);
         Ok(download)

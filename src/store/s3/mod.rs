@@ -36,7 +36,12 @@ impl S3Store {
         Download::begin(self, url, range, jobs)
     }
 
-    pub fn get_parts(&self, url: &Url, parts: VecDeque<std::ops::Range<u64>>, jobs: usize) -> Result<Download> {
+    pub fn get_parts(
+        &self,
+        url: &Url,
+        parts: VecDeque<std::ops::Range<u64>>,
+        jobs: usize,
+    ) -> Result<Download> {
         Download::begin_parts(self, url, parts, jobs)
     }
 
