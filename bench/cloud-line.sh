@@ -1,10 +1,17 @@
 # Sourced by cloud.sh and cloud-wal.sh: a long line between two network namespaces, and a Garage server behind TLS at its
 # far end. Nothing outside these namespaces sees any of it. haproxy, which speaks TLS, notes every request.
+# PGV_BENCH_SERVER=fake takes the S3 service of the scale tests instead, in memory: a trial that does not build Garage.
 # shellcheck shell=bash disable=SC2154,SC2034  # scratch, root, tools; what the two scripts use
 
 far=10.113.0.2 near=10.113.0.1
 garage_version=2.5.0
 client=pgv-near-$$ server=pgv-far-$$
+server_kind=${PGV_BENCH_SERVER:-garage}
+case $server_kind in
+  garage) bucket=bench ;;
+  fake) bucket=scale ;;
+  *) echo "bench: PGV_BENCH_SERVER is neither garage nor fake" >&2 && exit 2 ;;
+esac
 
 require_all() {
   local command
@@ -13,7 +20,8 @@ require_all() {
   done
   [ "$(id --user)" -eq 0 ] || { echo "bench: run as root: it makes network namespaces" >&2; exit 2; }
   [ -x "$pg_bin/postgres" ] || { echo "bench: $pg_bin is missing: apt-get install postgresql" >&2; exit 2; }
-  "$tools/bin/garage" --version 2>/dev/null | grep --quiet --fixed-strings "$garage_version" ||
+  cargo build --quiet --release --locked --example link --example fake-s3
+  [ "$server_kind" = fake ] || "$tools/bin/garage" --version 2>/dev/null | grep --quiet --fixed-strings "$garage_version" ||
     cargo install --locked --quiet --root "$tools" "garage@$garage_version"
 }
 
@@ -61,7 +69,13 @@ make_certificates() {
   cat "$scratch/tls.crt" "$scratch/tls.key" >"$scratch/tls.pem"
 }
 
-start_server() {
+start_fake() {
+  access_key=any secret_key=any
+  at_far_end "$root/target/release/examples/fake-s3" port=3900 backups=0 segments=0 >"$scratch/server.log" 2>&1 &
+  echo $! >"$scratch/server.pid"
+}
+
+start_garage() {
   mkdir "$scratch/meta" "$scratch/objects"
   cat >"$scratch/garage.toml" <<CONF
 metadata_dir = "$scratch/meta"
@@ -77,8 +91,12 @@ api_bind_addr = "127.0.0.1:3900"
 CONF
   access_key=GK$(openssl rand -hex 12) secret_key=$(openssl rand -hex 32)
   GARAGE_DEFAULT_ACCESS_KEY=$access_key GARAGE_DEFAULT_SECRET_KEY=$secret_key GARAGE_DEFAULT_BUCKET=bench \
-    at_far_end "$tools/bin/garage" --config "$scratch/garage.toml" server --single-node --default-bucket >"$scratch/garage.log" 2>&1 &
-  echo $! >"$scratch/garage.pid"
+    at_far_end "$tools/bin/garage" --config "$scratch/garage.toml" server --single-node --default-bucket >"$scratch/server.log" 2>&1 &
+  echo $! >"$scratch/server.pid"
+}
+
+start_server() {
+  "start_$server_kind"
   make_certificates
   cat >"$scratch/haproxy.cfg" <<CONF
 global
@@ -90,10 +108,10 @@ defaults
   timeout connect 10s
   timeout client 10m
   timeout server 10m
-frontend s3
+frontend far
   bind $far:443 ssl crt $scratch/tls.pem alpn http/1.1
-  default_backend garage
-backend garage
+  default_backend store
+backend store
   server one 127.0.0.1:3900
 CONF
   at_far_end haproxy -db -f "$scratch/haproxy.cfg" >"$scratch/requests" 2>"$scratch/haproxy.log" &
@@ -103,7 +121,7 @@ CONF
     sleep 0.1
   done
   echo "bench: the S3 server does not answer:" >&2
-  cat "$scratch/garage.log" "$scratch/haproxy.log" "$scratch/line.log" >&2
+  cat "$scratch/server.log" "$scratch/haproxy.log" "$scratch/line.log" >&2
   exit 1
 }
 

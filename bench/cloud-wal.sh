@@ -20,6 +20,7 @@ start() { as_postgres "$pg_bin/pg_ctl" --pgdata="$1" --log="$scratch/log" --sile
 
 # The cluster before the WAL, and the WAL: all of it kept, none archived.
 make_cluster() {
+  local ready name
   as_postgres "$pg_bin/initdb" --pgdata="$scratch/data" --username=postgres --auth=trust --data-checksums --no-sync >/dev/null
   as_postgres tee --append "$scratch/data/postgresql.conf" >/dev/null <<CONF
 listen_addresses = ''
@@ -43,6 +44,11 @@ CONF
   done
   sql "select pg_switch_wal()" >/dev/null
   names=$(cd "$scratch/data/pg_wal/archive_status" && printf '%s\n' *.ready | sed 's/\.ready$//' | head --lines="$segments")
+  # No more than these, or workers that go ahead store others meanwhile.
+  for ready in "$scratch/data/pg_wal/archive_status"/*.ready; do
+    name=$(basename "$ready" .ready)
+    [[ ! $name > ${names##*$'\n'} ]] || mv "$ready" "${ready%.ready}.done"
+  done
 }
 
 # The commands that PostgreSQL runs, which do not change what they use: $scratch/bench.conf and $scratch/pgbackrest.conf do.
@@ -55,7 +61,7 @@ forget() { rm --recursive --force "$scratch/state" "$scratch/pgbackrest-spool"; 
 configure() { # NAME WORKERS
   forget
   as_postgres bash -c 'umask 077; cat >"$1"' bash "$scratch/bench.conf" <<CONF
-PGV_REPO=s3://bench/$1-pgv
+PGV_REPO=s3://$bucket/$1-pgv
 PGV_CLUSTER=bench
 PGV_KEY_FILE=$scratch/key
 PGV_PGDATA=$scratch/data
@@ -71,7 +77,7 @@ CONF
 [global]
 repo1-type=s3
 repo1-path=/$1-pgbackrest
-repo1-s3-bucket=bench
+repo1-s3-bucket=$bucket
 repo1-s3-endpoint=$far
 repo1-s3-region=garage
 repo1-s3-uri-style=path
@@ -154,7 +160,6 @@ replays() { # MILLISECONDS WORKERS
 main() {
   local trip workers
   require_all
-  cargo build --quiet --release --locked --example link
   scratch=$(mktemp --directory /var/tmp/pgv-bench.XXXXXX)
   trap clean_up EXIT
   chown postgres "$scratch"

@@ -34,13 +34,12 @@ CONF
 
 configure() { # NAME
   as_postgres bash -c 'umask 077; cat >"$1"' bash "$scratch/pgv.conf" <<CONF
-PGV_REPO=s3://bench/$1-pgv
+PGV_REPO=s3://$bucket/$1-pgv
 PGV_CLUSTER=bench
 PGV_KEY_FILE=$scratch/key
 PGV_PGDATA=$scratch/data
 PGV_STATE_DIR=$scratch/state
 PGV_EXPIRE=no
-PGV_FULL_EVERY=never
 PGV_S3_ENDPOINT_URL=https://$far
 PGV_S3_REGION=garage
 PGV_S3_CA_FILE=$scratch/ca.pem
@@ -52,7 +51,7 @@ CONF
 [global]
 repo1-type=s3
 repo1-path=/$1-pgbackrest
-repo1-s3-bucket=bench
+repo1-s3-bucket=$bucket
 repo1-s3-endpoint=$far
 repo1-s3-region=garage
 repo1-s3-uri-style=path
@@ -137,14 +136,19 @@ one_trip() { # MILLISECONDS
   measure expire pgbackrest pgbackrest --repo1-retention-full=1 expire
 }
 
-# Both switch a segment and wait until it is stored; only pgv can do without.
-checks() { # MILLISECONDS
+# Both switch a segment and wait until it is stored; only pgv can do without. And what a night is: an increment, its WAL
+# in the archive, and expiry, which finds nothing to delete.
+archived() { # MILLISECONDS
   far_apart "$1"
   archive_with "$scratch/bin/pgv-wal-push -c $scratch/pgv.conf %p"
   measure check pgv pgv pgv-check
   measure check-no-switch pgv pgv pgv-check --no-switch
+  change
+  measure night pgv as_postgres env PGV_EXPIRE=yes PGV_KEEP_FULL=9 "$scratch/bin/pgv-backup" --config "$scratch/pgv.conf" --type incr
   archive_with "$pgbackrest --config=$scratch/pgbackrest.conf --stanza=bench archive-push %p"
   measure check pgbackrest pgbackrest check
+  change
+  measure night pgbackrest pgbackrest --type=incr backup
   archive_with ''
 }
 
@@ -164,7 +168,6 @@ expire_labels() { echo "$1" | pgv pgv-expire -; } # LABELS
 main() {
   local trip
   require_all
-  cargo build --quiet --release --locked --example link
   scratch=$(mktemp --directory /var/tmp/pgv-bench.XXXXXX)
   trap clean_up EXIT
   chown postgres "$scratch"
@@ -183,7 +186,7 @@ main() {
   begin_archiving
   for trip in $trips; do
     configure "grown$trip"
-    checks "$trip"
+    archived "$trip"
   done
   summary
 }
