@@ -76,9 +76,9 @@ bench: all
 	bench/s3.sh
 	cargo bench --locked --bench manifest
 
-# The same from far away: a line of 30 and of 100 ms to an S3 server over TLS. Needs root, PostgreSQL 15, pgbackrest,
-# haproxy, openssl, curl, iproute2 and python3; a quarter of an hour, and once, to build the S3 server, another one.
-# bench/pgbackrest.sh gets a newer pgBackRest than that of this machine; PGBACKREST=PATH names it.
+# The same from far away: a line of 30 and of 100 ms to an S3 server over TLS. Needs root, PostgreSQL 15, pgBackRest 2.46
+# or newer (bench/pgbackrest.sh target/bench-tools/pgbackrest gets one), haproxy, openssl, curl, iproute2 and python3; a
+# quarter of an hour, and once, to build the S3 server, another one. PGV_BENCH_SERVER=fake builds none, for a trial.
 bench-cloud: all
 	bench/cloud.sh
 	bench/cloud-wal.sh

@@ -1,11 +1,14 @@
 # Sourced by cloud.sh and cloud-wal.sh: a long line between two network namespaces, and a Garage server behind TLS at its
 # far end. Nothing outside these namespaces sees any of it. haproxy, which speaks TLS, notes every request.
+# PGBACKREST is the pgBackRest to compare with: else that of bench/pgbackrest.sh, else that in PATH.
 # PGV_BENCH_SERVER=fake takes the S3 service of the scale tests instead, in memory: a trial that does not build Garage.
 # shellcheck shell=bash disable=SC2154,SC2034  # scratch, root, tools; what the two scripts use
 
 far=10.113.0.2 near=10.113.0.1
 garage_version=2.5.0
 client=pgv-near-$$ server=pgv-far-$$
+pgbackrest=${PGBACKREST:-$tools/pgbackrest/pgbackrest}
+[ -n "${PGBACKREST:-}" ] || [ -x "$pgbackrest" ] || pgbackrest=$(command -v pgbackrest || true)
 server_kind=${PGV_BENCH_SERVER:-garage}
 case $server_kind in
   garage) bucket=bench ;;
@@ -15,9 +18,12 @@ esac
 
 require_all() {
   local command
-  for command in pgbackrest haproxy openssl curl ip python3; do
+  for command in haproxy openssl curl ip python3; do
     command -v "$command" >/dev/null || { echo "bench: $command is missing: apt-get install ${command/#ip/iproute2}" >&2; exit 2; }
   done
+  # Block increments are of 2.46.
+  printf '%s\n' 'pgBackRest 2.46' "$("$pgbackrest" version 2>/dev/null || echo none)" | sort --version-sort --check=quiet ||
+    { echo "bench: pgBackRest 2.46 or newer is missing: bench/pgbackrest.sh $tools/pgbackrest" >&2; exit 2; }
   [ "$(id --user)" -eq 0 ] || { echo "bench: run as root: it makes network namespaces" >&2; exit 2; }
   [ -x "$pg_bin/postgres" ] || { echo "bench: $pg_bin is missing: apt-get install postgresql" >&2; exit 2; }
   cargo build --quiet --release --locked --example link --example fake-s3
@@ -27,8 +33,6 @@ require_all() {
 
 # A command at the near end, as user postgres.
 as_postgres() { ip netns exec "$client" runuser --user postgres -- "$@"; }
-
-at_far_end() { ip netns exec "$server" "$@"; }
 
 far_apart() { echo "$1" >"$scratch/rtt"; sleep 0.2; } # MILLISECONDS
 
@@ -71,7 +75,7 @@ make_certificates() {
 
 start_fake() {
   access_key=any secret_key=any
-  at_far_end "$root/target/release/examples/fake-s3" port=3900 backups=0 segments=0 >"$scratch/server.log" 2>&1 &
+  ip netns exec "$server" "$root/target/release/examples/fake-s3" port=3900 backups=0 segments=0 >"$scratch/server.log" 2>&1 &
   echo $! >"$scratch/server.pid"
 }
 
@@ -91,7 +95,7 @@ api_bind_addr = "127.0.0.1:3900"
 CONF
   access_key=GK$(openssl rand -hex 12) secret_key=$(openssl rand -hex 32)
   GARAGE_DEFAULT_ACCESS_KEY=$access_key GARAGE_DEFAULT_SECRET_KEY=$secret_key GARAGE_DEFAULT_BUCKET=bench \
-    at_far_end "$tools/bin/garage" --config "$scratch/garage.toml" server --single-node --default-bucket >"$scratch/server.log" 2>&1 &
+    ip netns exec "$server" "$tools/bin/garage" --config "$scratch/garage.toml" server --single-node --default-bucket >"$scratch/server.log" 2>&1 &
   echo $! >"$scratch/server.pid"
 }
 
@@ -104,7 +108,8 @@ global
 defaults
   mode http
   log global
-  log-format "%HM %HU"
+  # With the status: what is known earlier is noted twice.
+  log-format "%HM %HU %ST"
   timeout connect 10s
   timeout client 10m
   timeout server 10m
@@ -114,7 +119,7 @@ frontend far
 backend store
   server one 127.0.0.1:3900
 CONF
-  at_far_end haproxy -db -f "$scratch/haproxy.cfg" >"$scratch/requests" 2>"$scratch/haproxy.log" &
+  ip netns exec "$server" haproxy -db -f "$scratch/haproxy.cfg" >"$scratch/requests" 2>"$scratch/haproxy.log" &
   echo $! >"$scratch/haproxy.pid"
   for _ in {1..100}; do
     ! as_postgres curl --silent --output /dev/null --cacert "$scratch/ca.pem" "https://$far/" || return 0

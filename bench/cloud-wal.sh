@@ -9,7 +9,6 @@ segments=${PGV_BENCH_SEGMENTS:-60}
 trips=${PGV_BENCH_RTT:-30 100} # milliseconds
 root=$(cd "$(dirname "$0")/.." && pwd)
 tools=$root/target/bench-tools
-pgbackrest=${PGBACKREST:-pgbackrest}
 pg_bin=/usr/lib/postgresql/15/bin
 # shellcheck source=bench/cloud-line.sh
 source "$root/bench/cloud-line.sh"

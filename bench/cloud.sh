@@ -2,7 +2,7 @@
 # The part of make bench-cloud that is about backups: full, increment, restore, list, check and expire by pgv and by
 # pgBackRest, in turn, on one Garage server over TLS at the end of a line that is as long as a cloud is far away
 # (cloud-line.sh). Both with two processes, zstd 3 and encryption; pgBackRest with bundles and block increments. Ratios are
-# of the seconds, and requests are those that the server saw. Without PGBACKREST in the environment it is that in PATH.
+# of the seconds, and requests are those that the server saw.
 # shellcheck disable=SC2016  # $1 in bash -c '…' is for that shell
 set -euo pipefail
 shopt -s inherit_errexit
@@ -12,7 +12,6 @@ scale=${PGV_BENCH_SCALE:-40}
 trips=${PGV_BENCH_RTT:-30 100} # milliseconds
 root=$(cd "$(dirname "$0")/.." && pwd)
 tools=$root/target/bench-tools
-pgbackrest=${PGBACKREST:-pgbackrest}
 pg_bin=/usr/lib/postgresql/15/bin
 # shellcheck source=bench/cloud-line.sh
 source "$root/bench/cloud-line.sh"

@@ -2,7 +2,7 @@
 # Puts the newest pgBackRest of Debian (unstable: 2.60) into DIR, with the libc and the libraries that it was built with, for a
 # machine whose Debian is older. Needs no root, and changes nothing outside DIR. It is then DIR/pgbackrest:
 #
-#     bench/pgbackrest.sh target/bench-tools/pgbackrest && PGBACKREST=$PWD/target/bench-tools/pgbackrest/pgbackrest make bench-cloud
+#     bench/pgbackrest.sh target/bench-tools/pgbackrest && make bench-cloud
 set -euo pipefail
 shopt -s inherit_errexit
 
