@@ -29,7 +29,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [file, rate] = arguments.as_slice() else { panic!("usage: link FILE MBIT") };
     let bits_per_second = rate.parse::<f64>().expect("MBIT is no number") * 1e6;
-    let half = AtomicU64::new(half_round_trip(file));
+    let half = AtomicU64::new(half_round_trip(file).expect("FILE holds no number"));
     let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
     let ends = [(stdin.as_fd(), stdout.as_fd()), (stdout.as_fd(), stdin.as_fd())];
     std::thread::scope(|scope| {
@@ -41,15 +41,18 @@ fn main() {
         }
         loop {
             std::thread::sleep(Duration::from_millis(50));
-            half.store(half_round_trip(file), Ordering::Relaxed);
+            // It may be being written.
+            if let Some(now) = half_round_trip(file) {
+                half.store(now, Ordering::Relaxed);
+            }
         }
     });
 }
 
 /// In microseconds.
-fn half_round_trip(file: &str) -> u64 {
-    let text = std::fs::read_to_string(file).expect("FILE cannot be read");
-    (text.trim().parse::<f64>().expect("FILE holds no number") * 500.0) as u64
+fn half_round_trip(file: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    Some((text.trim().parse::<f64>().ok()? * 500.0) as u64)
 }
 
 fn take(from: BorrowedFd<'_>, bits_per_second: f64, half: &AtomicU64, to: &Sender<Packet>) {
