@@ -25,6 +25,17 @@ impl Entry {
     }
 }
 
+/// What of a directory is listed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Span<'a> {
+    /// All objects below it, rather than what lies in it.
+    pub recursive: bool,
+    /// Only what comes behind this name in the order of names.
+    pub after: &'a str,
+    /// Entries of one page, of which a listing ends only when they have come: 1 to 1000, where there are pages.
+    pub page: Option<u16>,
+}
+
 /// Bytes `from` to before `end`, or to the object's end.
 #[derive(Clone, Copy, Debug)]
 pub struct Range {

@@ -2,7 +2,7 @@
 
 use crate::keeping::KeepingArgs;
 use pgv::cli::{self, StoreOptions};
-use pgv::error::{Error, Result, Status};
+use pgv::error::{Error, Kind, Result, Status};
 use pgv::io::{Deadline, Input, batch, named_file};
 use pgv::report::Drawn;
 use pgv::store::{self, PutOptions, Source, Store, Url};
@@ -130,7 +130,7 @@ fn put_batch(
         store::put(store, &url, source, &options).map(|_| url)
     };
     let lines = BufReader::new(Input::open(None)?).lines();
-    batch(lines, jobs, store_one, |url| {
+    batch(lines, jobs, Kind::Exists, store_one, |url| {
         deadline.into_iter().for_each(Deadline::renew);
         crate::print(&[url.to_string()])
     })?;
