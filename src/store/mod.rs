@@ -16,6 +16,7 @@ pub use check::{Outcome, check};
 pub use mounted::is_mounted;
 pub use object::{Entry, Keeping, Leftover, Lock, LockMode, PutOptions, Range, Span, Stored};
 pub use removal::{Removal, Scope};
+pub use s3::{Requests, requests, say_requests};
 pub use service::Service;
 pub use transfer::{Put, Source, get, get_file, put, read_back, wait_for};
 pub use url::{Scheme, Url};
