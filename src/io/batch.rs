@@ -24,7 +24,7 @@ pub fn named_file(line: &str) -> Result<&str> {
 pub fn batch<T: Send>(
     mut lines: impl Iterator<Item = io::Result<String>> + Send,
     jobs: usize,
-    passed_over: Kind,
+    passed_over: Option<Kind>,
     work: impl Fn(&str) -> Result<T> + Sync,
     mut done: impl FnMut(T) -> Result<()>,
 ) -> Result<()> {
@@ -44,7 +44,7 @@ struct Crew<'a> {
     idle: &'a AtomicUsize,
     /// That may be begun yet.
     left: AtomicUsize,
-    passed_over: Kind,
+    passed_over: Option<Kind>,
 }
 
 impl Crew<'_> {
@@ -75,7 +75,7 @@ impl Crew<'_> {
                 self.begin_one(scope, work, results.clone());
             }
             let result = line.during("read stdin").and_then(|line| work(&line));
-            let go_on = result.as_ref().map_or_else(|error| error.kind == self.passed_over, |_| true);
+            let go_on = result.as_ref().map_or_else(|error| Some(error.kind) == self.passed_over, |_| true);
             // Before anybody learns of it, who may have waited for that with the next line.
             self.idle.fetch_add(1, Ordering::SeqCst);
             if results.send(result).is_err() || !go_on {
@@ -88,14 +88,14 @@ impl Crew<'_> {
 /// Dropping the receiver stops the others. What matters more than what is passed over is told last, and decides.
 fn collect<T>(
     results: Receiver<Result<T>>,
-    passed_over: Kind,
+    passed_over: Option<Kind>,
     done: &mut impl FnMut(T) -> Result<()>,
 ) -> Result<()> {
     let mut last = None;
     for result in results {
         match result {
             Ok(made) => done(made)?,
-            Err(error) if error.kind == passed_over => {
+            Err(error) if Some(error.kind) == passed_over => {
                 if let Some(earlier) = last.replace(error) {
                     report::error(&earlier);
                 }
@@ -123,7 +123,7 @@ mod tests {
         batch(
             lines(100),
             7,
-            Kind::Exists,
+            Some(Kind::Exists),
             |line| Ok(line.parse::<usize>().unwrap()),
             |n| {
                 seen.push(n);
@@ -143,7 +143,7 @@ mod tests {
                 "1" => Err(Error::new(kind, "line 1")),
                 _ => Ok(()),
             };
-            let result = batch(lines(1000), 1, Kind::Exists, work, |()| {
+            let result = batch(lines(1000), 1, Some(Kind::Exists), work, |()| {
                 done += 1;
                 Ok(())
             });
@@ -160,7 +160,7 @@ mod tests {
             "2" => Err(Error::failed("line 2")),
             _ => Ok(()),
         };
-        assert_eq!(batch(lines(9), 1, Kind::Exists, work, |()| Ok(())).unwrap_err().kind, Kind::Failed);
+        assert_eq!(batch(lines(9), 1, Some(Kind::Exists), work, |()| Ok(())).unwrap_err().kind, Kind::Failed);
     }
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
                 free.1.notify_all();
                 Ok(())
             };
-            batch(lines, jobs, Kind::Exists, work, done).unwrap();
+            batch(lines, jobs, Some(Kind::Exists), work, done).unwrap();
             (most.into_inner(), seen.into_inner().unwrap().len())
         };
         assert_eq!(threads(5, true).0, 5);

@@ -96,15 +96,27 @@ fn a_run_asks_no_more_than_it_did() {
         Row { arguments: &["prune", "15-main", "--keep-full", "3"], list: 1 + sets, get: all },
         // As pgv-restore --plan and pgv-restore ask.
         Row { arguments: &["recovery", "15-main"], list: 1 + sets + wal(1), get: all },
-        Row { arguments: &["recovery", "15-main", "--label", &middle], list: 1 + sets + wal(all / 2 + 1), get: all },
-        Row { arguments: &["recovery", "15-main", "--time", &time], list: 1 + sets + wal(all / 2 + 1), get: all },
+        Row {
+            arguments: &["recovery", "15-main", "--label", &middle],
+            list: 1 + sets + wal(all / 2 + 1),
+            get: all,
+        },
+        Row {
+            arguments: &["recovery", "15-main", "--time", &time],
+            list: 1 + sets + wal(all / 2 + 1),
+            get: all,
+        },
         Row { arguments: &["histories", "15-main", "--archived", of_system, &system], list: 3, get: 0 },
         Row { arguments: &["histories", "15-main"], list: 4 + sets, get: all },
         Row { arguments: &["wal", "15-main"], list: 1 + sets + wal(all), get: all },
         // As pgv-expire asks: up to the oldest backup's.
         Row { arguments: &["wal", "15-main", "--unneeded"], list: 4 + sets, get: all },
         // As pgv-find asks.
-        Row { arguments: &["segments", "15-main", "--from", &time, "--to", &later], list: 1 + sets + wal(3), get: all },
+        Row {
+            arguments: &["segments", "15-main", "--from", &time, "--to", &later],
+            list: 1 + sets + wal(3),
+            get: all,
+        },
     ];
     let mut faults = Vec::new();
     for Row { arguments, list, get } in table {

@@ -53,6 +53,5 @@ fn decrypt_batch(args: &Args, keys: &Keyring, directory: &Path) -> Result<()> {
         }
     };
     let print = |path: PathBuf| cli::print(&format!("{}\n", path.display()));
-    // No failure is passed over.
-    batch(BufReader::new(Input::open(None)?).lines(), jobs(args), Kind::Exists, open_one, print)
+    batch(BufReader::new(Input::open(None)?).lines(), jobs(args), None, open_one, print)
 }

@@ -86,7 +86,7 @@ fn encrypt_batch(directory: &Path, options: &SealOptions<'_>) -> Result<Status> 
         }
     };
     let print = |path: PathBuf| cli::print(&format!("{}\n", path.display()));
-    batch(BufReader::new(Input::open(None)?).lines(), options.jobs, Kind::Exists, seal_one, print)?;
+    batch(BufReader::new(Input::open(None)?).lines(), options.jobs, Some(Kind::Exists), seal_one, print)?;
     Ok(Status::Done)
 }
 

@@ -104,7 +104,7 @@ fn get_batch(args: &Args, directory: &Path, options: &StoreOptions) -> Result<St
         }
     };
     let lines = BufReader::new(Input::open(None)?).lines();
-    batch(lines, args.jobs.into(), Kind::NotFound, get_one, |path| {
+    batch(lines, args.jobs.into(), Some(Kind::NotFound), get_one, |path| {
         crate::print(&[path.display().to_string()])
     })?;
     Ok(Status::Done)

@@ -503,13 +503,13 @@ mod tests {
 
     #[test]
     fn nothing_is_left_out_however_answers_come() {
-        let dense: Vec<u64> = (7..20_007).collect();
+        let dense: Vec<u64> = (7..9_007).collect();
         let sparse: Vec<u64> = (0..5_000).map(|index| index * 4_000 + index % 7).collect();
         let holed: Vec<u64> = (1..3_000).chain(1_000_000..1_003_000).collect();
         for archive in [dense, sparse, holed, vec![], vec![3]] {
-            for readers in [1, 3, READERS] {
-                for expected in [None, archive.last().copied(), Some(9_999)] {
-                    for from in [None, Some(0), Some(1_500)] {
+            for readers in [1, READERS] {
+                for expected in [None, archive.last().copied(), Some(2_999)] {
+                    for from in [None, Some(1_500)] {
                         let (came, _) = listed(&archive, &[lane(from, None, expected)], readers);
                         let wanted = archive.iter().copied().filter(|number| *number >= from.unwrap_or(0));
                         assert_eq!(came, names(wanted), "{readers} readers, {from:?}, {expected:?}");
