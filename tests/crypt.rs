@@ -472,7 +472,8 @@ fn a_batch_seals_each_file_under_its_own_context() {
     // And back.
     let plain = tempfile::tempdir().unwrap();
     let open = |context: &str, list: &str| {
-        let into = ["-d", "--batch", "-k", key.path(), "--context", context, "-o", plain.path().to_str().unwrap()];
+        let into =
+            ["-d", "--batch", "-k", key.path(), "--context", context, "-o", plain.path().to_str().unwrap()];
         crypt(&into, list.as_bytes(), 64)
     };
     let sealed: String = names.iter().map(|name| format!("{directory}/{name}.pgv\n")).collect();

@@ -307,10 +307,7 @@ fn where_a_service_refuses_to_replace_one_request_is_enough() {
         let put = |proxy: &str, name: &str, seen: &str, data: &[u8]| {
             let (url, file) = (format!("{tree}{name}"), scratch.path().join(seen));
             let file = file.to_str().unwrap().to_owned();
-            server.run(
-                &["put", "--endpoint-url", proxy, "--inside", &tree, "--remember", &file, &url],
-                data,
-            )
+            server.run(&["put", "--endpoint-url", proxy, "--inside", &tree, "--remember", &file, &url], data)
         };
         asks(server, &proof, |proxy, attempt| {
             let put = put(proxy, &format!("first{attempt}"), &format!("seen{attempt}"), b"x");
@@ -338,7 +335,17 @@ fn where_a_service_refuses_to_replace_one_request_is_enough() {
             .collect();
         let (before, file) = (front.seen().len(), scratch.path().join("seen"));
         let batch = server.run(
-            &["put", "--batch", "--endpoint-url", &front.url, "--inside", &tree, "--remember", file.to_str().unwrap(), &tree],
+            &[
+                "put",
+                "--batch",
+                "--endpoint-url",
+                &front.url,
+                "--inside",
+                &tree,
+                "--remember",
+                file.to_str().unwrap(),
+                &tree,
+            ],
             (files.join("\n") + "\n").as_bytes(),
         );
         assert_eq!(code(&batch), 0, "{}", errors(&batch));
@@ -365,8 +372,10 @@ fn a_batch_of_objects_costs_a_request_for_each() {
     printed.sort();
     assert_eq!(printed, [format!("{output}/a"), format!("{output}/c")]);
     assert_eq!(asked(&proxy), ["GET", "GET", "GET"]);
-    let mut names: Vec<_> =
-        std::fs::read_dir(output).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = std::fs::read_dir(output)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     assert_eq!(names, ["a", "b.absent", "c"]);
     assert_eq!(std::fs::read(scratch.path().join("c")).unwrap(), b"c");
@@ -391,7 +400,10 @@ fn a_whole_object_and_its_checksum_are_one_request() {
         (code(&get), get.stdout == data, asked(&proxy), errors(&get))
     };
     let first = |address: &str, fault: Fault| {
-        Proxy::with_checksums(address, move |request| if request.place == 0 { fault.clone() } else { Fault::Nothing })
+        Proxy::with_checksums(
+            address,
+            move |request| if request.place == 0 { fault.clone() } else { Fault::Nothing },
+        )
     };
     assert_eq!(get(Fault::Nothing, first), (0, true, vec!["GET".to_owned()], String::new()));
     let (status, is_same, asked, _) = get(Fault::Cut(5 << 20), first);
@@ -417,10 +429,8 @@ fn a_listing_asks_for_no_more_than_is_wanted() {
     }
     let list = |limit: &str, after: &str| {
         let proxy = through(|_| Fault::Nothing);
-        let list = done(
-            &["ls", "--limit", limit, "--after", after, "--endpoint-url", &proxy.url, &directory],
-            b"",
-        );
+        let list =
+            done(&["ls", "--limit", limit, "--after", after, "--endpoint-url", &proxy.url, &directory], b"");
         let names = crate::harness::lines(&list);
         (names.iter().map(|name| name[directory.len()..].to_owned()).collect::<Vec<_>>(), asked(&proxy))
     };

@@ -59,7 +59,35 @@ fn strike_out(store: &Store, directory: &Url, first: &str, missing: &mut BTreeSe
         let url = entry.url.to_string();
         let name = layout::wal_name(&url).unwrap_or_default();
         missing.remove(name);
-        Ok(if *name >= *last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        // What belongs to the last one may come before it.
+        let is_behind = missing.is_empty() || name.get(..last.len()).is_some_and(|place| *place > *last);
+        Ok(if is_behind { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     });
     listed.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::StoreOptions;
+
+    #[test]
+    fn what_belongs_to_a_segment_hides_none() {
+        let scratch = tempfile::tempdir().unwrap();
+        let url = Url::parse(&format!("file://{}/", scratch.path().display())).unwrap();
+        let store = Store::open(&url, &StoreOptions::default()).unwrap();
+        let name = |number: u32| format!("00000001000000000000000{number}");
+        let mut missing: BTreeSet<String> = (2..=4).map(name).collect();
+        let mut strike = |files: &[String]| {
+            for file in files {
+                std::fs::write(scratch.path().join(format!("{file}.pgv")), "").unwrap();
+            }
+            let first = missing.first().cloned().unwrap();
+            strike_out(&store, &url, &first, &mut missing).unwrap();
+            missing.iter().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(strike(&[name(1), name(3), name(5), name(4) + ".partial"]), [name(2), name(4)]);
+        assert_eq!(strike(&[name(2), name(4) + ".00000028.backup"]), [name(4)]);
+        assert!(strike(&[name(4)]).is_empty());
+    }
 }
