@@ -94,7 +94,7 @@ fn get_batch(args: &Args, directory: &Path, options: &StoreOptions) -> Result<St
         let _task = deadline.as_ref().map(Deadline::task);
         let name = named_file(line)?;
         let path = directory.join(name);
-        match store::get_file(&store, &url.join(line), &path) {
+        match store::get_file(&store, &Url::parse(&format!("{url}{line}"))?, &path) {
             Err(error) if error.kind == Kind::NotFound && args.mark_absent => {
                 let mark = directory.join(format!("{name}.absent"));
                 File::create(&mark).during_path("create", &mark)?;

@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::store::object::Range;
 use crate::store::s3::answer::Expected;
 use crate::store::s3::checksum;
-use crate::store::s3::client::{S3Store, object, stopped};
+use crate::store::s3::client::{S3Store, object, stopped, unsigned};
 use crate::store::s3::explain::{Failure, root};
 use crate::store::s3::retries::Backoff;
 use crate::store::url::Url;
@@ -278,9 +278,10 @@ impl Remote {
             };
             let before = piece.len();
             let is_whole = is_first && reading.content_range().is_none();
+            // Read to its end where that is wanted: only then is the connection used again.
+            let is_longer = is_whole && unsigned(reading.content_length()) > length as u64;
             let broken = match is_whole || self.same(&reading, at)? {
-                true if is_whole => read_body(reading, &mut piece, length, true).await,
-                true => read_body(reading, &mut piece, length, false).await,
+                true => read_body(reading, &mut piece, length, is_longer).await,
                 // A gate's page, as the service has answered such requests before.
                 false => Some("the answer is not for the requested byte range".to_owned()),
             };
