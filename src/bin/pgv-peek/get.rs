@@ -27,7 +27,7 @@ pub struct Args {
     place: PathBuf,
 }
 
-/// Print the object of each segment that workers are to fetch, when they are to
+/// Print the object of each segment that workers are to fetch next
 #[derive(clap::Args)]
 pub struct AheadArgs {
     /// The configuration [default: the only one in /etc/pgv]

@@ -17,7 +17,7 @@ pub struct Args {
     /// Write to this file, which appears only when it is complete
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Get each object that a line of standard input names, into the directory of --output
+    /// Get each object that a line of standard input names
     #[arg(long, requires = "output", conflicts_with_all = ["range", "sha256", "rate", "whole", "inside"])]
     batch: bool,
     /// Leave an empty file NAME.absent for each object that does not exist
