@@ -43,7 +43,9 @@ pub use choose::{Choice, choose, require};
 pub use claim::{claim, leftovers, remember};
 pub use columns::{object_lines, set_line, with_parents};
 pub use doctor::{Limits, doctor};
-pub use histories::{missing as missing_histories, to_archive as histories_to_archive};
+pub use histories::{
+    archived as archived_histories, missing as missing_histories, to_archive as histories_to_archive,
+};
 pub use lineage::Lineage;
 pub use manifests::gather;
 pub use marking::{annotate, new_pin, pin};

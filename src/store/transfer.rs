@@ -2,7 +2,7 @@
 //! when its source is known to be complete, and an output only when the object was.
 
 use crate::error::{Error, IoContext, Kind, Result, Status};
-use crate::io::{Input, Output, Pace, Producer, SharedPace};
+use crate::io::{AtomicFile, Input, Output, Pace, Producer, SharedPace};
 use crate::report::{Drawn, Progress};
 use crate::store::object::COPY_BYTES;
 use crate::store::{Download, Entry, GetOptions, PutOptions, Store, Stored, Upload, Url};
@@ -132,7 +132,10 @@ fn copy_in(from: &mut dyn Read, upload: &mut Upload, options: &PutOptions) -> Re
 
 /// `output` as for [`Output::create`]; a file appears only when all of it was written.
 pub fn get(store: &Store, url: &Url, options: &GetOptions, output: Option<&Path>) -> Result<()> {
-    let mut object = store.get(url, options.range, options.jobs)?;
+    let mut object = match options.whole {
+        true => store.get_whole(url)?,
+        false => store.get(url, options.range, options.jobs)?,
+    };
     let mut output = Output::create(output)?;
     let mut meter = Meter::new("get", options.rate, Some(object.length()), options.progress)?;
     if let Some((rate, path)) = options.rate.zip(options.rate_shared_in.as_ref()) {
@@ -148,6 +151,31 @@ pub fn get(store: &Store, url: &Url, options: &GetOptions, output: Option<&Path>
             output.abandon();
             Err(error)
         }
+    }
+}
+
+/// An object of some MiB becomes the file `path` when it is complete. It is not durable: it can be fetched again.
+pub fn get_file(store: &Store, url: &Url, path: &Path) -> Result<()> {
+    let mut object = store.get_whole(url)?;
+    let mut file = AtomicFile::create(path, 0o600)?;
+    match copy_to_file(url, &mut object, &mut file) {
+        Ok(()) => file.publish(),
+        Err(error) => {
+            file.abandon();
+            Err(error)
+        }
+    }
+}
+
+fn copy_to_file(url: &Url, object: &mut Download, file: &mut AtomicFile) -> Result<()> {
+    loop {
+        let piece = object.fill_buf().during(format_args!("get {url}: read"))?;
+        if piece.is_empty() {
+            return Ok(());
+        }
+        let length = piece.len();
+        file.write_all(piece).during(format_args!("get {url}: write"))?;
+        object.consume(length);
     }
 }
 

@@ -67,14 +67,23 @@ fn pages(objects: usize) -> usize {
     objects.div_ceil(1000)
 }
 
+/// Pages of so many segments, several of which are asked for at once, with what lies among them.
+fn blocks(segments: usize) -> usize {
+    segments.div_ceil(960)
+}
+
 #[test]
 fn a_run_asks_no_more_than_it_did() {
     let sizes = sizes();
     let middle = sizes.label(sizes.backups / 2);
     let time = sizes.begun(sizes.backups / 2 + 1).format(&Rfc3339).unwrap();
+    let later = (sizes.begun(sizes.backups / 2 + 1) + Duration::from_secs(60)).format(&Rfc3339).unwrap();
     let all = sizes.backups;
     // Each has four objects, and a history of it beside the segments.
-    let (sets, wal) = (pages(4 * all), pages(sizes.segments + all));
+    let sets = pages(4 * all);
+    // One says that there are many, one which timelines, one where the timeline begins; then the segments from a backup on.
+    let wal = |backups: usize| 4 + blocks(sizes.segments * backups / all);
+    let (system, of_system) = (sizes.system_id.to_string(), "--system-id");
     let table = [
         Row { arguments: &["15-main"], list: 1 + sets, get: all },
         Row { arguments: &["15-main", "--format", "json"], list: 1 + sets, get: all },
@@ -86,12 +95,28 @@ fn a_run_asks_no_more_than_it_did() {
         Row { arguments: &["sets", "15-main"], list: 1 + sets, get: all },
         Row { arguments: &["prune", "15-main", "--keep-full", "3"], list: 1 + sets, get: all },
         // As pgv-restore --plan and pgv-restore ask.
-        Row { arguments: &["recovery", "15-main"], list: 2 + sets + wal, get: all },
-        Row { arguments: &["recovery", "15-main", "--label", &middle], list: 2 + sets + wal, get: all },
-        Row { arguments: &["recovery", "15-main", "--time", &time], list: 2 + sets + wal, get: all },
-        Row { arguments: &["wal", "15-main"], list: 2 + sets + wal, get: all },
-        // As pgv-expire asks.
-        Row { arguments: &["wal", "15-main", "--unneeded"], list: 2 + sets + wal, get: all },
+        Row { arguments: &["recovery", "15-main"], list: 1 + sets + wal(1), get: all },
+        Row {
+            arguments: &["recovery", "15-main", "--label", &middle],
+            list: 1 + sets + wal(all / 2 + 1),
+            get: all,
+        },
+        Row {
+            arguments: &["recovery", "15-main", "--time", &time],
+            list: 1 + sets + wal(all / 2 + 1),
+            get: all,
+        },
+        Row { arguments: &["histories", "15-main", "--archived", of_system, &system], list: 3, get: 0 },
+        Row { arguments: &["histories", "15-main"], list: 4 + sets, get: all },
+        Row { arguments: &["wal", "15-main"], list: 1 + sets + wal(all), get: all },
+        // As pgv-expire asks: up to the oldest backup's.
+        Row { arguments: &["wal", "15-main", "--unneeded"], list: 4 + sets, get: all },
+        // As pgv-find asks.
+        Row {
+            arguments: &["segments", "15-main", "--from", &time, "--to", &later],
+            list: 1 + sets + wal(3),
+            get: all,
+        },
     ];
     let mut faults = Vec::new();
     for Row { arguments, list, get } in table {

@@ -6,7 +6,7 @@ use crate::{Args, jobs};
 use pgv::catalog::layout;
 use pgv::cli;
 use pgv::crypt::{self, SealOptions};
-use pgv::error::{Error, IoContext, Result, Status};
+use pgv::error::{Error, IoContext, Kind, Result, Status};
 use pgv::io::{AtomicFile, Input, Producer, batch, named_file};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ fn encrypt_batch(directory: &Path, options: &SealOptions<'_>) -> Result<Status> 
         }
     };
     let print = |path: PathBuf| cli::print(&format!("{}\n", path.display()));
-    batch(BufReader::new(Input::open(None)?).lines(), options.jobs, seal_one, print)?;
+    batch(BufReader::new(Input::open(None)?).lines(), options.jobs, Some(Kind::Exists), seal_one, print)?;
     Ok(Status::Done)
 }
 

@@ -50,6 +50,8 @@ pub struct Connection {
     pub client: Client,
     /// Whether the service is known to refuse parts of different sizes.
     pub equal_parts: bool,
+    /// Which service it is, as far as the configuration tells.
+    pub place: String,
     patience: Patience,
     /// Of the service, once it was asked.
     address: Arc<OnceLock<String>>,
@@ -147,7 +149,9 @@ pub async fn connect(options: &Service) -> Result<Connection> {
     });
     let host = endpoint.unwrap_or_default().trim_end_matches('/');
     let equal_parts = host.ends_with(WANTS_EQUAL_PARTS);
-    Ok(Connection { client: Client::from_conf(builder.build()), equal_parts, patience, address })
+    let region = config.region().map_or("", |region| region.as_ref());
+    let place = format!("{} {region}", endpoint.unwrap_or("aws"));
+    Ok(Connection { client: Client::from_conf(builder.build()), equal_parts, place, patience, address })
 }
 
 fn timeouts(patience: Patience, stalls: u32) -> TimeoutConfig {

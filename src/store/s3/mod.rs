@@ -37,6 +37,10 @@ impl S3Store {
         Download::begin(self, url, range, jobs)
     }
 
+    pub fn get_whole(&self, url: &Url) -> Result<Download> {
+        Download::whole(self, url)
+    }
+
     pub fn stat(&self, url: &Url) -> Result<Entry> {
         let what = format!("stat {url}");
         let head = self.block_on(self.head(url, &what, true))?.ok_or_else(|| absent(&what))?;
