@@ -48,6 +48,8 @@ const WANTS_EQUAL_PARTS: &str = ".r2.cloudflarestorage.com";
 
 pub struct Connection {
     pub client: Client,
+    /// As it was given, or `aws`.
+    pub endpoint: String,
     /// Whether the service is known to refuse parts of different sizes.
     pub equal_parts: bool,
     patience: Patience,
@@ -145,9 +147,9 @@ pub async fn connect(options: &Service) -> Result<Connection> {
             tell_once(format_args!("waiting for {address}: no answer yet; giving up after {seconds} s"));
         }),
     });
-    let host = endpoint.unwrap_or_default().trim_end_matches('/');
-    let equal_parts = host.ends_with(WANTS_EQUAL_PARTS);
-    Ok(Connection { client: Client::from_conf(builder.build()), equal_parts, patience, address })
+    let endpoint = endpoint.unwrap_or("aws").trim_end_matches('/').to_owned();
+    let equal_parts = endpoint.ends_with(WANTS_EQUAL_PARTS);
+    Ok(Connection { client: Client::from_conf(builder.build()), endpoint, equal_parts, patience, address })
 }
 
 fn timeouts(patience: Patience, stalls: u32) -> TimeoutConfig {
