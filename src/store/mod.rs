@@ -18,6 +18,7 @@ pub use mounted::is_mounted;
 pub use object::{Entry, Keeping, Leftover, Lock, LockMode, PutOptions, Range, Stored};
 pub use ordered::{Order, remove_in_order};
 pub use removal::{Removal, Scope};
+pub use s3::{Requests, requests, say_requests};
 pub use service::Service;
 pub use transfer::{Put, Source, get, put, read_back, wait_for};
 pub use url::{Scheme, Url};

@@ -5,6 +5,7 @@ use crate::harness::{bare_command, code, command, done, errors, noise, run, run_
 use crate::proxy::{Fault, Proxy, Request};
 use std::io::Write;
 use std::net::TcpListener;
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 fn through(plan: impl Fn(&Request) -> Fault + Send + Sync + 'static) -> Proxy {
@@ -38,6 +39,83 @@ fn a_small_object_is_one_look_one_put_and_one_proof() {
     done(&["get", "--endpoint-url", &proxy.url, &url], b"");
     let asked = asked(&proxy);
     assert!(asked.len() == 2 && asked[0].starts_with("GET ") && asked[1] == "HEAD", "{asked:?}");
+}
+
+/// Of what the proxy saw: writes and lists, reads, deletes.
+fn classes(proxy: &Proxy) -> [usize; 3] {
+    let mut classes = [0; 3];
+    for request in proxy.seen() {
+        let is_list = request.label.contains(" list-type=2") || request.label.contains(" uploads");
+        let class = match request.label.split(' ').next().unwrap() {
+            "PUT" | "POST" => 0,
+            "GET" if is_list => 0,
+            "DELETE" => 2,
+            "GET" | "HEAD" => 1,
+            other => panic!("{other}"),
+        };
+        classes[class] += 1;
+    }
+    classes
+}
+
+/// What `--verbose` says; nothing if there were no requests.
+fn counted(output: &Output) -> Option<[usize; 3]> {
+    let said = errors(output);
+    let line = said.lines().find_map(|line| line.strip_prefix("pgv-s3: info: requests: "))?;
+    let numbers: Vec<usize> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+    Some(numbers.try_into().unwrap())
+}
+
+#[test]
+fn requests_are_counted_by_class() {
+    let directory = server().url("requests", "counted/");
+    let at = |name: &str| format!("{directory}{name}");
+    let (one, parts, other) = (at("one"), at("parts"), at("other"));
+    let large = noise((10 << 20) + 1);
+    let runs: [(&[&str], &[u8], [usize; 3]); 8] = [
+        (&["put", "--replace", "--json", &one], b"x", [1, 1, 0]),
+        (&["put", "--replace", "--json", "--part-size", "5MiB", &parts], &large, [5, 1, 0]),
+        (&["put", "--replace", &other], b"x", [1, 1, 0]),
+        // Two pieces of the object, and its checksum.
+        (&["get", &parts], b"", [0, 3, 0]),
+        (&["ls", "--recursive", &directory], b"", [1, 0, 0]),
+        (&["stat", &one], b"", [0, 1, 0]),
+        (&["rm", &one], b"", [1, 1, 0]),
+        (&["rm", "--recursive", &directory], b"", [2, 0, 0]),
+    ];
+    for (arguments, input, expected) in runs {
+        let proxy = through(|_| Fault::Nothing);
+        let options = ["--verbose", "--endpoint-url", &proxy.url];
+        let output = done(&[arguments, &options].concat(), input);
+        assert_eq!(classes(&proxy), expected, "{arguments:?}: {:?}", asked(&proxy));
+        assert_eq!(counted(&output), Some(expected), "{arguments:?}: {}", errors(&output));
+        if arguments.contains(&"--json") {
+            let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            let [writes, reads, deletes] = expected;
+            let requests = serde_json::json!({"writes": writes, "reads": reads, "deletes": deletes});
+            assert_eq!(line["requests"], requests, "{arguments:?}");
+        }
+    }
+    // Where the service knows no batches.
+    const NO_BATCHES: &str = "<Error><Code>NotImplemented</Code></Error>";
+    let proxy = through(|request| match request.label.contains(" delete") {
+        true => Fault::Answer("501 Not Implemented", NO_BATCHES),
+        false => Fault::Nothing,
+    });
+    done(&["put", &one], b"x");
+    let output = done(&["rm", "--verbose", "--endpoint-url", &proxy.url, &one], b"");
+    assert_eq!((classes(&proxy), counted(&output)), ([1, 1, 1], Some([1, 1, 1])), "{}", errors(&output));
+    // What is sent again counts again, and what reached nobody does not.
+    let proxy = through(|request| if request.place == 0 { Fault::Drop } else { Fault::Nothing });
+    let output = done(&["ls", "--verbose", "--endpoint-url", &proxy.url, &directory], b"");
+    assert_eq!((classes(&proxy), counted(&output)), ([2, 0, 0], Some([2, 0, 0])), "{}", errors(&output));
+    let proxy = through(|_| Fault::Answer("403 Forbidden", "<Error><Code>AccessDenied</Code></Error>"));
+    let output = s3(&["ls", "--verbose", "--endpoint-url", &proxy.url, &directory], b"");
+    assert_eq!((code(&output), counted(&output)), (1, Some([1, 0, 0])), "{}", errors(&output));
+    let nobody = format!("http://{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let limits = ["ls", "--verbose", "--timeout", "1s", "--endpoint-url", &nobody, &directory];
+    let output = s3(&limits, b"");
+    assert_eq!((code(&output), counted(&output)), (75, None), "{}", errors(&output));
 }
 
 #[test]

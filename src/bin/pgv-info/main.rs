@@ -142,8 +142,14 @@ fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
         Some(verb) if verb == "env" => cli::main_with("pgv-env", std::env::args_os().skip(1), run::run),
         Some(verb) if verb == "merge" => cli::main_with("pgv-merge", std::env::args_os().skip(1), merge::run),
-        _ => cli::main("pgv-info", run_verb),
+        _ => cli::main("pgv-info", run),
     }
+}
+
+fn run(args: Args) -> Result<Status> {
+    let result = run_verb(args);
+    pgv::store::say_requests();
+    result
 }
 
 fn run_verb(Args { verb, list, place, .. }: Args) -> Result<Status> {

@@ -104,7 +104,7 @@ pub fn run(mut args: Args, options: &StoreOptions, progress: Drawn) -> Result<St
     }
     if json {
         let line = serde_json::json!({"url": url.to_string(), "bytes": put.bytes, "sha256": put.sha256,
-            "crc64nvme": put.stored.crc64nvme, "etag": put.stored.etag});
+            "crc64nvme": put.stored.crc64nvme, "etag": put.stored.etag, "requests": store::requests()});
         crate::print(&[line.to_string()])?;
     }
     Ok(put.status)

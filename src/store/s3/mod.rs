@@ -7,6 +7,7 @@ mod body;
 mod checksum;
 mod client;
 mod connect;
+mod count;
 mod explain;
 mod get;
 mod listing;
@@ -18,6 +19,7 @@ mod retries;
 mod watch;
 
 pub use client::S3Store;
+pub use count::{Requests, requests, say_requests};
 pub use get::Download;
 pub use put::Upload;
 
