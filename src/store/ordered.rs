@@ -34,16 +34,21 @@ pub fn remove_in_order(
         return Err(Error::usage(format!("rm {other}: the URLs must be all s3:// or all file://")));
     }
     let mut failures = Failures::default();
-    let listed = list(store, directories)?;
+    let mut listed = list(store, directories)?;
     let mut cleared = Vec::new();
     for directory in directories {
         let first = directory.join(order.first);
-        let is_there = listed.get(directory).is_some_and(|objects| objects.contains(&first));
-        let failed = if is_there { store.remove_all(&[first], true)? } else { Vec::new() };
+        let mut objects = listed.remove(directory).unwrap_or_default();
+        let place = objects.iter().position(|object| *object == first);
+        let failed = match place.map(|place| objects.remove(place)) {
+            Some(first) => store.remove_all(&[first], true)?,
+            None => Vec::new(),
+        };
         if let Some((_, error)) = failed.into_iter().next() {
             failures.add(error);
             break;
         }
+        listed.insert(directory.clone(), objects);
         cleared.push(directory.clone());
     }
     let mut removing = Removing { store, order, failures, left: cleared.iter().cloned().collect() };
