@@ -2,8 +2,8 @@
 # space, the sets, and where on this machine the original is. The WAL scripts run for every segment, and need none of it.
 # shellcheck shell=bash disable=SC2154  # tmp is of make_run_directory
 
-# Options of pgv-expire, which sets them after this; whoever calls a script may have variables of these names.
-dry_run=no now=''
+# An option of pgv-expire, which sets it after this; whoever calls a script may have a variable of this name.
+dry_run=no
 
 # One run per cluster, or for each other lock. The descriptor is inherited by the tools, so the lock lasts as long as any.
 take_lock() { # [WAIT SECONDS] [LOCK FILE]
@@ -49,6 +49,7 @@ make_tmp() {
 # also if no set goes, because an earlier run may have been interrupted between the two.
 expire_sets() { # OPTION OF PRUNE…
   local urls=() url status=0
+  [ "$dry_run" = yes ] || set -- --unneeded-wal "$tmp/unneeded" "$@"
   pgv-info prune "$PGV_CLUSTER" --repo "$PGV_REPO" --format url "$@" >"$tmp/doomed"
   # What is built on a backup goes before it: newest first.
   tac "$tmp/doomed" >"$tmp/newest-first"
@@ -70,11 +71,8 @@ expire_sets() { # OPTION OF PRUNE…
     pgv-s3 --quiet rm --uploads --older-than 2d "$PGV_REPO/$PGV_CLUSTER/${PGV_SYSTEM_ID:+$PGV_SYSTEM_ID/}"
 }
 
-# Nothing goes while it is not known what every backup needs.
+# What no backup needs that stays.
 remove_wal() {
-  local status=0
-  pgv-info wal "$PGV_CLUSTER" --repo "$PGV_REPO" --unneeded ${now:+--now "$now"} >"$tmp/unneeded" || status=$?
-  [ "$status" -eq 0 ] || [ "$status" -eq 7 ] || exit "$status"
   [ -s "$tmp/unneeded" ] || return 0
   pgv-s3 --quiet rm --missing-ok - <"$tmp/unneeded" || die $? 'could not remove all WAL that no backup needs' 'give the same command again: it continues where it stopped'
   say "removed $(wc --lines <"$tmp/unneeded") WAL files that no backup needs"

@@ -39,11 +39,10 @@ pub fn remove_in_order(
     for directory in directories {
         let first = directory.join(order.first);
         let mut objects = listed.remove(directory).unwrap_or_default();
-        let place = objects.iter().position(|object| *object == first);
-        let failed = match place.map(|place| objects.remove(place)) {
-            Some(first) => store.remove_all(&[first], true)?,
-            None => Vec::new(),
-        };
+        // Whether it was listed or not: the listing may be older than it.
+        let failed =
+            if objects.is_empty() { Vec::new() } else { store.remove_all(&[first.clone()], true)? };
+        objects.retain(|object| *object != first);
         if let Some((_, error)) = failed.into_iter().next() {
             failures.add(error);
             break;

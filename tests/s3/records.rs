@@ -29,28 +29,28 @@ pub fn repository(server: &Server, test: &str) -> String {
     repository
 }
 
-/// A backup with all of its objects, made on a host of this name.
-pub fn store_set(server: &Server, repository: &str, label: &str, parent: Option<&str>, host: &str) {
+/// A backup with all of its objects, and an annotation.
+pub fn store_set(server: &Server, repository: &str, label: &str, parent: Option<&str>, by: &str) {
     let set = format!("{repository}/15-main/{ID}/backup/{label}");
-    let record = record(label, parent, host);
+    let record = record(label, parent, by);
     for (name, content) in [("claim.json", "{}"), ("data.pgv", "data"), ("record.json", &record)] {
         server.done(&["put", "--replace", &format!("{set}/{name}")], content.as_bytes());
     }
 }
 
-pub fn record(label: &str, parent: Option<&str>, host: &str) -> String {
+pub fn record(label: &str, parent: Option<&str>, by: &str) -> String {
     let (kind, mode) = if parent.is_none() { ("full", "null") } else { ("incr", "\"blocks\"") };
     let parent = parent.map_or("null".to_owned(), |parent| format!("\"{parent}\""));
     let time = label.rsplit('_').next().unwrap();
     let at = format!("{}-{}-{}T01:00", &time[..4], &time[4..6], &time[6..8]);
     format!(
         r#"{{"format":"pgv-record/1","label":"{label}","type":"{kind}","mode":{mode},"parent":{parent},"system_identifier":"{ID}",
-        "pg_version":"15.20","host":"{host}","started_at":"{at}:00Z","stopped_at":"{at}:59Z","start_lsn":"0/1000028",
+        "pg_version":"15.20","host":"h","started_at":"{at}:00Z","stopped_at":"{at}:59Z","start_lsn":"0/1000028",
         "stop_lsn":"0/1000100","timeline":1,"wal_first":"000000010000000000000001","wal_last":"000000010000000000000001",
         "wal_included":true,"tablespaces":[],"database_bytes":1000,"stream_bytes":1000,
         "files":{{"total":1,"whole":1,"blocks":0,"same":0,"removed":0}},"blocks":{{"read":0,"sent":0}},
         "findings":{{"bad_pages":0,"links":0}},"tool_version":"0.1.0","cluster":"15-main",
-        "objects":[{{"name":"data.pgv","bytes":4,"sha256":"00"}}],"key_name":null,"annotations":{{}}}}"#
+        "objects":[{{"name":"data.pgv","bytes":4,"sha256":"00"}}],"key_name":null,"annotations":{{"by":"{by}"}}}}"#
     )
 }
 
