@@ -4,7 +4,7 @@
 //! place for it, costs requests and nothing else.
 
 use crate::error::{Error, IoContext, Result};
-use crate::info::look::Listed;
+use crate::info::listed::Listed;
 use crate::io::AtomicFile;
 use crate::report;
 use sha2::{Digest, Sha256};

@@ -4,32 +4,11 @@
 use crate::error::{Error, Kind, Result};
 use crate::info::cache::RecordCache;
 use crate::info::facts::one_line;
-use crate::store::{Entry, Store, Url};
-use std::collections::BTreeMap;
+use crate::info::listed::Listed;
+use crate::store::{Store, Url};
 
 /// Bytes of a record or a verdict; a real one has some thousand.
 pub const LIMIT: u64 = 4 << 20;
-
-/// An object as a listing shows it.
-#[derive(Clone, Debug)]
-pub struct Listed {
-    pub bytes: u64,
-    pub etag: Option<String>,
-}
-
-/// The objects of a set, by name.
-pub type Objects = BTreeMap<String, Listed>;
-
-impl From<Entry> for Listed {
-    fn from(entry: Entry) -> Self {
-        Listed { bytes: entry.bytes, etag: entry.etag }
-    }
-}
-
-/// Bytes of all of them.
-pub fn total(objects: &Objects) -> u64 {
-    objects.values().map(|object| object.bytes).sum()
-}
 
 pub enum Look<T> {
     Good(T),

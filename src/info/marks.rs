@@ -2,7 +2,8 @@
 
 use crate::catalog::{Label, MarkKind, Note, Pin, mark_kind};
 use crate::error::{Error, Result};
-use crate::info::look::{Look, Objects, Reader};
+use crate::info::listed::Objects;
+use crate::info::look::{Look, Reader};
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
 

@@ -13,6 +13,7 @@ mod estimate;
 mod facts;
 mod histories;
 mod lineage;
+mod listed;
 mod look;
 mod manifests;
 mod marking;

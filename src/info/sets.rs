@@ -6,7 +6,8 @@ use crate::catalog::{Label, Record, VERDICT_FORMAT, Verdict, VerdictKind, layout
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::info::cache::RecordCache;
 use crate::info::facts::{one_line, time_of};
-use crate::info::look::{Listed, Look, Objects, Reader, total};
+use crate::info::listed::{Listed, Objects, total};
+use crate::info::look::{Look, Reader};
 use crate::info::marks::Marks;
 use crate::store::{Scheme, Store, Url};
 use std::collections::BTreeMap;
