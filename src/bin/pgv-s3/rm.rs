@@ -20,7 +20,7 @@ pub struct Args {
     /// Only those that began earlier than this, such as 2d
     #[arg(long, value_name = "DURATION", requires = "uploads", value_parser = cli::parse_duration)]
     older_than: Option<Duration>,
-    /// Delete NAME of each directory first, and print what is gone
+    /// Delete NAME of each directory first; print each deleted directory
     #[arg(long, value_name = "NAME", requires = "recursive", conflicts_with = "dry_run")]
     first: Option<String>,
     /// Delete NAME of each directory last
