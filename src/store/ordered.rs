@@ -40,8 +40,11 @@ pub fn remove_in_order(
         let first = directory.join(order.first);
         let mut objects = listed.remove(directory).unwrap_or_default();
         // Whether it was listed or not: the listing may be older than it.
-        let failed =
-            if objects.is_empty() { Vec::new() } else { store.remove_all(&[first.clone()], true)? };
+        let failed = if objects.is_empty() {
+            Vec::new()
+        } else {
+            store.remove_all(std::slice::from_ref(&first), true)?
+        };
         objects.retain(|object| *object != first);
         if let Some((_, error)) = failed.into_iter().next() {
             failures.add(error);
