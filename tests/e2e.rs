@@ -235,6 +235,11 @@ fn expiry_killed_and_over_years() {
 }
 
 #[test]
+fn requests_of_a_night() {
+    run("requests.sh", "");
+}
+
+#[test]
 fn wal_is_kept_for_a_window() {
     run("window.sh", "");
 }

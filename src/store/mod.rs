@@ -6,6 +6,7 @@ mod denied;
 mod file;
 mod mounted;
 mod object;
+mod ordered;
 mod removal;
 mod s3;
 mod service;
@@ -15,6 +16,7 @@ mod url;
 pub use check::{Outcome, check};
 pub use mounted::is_mounted;
 pub use object::{Entry, Keeping, Leftover, Lock, LockMode, PutOptions, Range, Span, Stored};
+pub use ordered::{Order, remove_in_order};
 pub use removal::{Removal, Scope};
 pub use s3::{Requests, requests, say_requests};
 pub use service::Service;
@@ -59,6 +61,15 @@ impl Store {
         match url.scheme() {
             Scheme::File => Ok(Store::File(file::FileStore)),
             Scheme::S3 => Ok(Store::S3(s3::S3Store::open(&service.into())?)),
+        }
+    }
+
+    /// Of a service: what its URLs are URLs of, as far as it was said. A service has a name for the content of an object
+    /// ([`Entry::etag`]); a directory has none.
+    pub fn address(&self) -> Option<&str> {
+        match self {
+            Store::File(_) => None,
+            Store::S3(store) => Some(store.endpoint()),
         }
     }
 

@@ -134,3 +134,27 @@ fn a_run_asks_no_more_than_it_did() {
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
+
+/// With PGV_STATE_DIR: one page for each thousand objects, and one for the system identifiers.
+#[test]
+fn a_second_run_reads_no_record() {
+    let sizes = sizes();
+    let state = tempfile::tempdir().unwrap();
+    let server = Server::start(objects(), 0, Duration::ZERO);
+    let run = || {
+        let mut tool = bare(&server, env!("CARGO_BIN_EXE_pgv-info"));
+        tool.env("PGV_STATE_DIR", state.path());
+        let output = tool.args(["15-main", "--repo", "s3://scale/pgv"]).output().unwrap();
+        assert_eq!(status(&output), 0, "{}", stderr(&output));
+        output.stdout
+    };
+    let first = run();
+    let mut cold = server.counts();
+    assert_eq!(cold.get("get"), Some(&sizes.backups), "{cold:?}");
+    assert!(first == run() && !first.is_empty());
+    let mut both = server.counts();
+    assert_eq!(both.get("get"), Some(&sizes.backups), "{both:?}");
+    let (one, two) = (cold.remove("list").unwrap(), both.remove("list").unwrap());
+    assert!(one <= 1 + pages(4 * sizes.backups) && two == 2 * one, "{one} and {two}");
+    assert_eq!((cold.len(), both.len()), (1, 1), "{both:?}");
+}

@@ -45,6 +45,11 @@ impl S3Store {
         Ok(S3Store { inner: Arc::new(Inner { runtime, connection, tried: AtomicBool::new(false) }) })
     }
 
+    /// As it was given; of AWS `aws`.
+    pub fn endpoint(&self) -> &str {
+        &self.inner.connection.place
+    }
+
     pub(super) fn client(&self) -> &aws_sdk_s3::Client {
         &self.inner.connection.client
     }
