@@ -142,13 +142,8 @@ pub fn get(store: &Store, url: &Url, options: &GetOptions, output: Option<&Path>
     let copied = copy_out(url, &mut object, &mut output, &mut meter, &mut digest)
         .and_then(|()| refuse_other(url, options.sha256.as_deref(), digest));
     meter.progress.finish();
-    match copied {
-        Ok(()) => output.finish(),
-        Err(error) => {
-            output.abandon();
-            Err(error)
-        }
-    }
+    copied?;
+    output.finish()
 }
 
 /// What sees every piece go by.
