@@ -129,16 +129,29 @@ sql() { # SQL [DATABASE]
   psql --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 --command="$1" "${2:-postgres}"
 }
 
-# A configuration of the cluster in DATA, whose repository is a directory, with more LINEs; and what the tools need to find
-# it, and the server programs in `bin`.
+# A configuration of the cluster in DATA, whose repository is `repository` or a directory, with more LINEs; and what the
+# tools need to find it, and the server programs in `bin`.
 # shellcheck disable=SC2154 # bin is of the script
 configure_demo() { # DATA [LINE…]
   as_postgres mkdir "$scratch/etc" "$scratch/repository"
   as_postgres install --mode=0600 /dev/null "$scratch/etc/demo.conf"
-  printf '%s\n' "PGV_REPO=file://$scratch/repository" "PGV_KEY_FILE=$PGV_KEY_FILE" "PGV_STATE_DIR=$scratch/state" "PGV_PGDATA=$1" \
+  printf '%s\n' "PGV_REPO=${repository:-file://$scratch/repository}" "PGV_KEY_FILE=$PGV_KEY_FILE" "PGV_STATE_DIR=$scratch/state" "PGV_PGDATA=$1" \
     "PGHOST=\"$scratch\"" "${@:2}" | as_postgres tee "$scratch/etc/demo.conf" >/dev/null
   unset PGV_KEY_FILE
   export PGV_CONFIG_DIR=$scratch/etc PGV_TEST_PG_BIN=$bin
+}
+
+# Starts an S3 server that ends with this script. Sets PGV_TEST_BUCKET, and `bucket_settings`: lines of a configuration that
+# reach it.
+# shellcheck disable=SC2034  # of the script
+start_bucket() {
+  local line
+  mkdir "$scratch/s3"
+  "$pgv_tree/tests/tools/s3-server.sh" start "$scratch/s3" >"$scratch/s3.env" || fail "the S3 server does not start"
+  while IFS= read -r line; do export "${line?}"; done < <(grep '^[A-Z_0-9]*=' "$scratch/s3.env")
+  bucket_settings=("PGV_S3_ENDPOINT_URL=$PGV_S3_ENDPOINT_URL" PGV_S3_REGION=us-east-1
+    "AWS_ACCESS_KEY_ID=$AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY=$AWS_SECRET_ACCESS_KEY")
+  unset PGV_S3_ENDPOINT_URL PGV_S3_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
 }
 
 # Polls for a minute: machines stall, and a sleep that was long enough is not.
