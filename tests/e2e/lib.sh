@@ -22,8 +22,9 @@ need_root() {
   [ "$(id --user)" -eq 0 ] || { echo "${0##*/}: was NOT run: it needs root" >&2 && exit 0; }
 }
 
-# Sets `scratch` (short: a Unix socket's path has 107 bytes) and puts the binaries first in PATH.
-begin() {
+# Sets `scratch` (short: a Unix socket's path has 107 bytes) and puts the binaries first in PATH. The script sees no clusters
+# of Debian's and nothing in /etc/pgv, where others put theirs meanwhile, unless it has its own there.
+begin() { # [debian]
   [ "${major:-0}" -le 18 ] || need_debian_tools "$major"
   [ -x "$PGV_BIN/pgv-snap" ] || fail "no pgv-snap in $PGV_BIN: run cargo build --release --locked"
   [ -d "$PGV_TEST_TOOLS" ] || fail "no $PGV_TEST_TOOLS: run make test-tools"
@@ -36,6 +37,10 @@ begin() {
   export PATH="$scratch/bin:$PATH" PGHOST=$scratch PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
   # The caller's settings must not steer the tools under test.
   unset PGV_REPO PGV_CLUSTER PGDATA PGSERVICE
+  if [ "${1:-}" != debian ]; then
+    install --mode=0755 /dev/stdin "$scratch/bin/pg_lsclusters" <<<'#!/bin/sh'
+    export PGV_CONFIG_DIR=$scratch/etc
+  fi
   as_postgres sh -c 'umask 077; pgv-crypt --generate-key >"$1"' sh "$scratch/key"
   export PGV_KEY_FILE=$scratch/key
 }
