@@ -343,7 +343,7 @@ impl Upload {
     }
 
     pub fn abandon(self) {
-        self.file.abandon();
+        drop(self.file);
     }
 }
 

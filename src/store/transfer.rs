@@ -145,13 +145,8 @@ pub fn get(store: &Store, url: &Url, options: &GetOptions, output: Option<&Path>
     let copied = copy_out(url, &mut object, &mut output, &mut meter, &mut digest)
         .and_then(|()| refuse_other(url, options.sha256.as_deref(), digest));
     meter.progress.finish();
-    match copied {
-        Ok(()) => output.finish(),
-        Err(error) => {
-            output.abandon();
-            Err(error)
-        }
-    }
+    copied?;
+    output.finish()
 }
 
 /// An object of some MiB becomes the file `path` when it is complete. It is not durable: it can be fetched again.

@@ -77,13 +77,8 @@ fn encrypt_batch(directory: &Path, options: &SealOptions<'_>) -> Result<Status> 
         let mut workspace = workspaces().pop().unwrap_or_default();
         let sealed = crypt::seal_alone(input, &mut file, &options, &mut workspace);
         workspaces().push(workspace);
-        match sealed {
-            Ok(_) => file.publish().map(|()| path),
-            Err(error) => {
-                file.abandon();
-                Err(error.context(line))
-            }
-        }
+        sealed.map_err(|error| error.context(line))?;
+        file.publish().map(|()| path)
     };
     let print = |path: PathBuf| cli::print(&format!("{}\n", path.display()));
     batch(BufReader::new(Input::open(None)?).lines(), options.jobs, Some(Kind::Exists), seal_one, print)?;

@@ -29,8 +29,8 @@ mod transfer;
 mod verdict;
 mod wal;
 
-// Verbs of the two small tools. An archive_command that began before an upgrade asks for `segment` and `control`;
-// scripts ask for all three where only the tools of 0.1.0 lie beside them.
+// Verbs of the tools that are younger than 0.1.0: pgv-env, pgv-peek and pgv-merge. An archive_command that began before an
+// upgrade asks for `segment` and `control`; scripts ask for all where only the tools of 0.1.0 lie beside them.
 #[path = "../pgv-peek/archived.rs"]
 mod archived;
 #[path = "../pgv-peek/batch.rs"]
