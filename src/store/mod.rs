@@ -69,7 +69,7 @@ impl Store {
     pub fn address(&self) -> Option<&str> {
         match self {
             Store::File(_) => None,
-            Store::S3(store) => Some(store.endpoint()),
+            Store::S3(store) => Some(store.place()),
         }
     }
 

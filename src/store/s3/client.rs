@@ -45,8 +45,8 @@ impl S3Store {
         Ok(S3Store { inner: Arc::new(Inner { runtime, connection, tried: AtomicBool::new(false) }) })
     }
 
-    /// As it was given; of AWS `aws`.
-    pub fn endpoint(&self) -> &str {
+    /// Which service it is, as far as the configuration tells.
+    pub fn place(&self) -> &str {
         &self.inner.connection.place
     }
 
