@@ -89,11 +89,14 @@ fn requests_are_counted_by_class() {
         let proxy = through(|_| Fault::Nothing);
         let options = ["--verbose", "--endpoint-url", &proxy.url];
         let output = done(&[arguments, &options].concat(), input);
-        assert_eq!(classes(&proxy), expected, "{arguments:?}: {:?}", asked(&proxy));
-        assert_eq!(counted(&output), Some(expected), "{arguments:?}: {}", errors(&output));
+        // More where the machine stalls, and something is sent again.
+        let sent = classes(&proxy);
+        let is_all = (0..3).all(|class| sent[class] >= expected[class]);
+        assert!(is_all, "{arguments:?}: {expected:?}: {:?}", asked(&proxy));
+        assert_eq!(counted(&output), Some(sent), "{arguments:?}: {}", errors(&output));
         if arguments.contains(&"--json") {
             let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-            let [writes, reads, deletes] = expected;
+            let [writes, reads, deletes] = sent;
             let requests = serde_json::json!({"writes": writes, "reads": reads, "deletes": deletes});
             assert_eq!(line["requests"], requests, "{arguments:?}");
         }
