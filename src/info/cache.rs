@@ -119,14 +119,9 @@ impl RecordCache {
         .during_path("create", directory)?;
         let text = encode(&self.place, &used);
         let mut file = AtomicFile::create(&self.file, 0o600)?;
-        match file.write_all(&text).during_path("write", &self.file) {
-            // It has its own digest: half of it after a crash is none.
-            Ok(()) => file.publish()?,
-            Err(error) => {
-                file.abandon();
-                return Err(error);
-            }
-        }
+        file.write_all(&text).during_path("write", &self.file)?;
+        // It has its own digest: half of it after a crash is none.
+        file.publish()?;
         remove_old(directory)
     }
 

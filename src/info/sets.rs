@@ -9,8 +9,9 @@ use crate::info::facts::{one_line, time_of};
 use crate::info::listed::{Listed, Objects, total};
 use crate::info::look::{Look, Reader};
 use crate::info::marks::Marks;
-use crate::store::{Scheme, Store, Url};
+use crate::store::{Scheme, Span, Store, Url};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -289,7 +290,8 @@ impl Tree<'_> {
         let Tree { store, query, cluster, system_identifier } = self;
         let directory = query.repository.join(&format!("{cluster}/{system_identifier}/backup/"));
         let mut objects: BTreeMap<Label, Objects> = BTreeMap::new();
-        store.list_after(&directory, true, after, &mut |entry| {
+        let span = Span { recursive: true, after, ..Span::default() };
+        let _to_its_end = store.scan(&directory, &span, &mut |entry| {
             let path = below(&entry.url, &directory);
             // What is no label is not ours.
             let (label, name) = path.split_once('/').unwrap_or((&path, NO_DIRECTORY));
@@ -298,7 +300,7 @@ impl Tree<'_> {
             {
                 objects.entry(label).or_default().insert(name.to_owned(), entry.into());
             }
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })?;
         let cache = match (store.address(), &query.state) {
             (Some(address), Some(state)) => RecordCache::open(state, format!("{address} {directory}")),

@@ -2,10 +2,11 @@
 //! interruption at any moment leaves no directory that looks complete; and another one last, as long as anything else
 //! is there.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::store::removal::Failures;
-use crate::store::{Scheme, Store, Url};
+use crate::store::{Scheme, Span, Store, Url};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 /// The names that go first and last, below each directory.
@@ -140,17 +141,16 @@ fn list_together(store: &Store, parent: &Url, directories: &[Url], listed: &mut 
     let (Some(least), Some(greatest)) = (wanted.first(), wanted.last()) else { return Ok(()) };
     let name = least.to_string();
     let after = name.strip_prefix(&parent.to_string()).unwrap_or_default().to_owned();
-    let mut is_past = false;
-    let found = store.list_after(parent, true, &after, &mut |entry| {
+    let span = Span { recursive: true, after: &after, ..Span::default() };
+    let listing = store.scan(parent, &span, &mut |entry| {
         if entry.url > **greatest && !entry.url.is_below(greatest) {
-            is_past = true;
             // Names come in order: the rest is none of these.
-            return Err(Error::new(Kind::Failed, "listed"));
+            return Ok(ControlFlow::Break(()));
         }
         if let Some(directory) = wanted.iter().find(|directory| entry.url.is_below(directory)) {
             listed.entry((*directory).clone()).or_default().push(entry.url);
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     });
-    if is_past { Ok(()) } else { found }
+    listing.map(drop)
 }

@@ -153,13 +153,8 @@ pub fn get(store: &Store, url: &Url, options: &GetOptions, output: Option<&Path>
 pub fn get_file(store: &Store, url: &Url, path: &Path) -> Result<()> {
     let mut object = store.get_whole(url)?;
     let mut file = AtomicFile::create(path, 0o600)?;
-    match copy_to_file(url, &mut object, &mut file) {
-        Ok(()) => file.publish(),
-        Err(error) => {
-            file.abandon();
-            Err(error)
-        }
-    }
+    copy_to_file(url, &mut object, &mut file)?;
+    file.publish()
 }
 
 fn copy_to_file(url: &Url, object: &mut Download, file: &mut AtomicFile) -> Result<()> {

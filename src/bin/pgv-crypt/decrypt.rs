@@ -44,13 +44,9 @@ fn decrypt_batch(args: &Args, keys: &Keyring, directory: &Path) -> Result<()> {
         let input = Input::open(Some(Path::new(line)))?;
         let path = directory.join(name);
         let mut file = AtomicFile::create(&path, 0o666)?;
-        match crypt::open(input, &mut file, keys.passphrases(), &context, 1) {
-            Ok(_) => file.publish().map(|()| path),
-            Err(error) => {
-                file.abandon();
-                Err(explain(error, line, keys))
-            }
-        }
+        crypt::open(input, &mut file, keys.passphrases(), &context, 1)
+            .map_err(|error| explain(error, line, keys))?;
+        file.publish().map(|()| path)
     };
     let print = |path: PathBuf| cli::print(&format!("{}\n", path.display()));
     batch(BufReader::new(Input::open(None)?).lines(), jobs(args), None, open_one, print)
