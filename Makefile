@@ -1,5 +1,5 @@
 # One profile for everything: zstd and the ciphers are useless unoptimised, and one build serves all.
-.PHONY: all check quick one test test-long soak test-tools demo bench install deb release
+.PHONY: all check quick one test test-long soak test-tools demo bench bench-cloud install deb release
 
 TEST_TOOLS := target/test-tools
 
@@ -75,6 +75,13 @@ bench: all
 	bench/wal.sh
 	bench/s3.sh
 	cargo bench --locked --bench manifest
+
+# The same from far away: a line of 30 and of 100 ms to an S3 server over TLS. Needs root, PostgreSQL 15, pgBackRest 2.46
+# or newer (bench/pgbackrest.sh target/bench-tools/pgbackrest gets one), haproxy, openssl, curl, iproute2 and python3; a
+# quarter of an hour, and once, to build the S3 server, another one. PGV_BENCH_SERVER=fake builds none, for a trial.
+bench-cloud: all
+	bench/cloud.sh
+	bench/cloud-wal.sh
 
 PREFIX ?= /usr/local
 BINARIES := pgv-snap pgv-apply pgv-merge pgv-crypt pgv-s3 pgv-info pgv-peek pgv-env

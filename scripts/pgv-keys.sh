@@ -3,7 +3,7 @@
 #
 #   require_key                     there is no backup yet: only PGV_KEY_NAME is compared
 #   require_key URL                 before a restore: a key opens the backup at URL (…/backup/LABEL)
-#   require_sealing_key [URL [TYPE]]
+#   require_sealing_key [URL [TYPE [RECORD-FILE]]]
 #                                   before a backup: the same, but a newest backup that is damaged does not forbid another,
 #                                   nor does a lost key a full (TYPE full) that was asked for
 #   check_key URL                   the same as require_key, for who goes on: prints the refusal, returns the status
@@ -48,9 +48,9 @@ add_key_name() { # KEY VALUE
 # Whether a key opens a backup: its stream's beginning is read, and its record only for the name of the key that is needed.
 # Returns 0; 3 there is no such stream; 4 the key is wrong; 5 the stream is damaged at its beginning; else why it was not
 # read, which says nothing about the key.
-check_key() { # URL-OF-A-BACKUP
+check_key() { # URL-OF-A-BACKUP [FILE WITH ITS RECORD]
   local record said statuses
-  record=$(pgv-s3 --quiet get "$1/record.json") || return
+  if [ -n "${2:-}" ]; then record=$(<"$2"); else record=$(pgv-s3 --quiet get "$1/record.json") || return; fi
   # 128 bytes of text, 16 of salt, and the first record's header of 96.
   said=$(
     set +e
@@ -86,12 +86,12 @@ require_key() { # [URL-OF-A-BACKUP]
 
 # Before a backup: what it seals must open with what is known, and the newest backup, where there is one, too. After a key
 # was lost, pgv-setup --key-lost has written the new one's name, and only a full that was asked for begins anew with it.
-require_sealing_key() { # [URL-OF-THE-NEWEST-BACKUP [full]]
+require_sealing_key() { # [URL-OF-THE-NEWEST-BACKUP [TYPE [FILE WITH ITS RECORD]]]
   local status=0
   begins_anew=no
   require_key_name
   [ -n "${1:-}" ] || return 0
-  check_key "$1" || status=$?
+  check_key "$1" "${3:-}" || status=$?
   case $status in
     0) ;;
     3 | 5) warn "the newest backup $1 is damaged, so it cannot show whether the key is right" ;;

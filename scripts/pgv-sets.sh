@@ -2,8 +2,8 @@
 # space, the sets, and where on this machine the original is. The WAL scripts run for every segment, and need none of it.
 # shellcheck shell=bash disable=SC2154  # tmp is of make_run_directory
 
-# Options of pgv-expire, which sets them after this; whoever calls a script may have variables of these names.
-dry_run=no now=''
+# An option of pgv-expire, which sets it after this; whoever calls a script may have a variable of this name.
+dry_run=no
 
 # One run per cluster, or for each other lock. The descriptor is inherited by the tools, so the lock lasts as long as any.
 take_lock() { # [WAIT SECONDS] [LOCK FILE]
@@ -48,54 +48,40 @@ make_tmp() {
 # Removes what `pgv-info prune` with these options says may go, and then the WAL that no backup needs any more: that
 # also if no set goes, because an earlier run may have been interrupted between the two.
 expire_sets() { # OPTION OF PRUNE…
-  local url
+  local urls=() url status=0
+  [ "$dry_run" = yes ] || set -- --unneeded-wal "$tmp/unneeded" "$@"
   pgv-info prune "$PGV_CLUSTER" --repo "$PGV_REPO" --format url "$@" >"$tmp/doomed"
   # What is built on a backup goes before it: newest first.
   tac "$tmp/doomed" >"$tmp/newest-first"
-  while read -r url; do
-    if [ "$dry_run" = yes ]; then
-      echo "${url##*/}"
-      continue
-    fi
-    remove_set "$url" || die $? "could not remove $url" 'give the same command again: it continues where it stopped'
-    rm --force "$PGV_STATE_DIR/manifest/${url##*/}"
-    say "removed ${url##*/}"
-  done <"$tmp/newest-first"
-  [ "$dry_run" = no ] || return 0
+  mapfile -t urls <"$tmp/newest-first"
+  if [ "$dry_run" = yes ]; then
+    [ "${#urls[@]}" -eq 0 ] || printf '%s\n' "${urls[@]##*/}"
+    return 0
+  fi
+  if [ "${#urls[@]}" -gt 0 ]; then
+    # Of what may go nothing builds on these; were they needed after all, they would be fetched.
+    rm --force "${urls[@]/#*\//$PGV_STATE_DIR/manifest/}"
+    remove_sets "${urls[@]}" >"$tmp/removed" || status=$?
+    while read -r url; do url=${url%/} && say "removed ${url##*/}"; done <"$tmp/removed"
+    [ "$status" -eq 0 ] || die "$status" 'could not remove all backups that may go' 'give the same command again: it continues where it stopped'
+  fi
   remove_wal
   # In a directory: what killed writers had not given its name.
   [[ $PGV_REPO != file://* ]] ||
     pgv-s3 --quiet rm --uploads --older-than 2d "$PGV_REPO/$PGV_CLUSTER/${PGV_SYSTEM_ID:+$PGV_SYSTEM_ID/}"
 }
 
-# Nothing goes while it is not known what every backup needs.
+# What no backup needs that stays.
 remove_wal() {
-  local status=0
-  pgv-info wal "$PGV_CLUSTER" --repo "$PGV_REPO" --unneeded ${now:+--now "$now"} >"$tmp/unneeded" || status=$?
-  [ "$status" -eq 0 ] || [ "$status" -eq 7 ] || exit "$status"
   [ -s "$tmp/unneeded" ] || return 0
-  pgv-s3 --quiet rm - <"$tmp/unneeded" || die $? 'could not remove all WAL that no backup needs' 'give the same command again: it continues where it stopped'
+  pgv-s3 --quiet rm --missing-ok - <"$tmp/unneeded" || die $? 'could not remove all WAL that no backup needs' 'give the same command again: it continues where it stopped'
   say "removed $(wc --lines <"$tmp/unneeded") WAL files that no backup needs"
 }
 
-# The record first, so that an interruption leaves no backup that looks whole; the claim last, because it tells who
-# left the rest. Called where `set -e` is off.
-remove_set() { # URL
-  local status=0
-  # An earlier run may have removed it.
-  pgv-s3 --quiet rm "$1/record.json" 2>"$tmp/said" || status=$?
-  [ "$status" -eq 0 ] || [ "$status" -eq 3 ] || { cat "$tmp/said" >&2 && return "$status"; }
-  pgv-s3 --quiet ls --recursive "$1/" >"$tmp/objects" || return
-  status=0
-  grep --invert-match '/claim\.json$' "$tmp/objects" >"$tmp/contents" || status=$?
-  case $status in
-    0) pgv-s3 --quiet rm - <"$tmp/contents" || return ;;
-    1) ;;
-    *) return 1 ;;
-  esac
-  # In a directory: what a killed writer had not given its name yet.
-  [[ $1 != file://* ]] || pgv-s3 --quiet rm --uploads "$1/" || return
-  pgv-s3 --quiet rm --recursive "$1/"
+# The record of each first, in this order, so that an interruption leaves no backup that looks whole; the claim last,
+# because it tells who left the rest. Prints the URL of each that is gone, with a slash at its end.
+remove_sets() { # URL…
+  printf '%s/\n' "$@" | pgv-s3 --quiet rm --recursive --first record.json --last claim.json -
 }
 
 # What killed runs of this host left goes, by the lines of pgv-info next, unless another host expires.
@@ -108,7 +94,7 @@ sweep_one() { # KEY VALUE
   case $1 in
     leftover)
       say "removing what an interrupted run left of ${2##*/}"
-      remove_set "$2" || die $? "cannot remove $2" 'nothing was stored'
+      remove_sets "$2" >/dev/null || die $? "cannot remove $2" 'nothing was stored'
       ;;
     # These come after them.
     claim_file) rm --force "$2" ;;
@@ -119,7 +105,7 @@ sweep_one() { # KEY VALUE
 give_up_set() { # URL CLAIM-FILE
   if [ "${PGV_EXPIRE:-yes}" = no ]; then
     return 0
-  elif remove_set "$1" 2>"$tmp/unremoved"; then
+  elif remove_sets "$1" >/dev/null 2>"$tmp/unremoved"; then
     rm --force "$2"
   else
     warn "cannot remove the unfinished backup $1: $(head --lines=1 "$tmp/unremoved"); the next run tries again"

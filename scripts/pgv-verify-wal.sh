@@ -22,9 +22,9 @@ check_wal() { # SYSTEM-IDENTIFIER NEWEST-LABEL
   : >"$tmp/findings"
   # The first segment of a timeline is known by its history.
   "${pgv_env[@]}" --each 1 --accept 3,4,5 --twice -- "${open[@]}" --output "$tmp/histories/{2}" -- \
-    pgv-s3 --quiet get "$base/{1}" <"$tmp/histories-$1" >/dev/null
+    pgv-s3 --quiet get --whole "$base/{1}" <"$tmp/histories-$1" >/dev/null
   "${pgv_env[@]}" --each "$wal_jobs" --accept 3,4,5 --twice -- "${pgv_peek[@]}" archived {} --histories "$tmp/histories" -- "${open[@]}" -- \
-    pgv-s3 --quiet get "$base/{}" <"$tmp/files-$1" | each_line take_end
+    pgv-s3 --quiet get --whole "$base/{}" <"$tmp/files-$1" | each_line take_end
   tell_progress
   [ "$found" -ne 0 ] || ok "$total WAL files of $1 open, and match their names"
   pgv-info wal "$PGV_CLUSTER" --system-id "$1" --format lines | each_line take_check

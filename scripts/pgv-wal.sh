@@ -35,7 +35,7 @@ compare_wal() { # FILE NAME CONTEXT
   bound_time
   [[ $2 != *.partial ]] || compare=("${pgv_peek[@]}" segment --beside - "$1") differs='0 0 6'
   set +e
-  pgv-s3 --quiet "${within[@]}" get "$url" | pgv-crypt --quiet --decrypt --context "$3" | "${compare[@]}" >/dev/null
+  pgv-s3 --quiet "${within[@]}" get --whole "$url" | pgv-crypt --quiet --decrypt --context "$3" | "${compare[@]}" >/dev/null
   statuses=${PIPESTATUS[*]}
   set -e
   # cmp reads no further than to the difference.

@@ -47,7 +47,7 @@ pipe_status() { # STATUS…
 open_wal() { # NAME FILE
   local object=wal/${1:0:8}/$1.pgv statuses
   set +e
-  pgv-s3 --quiet get "$PGV_REPO/$PGV_CLUSTER/$system_id/$object" |
+  pgv-s3 --quiet get --whole "$PGV_REPO/$PGV_CLUSTER/$system_id/$object" |
     pgv-crypt --quiet --decrypt --context "$system_id/$object" >"$2"
   statuses=("${PIPESTATUS[@]}")
   set -e
@@ -70,15 +70,19 @@ find_system_id() {
   [ "$(wc --words <<<"$ids")" -ne 1 ] || system_id=$ids
 }
 
+# Prints the timelines, in eight digits, of which the archive has a history.
+list_histories() {
+  local listed
+  listed=$(pgv-info histories "$PGV_CLUSTER" --quiet --archived --system-id "$system_id") || return
+  sed --quiet 's/^history \([0-9A-F]\{8\}\)\.history$/\1/p' <<<"$listed"
+}
+
 # Opens the histories that may lead to the timeline that is asked for: pgv-info has no key. The backup's own needs none.
 open_histories() { # DIR
-  local along=$timeline listed history status=0
+  local along=$timeline listed history
   [ -n "$along" ] || along=$([ -n "$target" ] && echo current || echo latest)
   [ "$along" != current ] && [ -n "$system_id" ] || return 0
-  listed=$(pgv-s3 --quiet ls --recursive "$PGV_REPO/$PGV_CLUSTER/$system_id/wal/") || status=$?
-  [ "$status" -eq 0 ] || [ "$status" -eq 3 ] ||
-    die "$status" 'the archive cannot be listed' 'nothing was written'
-  listed=$(sed --quiet 's#.*/\([0-9A-F]\{8\}\)\.history\.pgv$#\1#p' <<<"$listed")
+  listed=$(list_histories) || die $? 'the archive cannot be listed' 'nothing was written'
   for history in $listed; do
     # The latest is one that has no next.
     case $along in

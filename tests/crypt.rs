@@ -469,6 +469,24 @@ fn a_batch_seals_each_file_under_its_own_context() {
         assert_eq!(opened.stdout, noise(number * 60_000), "{name}");
         assert_eq!(crypt(&["-d", "-k", key.path()], &sealed, 1 << 20).status.code(), Some(4));
     }
+    // And back.
+    let plain = tempfile::tempdir().unwrap();
+    let open = |context: &str, list: &str| {
+        let into =
+            ["-d", "--batch", "-k", key.path(), "--context", context, "-o", plain.path().to_str().unwrap()];
+        crypt(&into, list.as_bytes(), 64)
+    };
+    let sealed: String = names.iter().map(|name| format!("{directory}/{name}.pgv\n")).collect();
+    let opened = open("1/wal/", &sealed);
+    assert!(opened.status.success(), "{}", stderr(&opened));
+    for (number, name) in names.iter().enumerate() {
+        assert_eq!(std::fs::read(plain.path().join(name)).unwrap(), noise(number * 60_000), "{name}");
+        std::fs::remove_file(plain.path().join(name)).unwrap();
+    }
+    // What does not open has no name, and ends it.
+    assert_eq!(open("2/wal/", &sealed).status.code(), Some(4));
+    assert_eq!(open("1/wal/", &list).status.code(), Some(2));
+    assert_eq!(std::fs::read_dir(plain.path()).unwrap().count(), 0, "temporary files stay");
     // What is not there ends it, and has no name.
     let output = seal(&format!("{}/none\n", from.path().display()));
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));

@@ -825,6 +825,31 @@ fn wal_older_than_its_window_goes_and_what_backups_need_stays() {
     assert!(!lines(&output).iter().any(|url| url.ends_with("02.pgv")));
 }
 
+/// What prune says of the WAL is what `wal --unneeded` says when the backups have gone.
+#[test]
+fn wal_that_is_unneeded_after_an_expiry_is_known_before() {
+    for more in [&[][..], &["--keep-wal", "1d"]] {
+        let repository = three_nights();
+        let file = repository.0.path().join("unneeded");
+        let now = ["--now", "2026-11-03T12:00:00Z"];
+        let named = file.to_str().unwrap();
+        let prune =
+            &[&["prune", "15-main", "--keep-last", "1", "--unneeded-wal", named], &now[..], more].concat();
+        let may_go = repository.lines(prune);
+        assert!(!may_go.is_empty() && !may_go.iter().any(|label| label == C));
+        for label in &may_go {
+            fs::remove_dir_all(repository.set("15-main", ID, label)).unwrap();
+        }
+        let told = fs::read_to_string(&file).unwrap();
+        let after = repository.lines(&[&["wal", "15-main", "--unneeded"], &now[..], more].concat());
+        assert_eq!(told.lines().collect::<Vec<_>>(), after);
+        assert!(after.len() > 1, "{after:?}");
+        // Nothing more goes.
+        assert!(repository.lines(prune).is_empty());
+        assert_eq!(fs::read_to_string(&file).unwrap(), told);
+    }
+}
+
 #[test]
 fn holes_that_expiry_made_are_no_findings_and_others_are() {
     let repository = three_nights();

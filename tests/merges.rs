@@ -89,14 +89,16 @@ fn cases() -> u32 {
 #[test]
 fn a_merged_chain_is_what_its_links_leave() {
     let cluster = Cluster::start_with("");
-    let mut runner =
-        TestRunner::new(Config { cases: cases(), failure_persistence: None, ..Config::default() });
-    let chains = (histories(1..7), prop::collection::vec(any::<bool>(), 7));
-    let result = runner.run(&chains, |(history, files)| {
-        check(&cluster, &history, &files);
-        Ok(())
-    });
-    result.unwrap();
+    let long = (cases() / 4).max(1);
+    for (cases, links) in [(cases() - long, 1..7), (long, 7..21)] {
+        let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+        let chains = (histories(links), prop::collection::vec(any::<bool>(), 21));
+        let result = runner.run(&chains, |(history, files)| {
+            check(&cluster, &history, &files);
+            Ok(())
+        });
+        result.unwrap();
+    }
 }
 
 /// Status, and what was said.
@@ -153,6 +155,17 @@ fn what_is_no_chain_is_refused() {
                 "{link} cut at {cut}: {status:?}: {text}"
             );
         }
+    }
+
+    // Without its last member, and with its end.
+    for link in &chain {
+        cluster.ok(&format!(
+            "{{ head -c -$((1024 + 512 + 8192)) {link}.tar; head -c 1024 /dev/zero; }} > headless.tar"
+        ));
+        let links: Vec<&str> =
+            chain.iter().map(|other| if other == link { "headless" } else { other.as_str() }).collect();
+        let (status, text) = merge(&links);
+        assert!(status == Some(5) && text.contains("global/pg_control"), "{link}: {status:?}: {text}");
     }
 
     // A byte of the file as it was sent whole the last time, and one of a block that was changed after that.
@@ -250,6 +263,95 @@ fn a_file_becomes_a_directory() {
             ));
         }
         cluster.ok(&format!("pgv-apply old < {FULL}.tar && pgv-merge {} | pgv-apply --delta old && diff -r data/extra old/extra && rm -r old", joined(&chain, "", ".tar")));
+    }
+}
+
+/// Whoever merges increments takes such files for changed blocks, whoever made them.
+#[test]
+fn names_of_increments_are_left_out() {
+    let cluster = Cluster::start_with("");
+    let name = "INCREMENTAL.1000";
+    let (reserved, harmless) = (["base/77777", "base/77777/mine", "global"], [".", "base", "mine"]);
+    let places = [&reserved[..], &harmless].concat().join(" ");
+    cluster.ok(&format!(
+        "mkdir -p data/base/77777/mine data/mine && head -c 81920 /dev/zero > data/base/77777/1000 && \
+         for place in {places}; do echo user > data/$place/{name}; done"
+    ));
+    fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/pgv-unstack"), cluster.path("unstack")).unwrap();
+    let mut chain = Vec::new();
+    for (index, mode) in ["", "", "", "--files", ""].into_iter().enumerate() {
+        let label = label(index);
+        let since = joined(&chain, "--since ", ".manifest");
+        let options = format!("--label {label} --manifest {label}.manifest --facts facts {since} {mode}");
+        let taken = cluster.run(&format!("pgv-snap {options} data > {label}.tar"));
+        let said = String::from_utf8_lossy(&taken.stderr);
+        assert_eq!(taken.status.code(), Some(7), "{said}");
+        assert_eq!(cluster.facts()["findings"]["reserved"], 3, "{said}");
+        for place in reserved {
+            assert!(said.contains(&format!("file left out: data/{place}/{name}: ")), "{said}");
+        }
+        chain.push(label.clone());
+        cluster.ok(&format!(
+            "pgv-apply --hold laid < {label}.tar && rm -rf merged && pgv-merge {} | pgv-apply --hold merged && \
+             mkdir opened-{index} && tar x -C opened-{index} -f {label}.tar",
+            joined(&chain, "", ".tar")
+        ));
+        if index == 2 {
+            cluster.ok("perl unstack unstacked opened-0 opened-1 opened-2");
+        }
+        for result in
+            ["laid", "merged", "unstacked"].into_iter().filter(|result| cluster.path(result).exists())
+        {
+            cluster.ok(&format!("cmp data/base/77777/1000 {result}/base/77777/1000"));
+            for place in reserved {
+                assert!(!cluster.path(&format!("{result}/{place}/{name}")).exists(), "{result} has {place}");
+            }
+            for place in harmless {
+                cluster.ok(&format!("cmp data/{place}/{name} {result}/{place}/{name}"));
+            }
+        }
+        cluster.ok(&format!(
+            "rm -rf unstacked; printf x | dd of=data/base/77777/1000 bs=1 seek=$((8192 * {index})) conv=notrunc status=none && \
+             for place in {places}; do echo {index} >> data/$place/{name}; done"
+        ));
+    }
+}
+
+/// Its commands may be waiting for a network, and it for them.
+#[test]
+fn a_signal_ends_what_it_runs() {
+    use rustix::process::{Pid, Signal, kill_process};
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name);
+    fs::write(path("key"), "a passphrase").unwrap();
+    fs::set_permissions(path("key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let wait_until = |what: &str, is_so: &dyn Fn() -> bool| {
+        let begun = std::time::Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed().as_secs() < 60, "never {what}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    let pid_of = |name: &str| fs::read_to_string(path(name)).ok()?.strip_suffix('\n')?.parse::<u32>().ok();
+    // Of one that has ended, and that nobody has asked for, the list is empty.
+    let runs = |pid: u32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| !words.is_empty());
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let mut merge = Command::new(env!("CARGO_BIN_EXE_pgv-merge"))
+            .args(["one", "two", "--", env!("CARGO_BIN_EXE_pgv-crypt"), "-d", "-k", "key", "--"])
+            .args(["sh", "-c", "echo $$ > $0.new && mv $0.new $0; exec sleep 600"])
+            .current_dir(scratch.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_until("both run", &|| ["one", "two"].iter().all(|name| pid_of(name).is_some()));
+        let pids = ["one", "two"].map(|name| pid_of(name).unwrap());
+        assert!(pids.iter().all(|pid| runs(*pid)));
+        kill_process(Pid::from_raw(merge.id().cast_signed()).unwrap(), signal).unwrap();
+        assert_eq!(merge.wait().unwrap().signal(), Some(signal.as_raw()));
+        wait_until("all have ended", &|| !pids.iter().any(|pid| runs(*pid)));
+        ["one", "two"].iter().for_each(|name| fs::remove_file(path(name)).unwrap());
     }
 }
 

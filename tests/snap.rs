@@ -62,8 +62,12 @@ fn a_backup_under_load_is_consistent_and_starts() {
 #[test]
 fn a_lost_session_leaves_nothing_that_could_start() {
     let cluster = Cluster::start();
-    let mut backup =
-        cluster.command("pgv-snap --checkpoint fast --rate 10MiB/s > stream 2> errors").spawn().unwrap();
+    let mut backup = cluster
+        .command(
+            "pgv-snap --checkpoint fast --rate 10MiB/s --manifest manifest --facts facts > stream 2> errors",
+        )
+        .spawn()
+        .unwrap();
     let begins = || std::fs::metadata(cluster.path("stream")).is_ok_and(|stream| stream.len() > 1 << 20);
     while !begins() && backup.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_millis(10));
@@ -76,6 +80,23 @@ fn a_lost_session_leaves_nothing_that_could_start() {
     let listing = cluster.run("tar -t -f stream");
     assert!(!String::from_utf8(listing.stdout).unwrap().contains("global/pg_control"));
     assert!(std::fs::read_to_string(cluster.path("errors")).unwrap().contains("pgv-snap: error: "));
+    let left = cluster.ok("ls -A | grep -e manifest -e facts -e tmp || true");
+    assert!(left.is_empty(), "{left}");
+    // What cannot be written beside the stream is known before the server is asked for anything.
+    for (option, wanted) in [
+        ("--facts data", 2),
+        ("--manifest data", 2),
+        ("--facts -", 2),
+        ("--manifest -", 2),
+        ("--facts none/x", 1),
+        ("--manifest none/x", 1),
+    ] {
+        let refused = cluster.run(&format!("PGHOST=/none pgv-snap {option} > stream"));
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(wanted), "{option}: {said}");
+        assert!(wanted == 2 || said.contains("none/x"), "{option}: {said}");
+        assert_eq!(std::fs::metadata(cluster.path("stream")).unwrap().len(), 0, "{option}");
+    }
 }
 
 #[test]
@@ -132,7 +153,7 @@ fn a_role_with_few_rights_suffices_and_strangers_are_refused() {
     assert!(cluster.ok("tar -t -f stream").ends_with("global/pg_control\n"));
     let estimate: u64 = cluster.ok("pgv-snap --estimate").trim().parse().unwrap();
     assert!((40_000_000..100_000_000).contains(&estimate), "{estimate}");
-    cluster.ok("initdb -A trust -U postgres -D stranger");
+    cluster.ok("initdb -N -A trust -U postgres -D stranger");
     let refused = cluster.run("pgv-snap stranger > other");
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8(refused.stderr).unwrap().contains("not the data directory"));
@@ -295,7 +316,7 @@ fn every_configuration_file_that_the_server_read_is_saved() {
     assert_eq!(output.status.code(), Some(7), "one link is no configuration: {errors}");
     assert_eq!(
         cluster.facts()["findings"],
-        serde_json::json!({"bad_pages": 0, "links": 1, "unread": 0}),
+        serde_json::json!({"bad_pages": 0, "links": 1, "unread": 0, "reserved": 0}),
         "{errors}"
     );
     cluster.ok("rm data/other-link && pgv-snap --facts facts > stream");

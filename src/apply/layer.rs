@@ -11,7 +11,7 @@ use crate::error::{Error, IoContext, Result, Status};
 use crate::pg::backup_manifest::{self, Entry};
 use crate::pg::control;
 use crate::pg::incremental::{self, Header};
-use crate::pg::{backup_label, major, relation};
+use crate::pg::{backup_label, major};
 use crate::report::{self, Progress};
 use crate::stream::{self, Claims, End, Listed, is_data};
 use crate::tar::{Kind, Member, TarReader};
@@ -112,16 +112,13 @@ impl<R: Read> Layer<R> {
     fn file(&mut self, member: &Member) -> Result<()> {
         if self.identity.mode == Mode::Blocks {
             let path = std::str::from_utf8(&member.path).unwrap_or_default();
-            let (directory, _) = path.rsplit_once('/').unwrap_or_default();
             match path {
                 backup_label::PATH | member::BACKUP_LABEL => return self.label(member),
                 member::RESULT_MANIFEST => return self.result_manifest(member),
                 member::UNSTACK => return self.whole(member, None, false),
                 _ => {}
             }
-            if let Some(plain) =
-                incremental::plain_path(&member.path).filter(|_| relation::is_relation_directory(directory))
-            {
+            if let Some(plain) = incremental::plain_path(&member.path) {
                 return self.increment(member, plain);
             }
         }

@@ -189,13 +189,16 @@ pub struct Blocks {
 }
 
 /// Counts of what an operator must look at. `links`: symbolic links in the data directory that are
-/// not part of the backup. `unread`: configuration files that the server reads and the backup could not.
+/// not part of the backup. `unread`: configuration files that the server reads and the backup could not. `reserved`: files
+/// that are not part of it because increments have files of such names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Findings {
     pub bad_pages: u64,
     pub links: u64,
     #[serde(default)]
     pub unread: u64,
+    #[serde(default)]
+    pub reserved: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

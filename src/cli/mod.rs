@@ -101,6 +101,7 @@ pub fn main_with<A: Arguments>(
             io::end_if_interrupted();
             let error = configured::explain_unread(error);
             report::error(&error);
+            io::undo_all();
             error.kind.into()
         }
     }

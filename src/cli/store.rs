@@ -47,6 +47,11 @@ impl StoreOptions {
         self.within.map(|limit| Deadline::begin(limit, what)).transpose()
     }
 
+    /// Bounds each of many tasks of the process instead.
+    pub fn deadline_of_tasks(&self, what: &str) -> Result<Option<Deadline>> {
+        self.within.map(|limit| Deadline::of_tasks(limit, what)).transpose()
+    }
+
     /// Whether anything here says which service is meant, and as whom.
     pub fn names_service(&self) -> bool {
         let given = |value: &Option<String>| value.as_ref().is_some_and(|text| !text.is_empty());

@@ -142,18 +142,10 @@ fn look_at_connection(lines: &mut Lines, store: &Store, base: &Url, newest: &Set
     let last = &record.backup.wal_last;
     let Some(timeline) = last.get(..8) else { return };
     let wal = base.join(&format!("{}/wal/", newest.system_identifier));
-    let mut is_empty = true;
-    let listed = store.list(&wal, false, &mut |_| {
-        is_empty = false;
-        Ok(())
-    });
-    match listed {
-        Err(error) => return bad(lines, format!("archiving: cannot list {wal}"), error),
-        Ok(()) if is_empty => return,
-        Ok(()) => {}
-    }
     match store.stat(&wal.join(&format!("{timeline}/{last}.pgv"))) {
         Ok(_) => {}
+        // Nothing is archived at all.
+        Err(error) if error.kind == Kind::NotFound && is_empty(lines, store, &wal) => {}
         Err(error) if error.kind == Kind::NotFound => bad(
             lines,
             format!("archiving: {last}, the last segment of the newest backup, is not in the archive"),
@@ -163,4 +155,18 @@ fn look_at_connection(lines: &mut Lines, store: &Store, base: &Url, newest: &Set
             bad(lines, format!("archiving: could not find out whether {last} is in the archive"), error)
         }
     }
+}
+
+/// A directory that cannot be listed has its own line.
+fn is_empty(lines: &mut Lines, store: &Store, directory: &Url) -> bool {
+    let mut is_empty = true;
+    let listed = store.list(directory, false, &mut |_| {
+        is_empty = false;
+        Ok(())
+    });
+    if let Err(error) = listed {
+        bad(lines, format!("archiving: cannot list {directory}"), error);
+        return true;
+    }
+    is_empty
 }

@@ -3,10 +3,12 @@
 use crate::catalog::layout;
 use crate::cli::lines::Lines;
 use crate::error::{Error, IoContext, Kind, Result};
+use crate::info::wal::listing::{Outline, Place};
 use crate::info::wal::{complaint, without_history};
 use crate::info::{Repository, Set, systems};
 use crate::pg::control::Control;
 use crate::pg::timeline::{branches, history_name, timeline_of_history};
+use crate::pg::wal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -60,21 +62,8 @@ fn missing_in_one(repository: &Repository, sets: &[Set]) -> Result<Lines> {
     let mut lines = Lines::new();
     let Some(first) = sets.first() else { return Ok(lines) };
     let (cluster, system_identifier) = (&first.cluster, first.system_identifier);
-    let directory = repository.query.repository.join(&layout::wal_directory(cluster, system_identifier));
-    let mut archived = BTreeSet::new();
-    repository.store.list(&directory, false, &mut |entry| {
-        let url = entry.url.to_string();
-        let name = url.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-        archived.extend(u32::from_str_radix(name, 16).ok());
-        Ok(())
-    })?;
-    let mut histories = BTreeSet::new();
-    for timeline in &archived {
-        if *timeline > 1 && is_archived(repository, system_identifier, *timeline)? {
-            histories.insert(*timeline);
-        }
-    }
-    for timeline in without_history(sets, archived.into_iter(), &histories) {
+    let Outline { timelines, histories } = outline(repository, cluster, system_identifier)?;
+    for timeline in without_history(sets, timelines.into_iter(), &histories) {
         let (what, advice) = complaint(timeline, cluster);
         lines.add("bad", format!("archiving: {what}")).add("advice", advice);
     }
@@ -82,6 +71,27 @@ fn missing_in_one(repository: &Repository, sets: &[Set]) -> Result<Lines> {
         lines.add("ok", "archiving: the archive has the history of each timeline");
     }
     Ok(lines)
+}
+
+/// For restores: `history NAME` for each that the archive has.
+pub fn archived(repository: &Repository) -> Result<Lines> {
+    let query = &repository.query;
+    let missing = || Error::usage("a cluster and its system identifier are needed");
+    let (cluster, system_identifier) =
+        query.cluster.as_deref().zip(query.system_identifier).ok_or_else(missing)?;
+    let mut lines = Lines::new();
+    for timeline in outline(repository, cluster, system_identifier)?.histories {
+        lines.add("history", history_name(timeline));
+    }
+    Ok(lines)
+}
+
+fn outline(repository: &Repository, cluster: &str, system_identifier: u64) -> Result<Outline> {
+    let directory = repository.query.repository.join(&layout::wal_directory(cluster, system_identifier));
+    // The name of a segment of any size is one of the smallest size, too.
+    let segment_bytes = wal::SEGMENT_SIZES.into_iter().min().unwrap_or(wal::DEFAULT_SEGMENT_BYTES);
+    let place = Place { store: &repository.store, directory: &directory, segment_bytes };
+    place.outline(&mut |_| Ok(())).map(|(outline, _)| outline)
 }
 
 /// Only what the service says is absent, is.

@@ -1,9 +1,9 @@
 //! The newest pin and the newest note of a backup, as they were read.
 
-use crate::catalog::{MarkKind, Note, Pin, mark_kind};
+use crate::catalog::{Label, MarkKind, Note, Pin, mark_kind};
 use crate::error::{Error, Result};
-use crate::info::look::{Look, look};
-use crate::store::{Store, Url};
+use crate::info::listed::Objects;
+use crate::info::look::{Look, Reader};
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
 
@@ -28,11 +28,11 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// `objects`: the listing of the backup at `url`. Nothing, if that does not fit what was read.
-    pub fn read(store: &Store, url: &Url, objects: &BTreeMap<String, u64>) -> Option<Marks> {
+    /// `objects`: the listing of the backup. Nothing, if that does not fit what was read.
+    pub fn read(reader: &Reader<'_>, label: &Label, objects: &Objects) -> Option<Marks> {
         Some(Marks {
-            pin: newest(store, url, objects, MarkKind::Pin, Pin::parse)?,
-            note: newest(store, url, objects, MarkKind::Note, Note::parse)?,
+            pin: newest(reader, label, objects, MarkKind::Pin, Pin::parse)?,
+            note: newest(reader, label, objects, MarkKind::Note, Note::parse)?,
         })
     }
 
@@ -100,17 +100,17 @@ fn unread<T>(mark: &Option<Mark<T>>) -> Option<&Error> {
 }
 
 fn newest<T>(
-    store: &Store,
-    url: &Url,
-    objects: &BTreeMap<String, u64>,
+    reader: &Reader<'_>,
+    label: &Label,
+    objects: &Objects,
     kind: MarkKind,
     parse: fn(&[u8]) -> Result<T>,
 ) -> Option<Option<Mark<T>>> {
     // Names come in the order of time.
-    let Some((name, bytes)) = objects.iter().rfind(|(name, _)| mark_kind(name) == Some(kind)) else {
+    let Some((name, listed)) = objects.iter().rfind(|(name, _)| mark_kind(name) == Some(kind)) else {
         return Some(None);
     };
-    let content = match look(store, &url.join(name), *bytes, parse) {
+    let content = match reader.look(&format!("{label}/{name}"), listed, parse) {
         Look::Good(mark) => Content::Good(mark),
         Look::Wrong(why) => Content::Wrong(why),
         Look::Changed => return None,

@@ -1,8 +1,9 @@
-//! `pgv-info`: what a repository holds. It lists each cluster's `backup/` once and reads the records, so its
-//! cost follows the number of backups and nothing else; only `pgv-info wal`, `recovery` and totals list `wal/`, and `prune`
+//! `pgv-info`: what a repository holds. It lists each cluster's `backup/` once and reads the records, on S3 only those
+//! that no earlier run has read, so its cost follows the number of backups and nothing else; only `pgv-info wal`, `recovery` and totals list `wal/`, and `prune`
 //! where a window of WAL is kept.
 
 mod archiving;
+mod cache;
 mod checks;
 mod choose;
 mod claim;
@@ -13,6 +14,7 @@ mod facts;
 mod files;
 mod histories;
 mod lineage;
+mod listed;
 mod look;
 mod manifests;
 mod marking;
@@ -45,7 +47,9 @@ pub use claim::{claim, leftovers, remember};
 pub use columns::{object_lines, set_line, with_parents};
 pub use doctor::{Limits, doctor};
 pub use files::{Patterns, choose as choose_files, list as list_files};
-pub use histories::{missing as missing_histories, to_archive as histories_to_archive};
+pub use histories::{
+    archived as archived_histories, missing as missing_histories, to_archive as histories_to_archive,
+};
 pub use lineage::Lineage;
 pub use manifests::gather;
 pub use marking::{annotate, new_pin, pin};
@@ -61,7 +65,7 @@ pub use prune::{Fate, Rules, prune, prune_labels};
 pub use record::{RecordInput, record, require_rest};
 pub use recovery::{Along, Histories, Recovery, Request, Target, recovery};
 pub use repository::{Repository, orphans, warn_of_damaged, warn_of_marks};
-pub use sets::{Query, Set, State, collect, is_repository, refuse_unread, survey};
+pub use sets::{Query, Set, State, collect, is_repository, refuse_unread, survey, survey_chain};
 use sets::{clean, good, systems};
 pub use show::{Format, show, show_fates, show_marks, too_old};
 pub use totals::{Totals, WalBytes, show_totals, totals, totals_metrics};

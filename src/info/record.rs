@@ -1,9 +1,8 @@
 //! Makes `record.json` of what pgv-snap told and what pgv-s3 stored.
 
-use crate::catalog::{Facts, ObjectEntry, RECORD_FORMAT, Record, layout};
+use crate::catalog::{BackupFacts, Facts, Label, ObjectEntry, RECORD_FORMAT, Record, layout};
 use crate::error::{Error, Kind, Result};
-use crate::info::look::LIMIT;
-use crate::info::{Repository, await_wal};
+use crate::info::{Query, Repository, State, await_wal, survey_chain};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -11,26 +10,40 @@ use std::time::Instant;
 /// Refuses a backup whose record would be one of nothing: each backup that it builds on must be there, and the WAL that it
 /// needs, where that is not in it, by `until` at the latest ([`Kind::NotFound`] if it is not).
 pub fn require_rest(repository: &Repository, facts: &Facts, until: Instant) -> Result<()> {
-    let (query, backup) = (&repository.query, &facts.backup);
+    let backup = &facts.backup;
     if !backup.wal_included {
         await_wal(repository, facts, until).map_err(|error| match error.kind {
             Kind::NotFound => error.hint("PGV_WAL=include puts the WAL into the backup"),
             _ => error,
         })?;
     }
-    let cluster = query.cluster.as_deref().unwrap_or_default();
-    let mut parent = backup.parent.clone();
-    while let Some(label) = parent {
-        let set = format!("{cluster}/{}/{}", backup.system_identifier, layout::backup_directory(&label));
-        let url = query.repository.join(&format!("{set}/{}", layout::RECORD));
-        let record = repository.store.read(&url, LIMIT).map_err(|error| match error.kind {
-            Kind::NotFound => Error::failed(format!("backup {label}, on which this one is built, is gone"))
-                .hint("make a full backup"),
-            _ => error.context(format_args!("read the record of backup {label}, on which this one is built")),
-        })?;
-        let earlier = Record::parse(&record)?.backup.parent;
+    match &backup.parent {
+        Some(parent) => require_parents(repository, backup, parent),
+        None => Ok(()),
+    }
+}
+
+/// By one listing, made now that everything of this backup but its record is stored.
+fn require_parents(repository: &Repository, backup: &BackupFacts, parent: &Label) -> Result<()> {
+    let query = Query { system_identifier: Some(backup.system_identifier), ..repository.query.clone() };
+    let sets = survey_chain(&repository.store, &query, parent)?;
+    let mut next = Some(parent);
+    while let Some(label) = next {
+        let refused = |why: &str| {
+            Err(Error::failed(format!("backup {label}, on which this one is built, {why}"))
+                .hint("make a full backup"))
+        };
+        let record = match sets.iter().find(|set| set.label == *label).map(|set| &set.state) {
+            Some(State::Complete(record)) => record,
+            Some(State::Damaged { why, .. }) => return refused(&format!("is damaged: {why}")),
+            Some(State::Unreadable(error)) => {
+                let what = format_args!("read the record of backup {label}, on which this one is built");
+                return Err(error.clone().context(what));
+            }
+            Some(State::Incomplete(_)) | None => return refused("is gone"),
+        };
         // A record that contradicts itself must not lead round in circles.
-        parent = earlier.filter(|earlier| earlier.time_part() < label.time_part());
+        next = record.backup.parent.as_ref().filter(|earlier| earlier.time_part() < label.time_part());
     }
     Ok(())
 }

@@ -102,7 +102,7 @@ impl FromStr for Along {
 /// another backup, if one reaches the target.
 pub fn recovery<'a>(
     sets: &'a [Set],
-    archived: &Archived,
+    archived: &mut Archived,
     histories: &Histories,
     request: &Request,
 ) -> Result<Recovery<'a>> {
@@ -111,16 +111,23 @@ pub fn recovery<'a>(
     match recovery.check() {
         Ok(()) => Ok(recovery),
         Err(error) if recovery.walk.beyond.is_none() => Err(error),
-        Err(error) => Err(recovery.name_other(sets, error, |label| {
-            let request = Request { label: Some(label.clone()), ..*request };
-            find(sets, archived, histories, &request).is_ok_and(|other| other.check().is_ok())
-        })),
+        Err(error) => {
+            // Any of them may reach it.
+            let firsts = complete(sets)
+                .filter_map(|backup| wal::segment_number(&backup.wal_first, archived.segment_bytes));
+            let timelines = archived.timelines.clone();
+            archived.know(timelines.into_iter(), firsts.map(|(_, first)| first).min().unwrap_or(0))?;
+            Err(recovery.name_other(sets, error, |label| {
+                let request = Request { label: Some(label.clone()), ..*request };
+                find(sets, archived, histories, &request).is_ok_and(|other| other.check().is_ok())
+            }))
+        }
     }
 }
 
 fn find<'a>(
     sets: &'a [Set],
-    archived: &Archived,
+    archived: &mut Archived,
     histories: &Histories,
     request: &Request,
 ) -> Result<Recovery<'a>> {
@@ -128,12 +135,14 @@ fn find<'a>(
     let default = if target == Target::End { Along::Latest } else { Along::Current };
     let along = request.along.unwrap_or(default);
     let unknown = archived.without_history(sets);
-    let timelines = Timelines { sets, archived, histories, along, unknown };
+    let timelines = Timelines { sets, archived: &*archived, histories, along, unknown };
     let (set, backup) = match &request.label {
         Some(label) => named(sets, label, target, &timelines)?,
         None => newest(sets, target, &timelines)?,
     };
     let branches = timelines.way(backup)?;
+    let latest = timelines.latest(backup.timeline);
+    let taken = timelines.unknown_after(timelines.goal(backup.timeline));
     let segment_bytes = archived.segment_bytes;
     let place = |name: &str| wal::segment_number(name, segment_bytes);
     let (first, last) = place(&backup.wal_first).zip(place(&backup.wal_last)).ok_or_else(|| {
@@ -142,11 +151,12 @@ fn find<'a>(
             backup.label
         ))
     })?;
-    let way = Way { branches: &branches, archived };
-    let walk = match backup.wal_included {
-        true => way.walk(last.1, Some(last)),
-        false => way.walk(first.1, None),
+    let (first, held) = match backup.wal_included {
+        true => (last.1, Some(last)),
+        false => (first.1, None),
     };
+    archived.know(branches.iter().map(|branch| branch.timeline), first)?;
+    let walk = Way { branches: &branches, archived }.walk(first, held);
     let later = complete(sets).find(|newer| reaches(newer, target) == Reach::Yes);
     Ok(Recovery {
         target,
@@ -160,8 +170,8 @@ fn find<'a>(
         drill: estimate::last_drill(sets),
         passed_over: later.filter(|newer| request.label.is_none() && newer.label != backup.label),
         needed: last.1,
-        latest: timelines.latest(backup.timeline),
-        taken: timelines.unknown_after(timelines.goal(backup.timeline)),
+        latest,
+        taken,
     })
 }
 
@@ -324,7 +334,7 @@ impl Timelines<'_> {
     fn unknown(&self, goal: u32) -> Error {
         let mut known: Vec<_> = complete(self.sets).map(|backup| backup.timeline).collect();
         known.extend(self.archived.histories.iter());
-        known.extend(self.archived.runs.iter().map(|run| run.timeline));
+        known.extend(self.archived.timelines.iter());
         known.sort_unstable();
         known.dedup();
         let known: Vec<_> = known.iter().map(ToString::to_string).collect();
@@ -440,7 +450,7 @@ impl Recovery<'_> {
     }
 
     /// Another backup that reaches the target; else the next one that is complete after it.
-    fn name_other(&self, sets: &[Set], error: Error, reaches_it: impl Fn(&Label) -> bool) -> Error {
+    fn name_other(&self, sets: &[Set], error: Error, mut reaches_it: impl FnMut(&Label) -> bool) -> Error {
         let others = || complete(sets).filter(|other| other.label != self.backup.label);
         match others().find(|other| reaches_it(&other.label)) {
             Some(other) if self.target == Target::Unplaced => error.hint(format!(

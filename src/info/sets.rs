@@ -4,24 +4,32 @@
 
 use crate::catalog::{Label, Record, VERDICT_FORMAT, Verdict, VerdictKind, layout, verdict_kind};
 use crate::error::{Error, IoContext, Kind, Result};
+use crate::info::cache::RecordCache;
 use crate::info::facts::{one_line, time_of};
-use crate::info::look::{Look, look};
+use crate::info::listed::{Listed, Objects, total};
+use crate::info::look::{Look, Reader};
 use crate::info::marks::Marks;
-use crate::store::{Scheme, Store, Url};
+use crate::store::{Scheme, Span, Store, Url};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 use time::OffsetDateTime;
 
-/// Records that are read at once: on S3 each costs a round trip.
-const READERS: usize = 8;
+/// Records that are read at once: on S3 each costs a round trip, and on a disk some may have to be waited for.
+const READERS_OF_S3: usize = 48;
+const READERS_OF_FILES: usize = 8;
+/// Bytes of the stack of each: a request of the SDK in it takes some hundred thousand.
+const READER_STACK: usize = 2 << 20;
 /// Each took all the time that a request may take: after so many the rest is not tried.
 const TEMPORARY_ERRORS: usize = 3;
 /// An incomplete set that was begun longer ago is not running any more.
 pub const LONGEST_BACKUP: Duration = Duration::from_secs(2 * 86_400);
 
 /// Which part of a repository.
+#[derive(Clone)]
 pub struct Query {
     /// Ends with a slash.
     pub repository: Url,
@@ -31,6 +39,8 @@ pub struct Query {
     pub label: Option<Label>,
     /// What this backup builds on is read, whatever became of the others.
     pub chain_of: Option<Label>,
+    /// PGV_STATE_DIR: what was read from S3 before lies there, and need not be read again.
+    pub state: Option<PathBuf>,
 }
 
 pub struct Set {
@@ -63,8 +73,6 @@ pub enum State {
     Unreadable(Error),
 }
 
-/// Bytes of each object of a set, by name.
-type Objects = BTreeMap<String, u64>;
 /// The name of an object that lies where the directory of a set belongs.
 const NO_DIRECTORY: &str = "";
 
@@ -202,17 +210,36 @@ pub fn survey(store: &Store, query: &Query) -> Result<Vec<Set>> {
         }
     };
     for cluster in clusters {
-        let directory = query.repository.join(&format!("{cluster}/"));
-        for name in directories(store, &directory)? {
-            let Some(system_identifier) = layout::parse_system_id(&name) else { continue };
-            if query.system_identifier.is_none_or(|wanted| wanted == system_identifier) {
-                let mut found = survey_one(store, &directory, &cluster, system_identifier, query)?;
-                found.sort_by(|a, b| a.age().cmp(&b.age()));
-                sets.append(&mut found);
-            }
+        for system_identifier in system_identifiers(store, query, &cluster)? {
+            let tree = Tree { store, query, cluster: &cluster, system_identifier };
+            let wanted = |label: &Label| query.label.as_ref().is_none_or(|only| only == label);
+            let mut found = tree.survey("", wanted, query.label.is_none())?;
+            found.sort_by(|a, b| a.age().cmp(&b.age()));
+            sets.append(&mut found);
         }
     }
     Ok(sets)
+}
+
+/// Of one cluster and system identifier, which the query names: the full of `label`, and all that is built on it. Other
+/// backups are listed only if they are later, and not read.
+pub fn survey_chain(store: &Store, query: &Query, label: &Label) -> Result<Vec<Set>> {
+    let (Some(cluster), Some(system_identifier)) = (&query.cluster, query.system_identifier) else {
+        return Err(Error::usage("a chain needs a cluster and --system-id"));
+    };
+    let tree = Tree { store, query, cluster, system_identifier };
+    let mut found = tree.survey(label.full_part(), |other| other.full_part() == label.full_part(), false)?;
+    found.sort_by(|a, b| a.age().cmp(&b.age()));
+    Ok(found)
+}
+
+/// Those of a cluster. If one is asked for nothing has to be listed.
+fn system_identifiers(store: &Store, query: &Query, cluster: &str) -> Result<Vec<u64>> {
+    if let Some(wanted) = query.system_identifier {
+        return Ok(vec![wanted]);
+    }
+    let names = directories(store, &query.repository.join(&format!("{cluster}/")))?;
+    Ok(names.iter().filter_map(|name| layout::parse_system_id(name)).collect())
 }
 
 /// Whether there is a repository at all, rather than a place that somebody mistyped: it has the mark that the first
@@ -248,42 +275,72 @@ fn below(url: &Url, directory: &Url) -> String {
     text.strip_prefix(&directory.to_string()).unwrap_or(&text).to_owned()
 }
 
-fn survey_one(
-    store: &Store,
-    cluster_url: &Url,
-    cluster: &str,
+/// Where the sets of one cluster and system identifier lie.
+struct Tree<'a> {
+    store: &'a Store,
+    query: &'a Query,
+    cluster: &'a str,
     system_identifier: u64,
-    query: &Query,
-) -> Result<Vec<Set>> {
-    let directory = cluster_url.join(&format!("{system_identifier}/backup/"));
-    let mut objects: BTreeMap<Label, Objects> = BTreeMap::new();
-    store.list(&directory, true, &mut |entry| {
-        let path = below(&entry.url, &directory);
-        // What is no label is not ours.
-        let (label, name) = path.split_once('/').unwrap_or((&path, NO_DIRECTORY));
-        if let Ok(label) = label.parse::<Label>()
-            && query.label.as_ref().is_none_or(|only| *only == label)
-        {
-            objects.entry(label).or_default().insert(name.to_owned(), entry.bytes);
+}
+
+impl Tree<'_> {
+    /// The sets that are `wanted`, by label; the listing begins after the name `after`. `is_all`: what is not listed is
+    /// not there, so nothing is kept of it in PGV_STATE_DIR either.
+    fn survey(&self, after: &str, wanted: impl Fn(&Label) -> bool, is_all: bool) -> Result<Vec<Set>> {
+        let Tree { store, query, cluster, system_identifier } = self;
+        let directory = query.repository.join(&format!("{cluster}/{system_identifier}/backup/"));
+        let mut objects: BTreeMap<Label, Objects> = BTreeMap::new();
+        let span = Span { recursive: true, after, ..Span::default() };
+        let _to_its_end = store.scan(&directory, &span, &mut |entry| {
+            let path = below(&entry.url, &directory);
+            // What is no label is not ours.
+            let (label, name) = path.split_once('/').unwrap_or((&path, NO_DIRECTORY));
+            if let Ok(label) = label.parse::<Label>()
+                && wanted(&label)
+            {
+                objects.entry(label).or_default().insert(name.to_owned(), entry.into());
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let cache = match (store.address(), &query.state) {
+            (Some(address), Some(state)) => RecordCache::open(state, format!("{address} {directory}")),
+            _ => None,
+        };
+        let reader = Reader { store, directory: &directory, cache: cache.as_ref() };
+        let listed: Vec<_> = objects.into_iter().collect();
+        let temporary = AtomicUsize::new(0);
+        let found = at_once(&listed, readers(store), |(label, objects)| {
+            let set = self.look(&reader, label, objects, &temporary)?;
+            if let (Some(cache), Some(_)) = (&cache, set.unread().or_else(|| set.marks.unread().next())) {
+                cache.retain(objects.iter().map(|(name, listed)| (format!("{label}/{name}"), listed)));
+            }
+            Some(set)
+        })?;
+        if let Some(cache) = cache.filter(|_| is_all) {
+            cache.save();
         }
-        Ok(())
-    })?;
-    let listed: Vec<_> = objects.into_iter().collect();
-    let temporary = AtomicUsize::new(0);
-    let set = |(label, objects): &(Label, Objects)| {
-        let url = directory.join(&format!("{label}/"));
-        let is_wanted = query.chain_of.as_ref().is_some_and(|wanted| wanted.full_part() == label.full_part());
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// Nothing, if it was removed since it was listed. `temporary`: errors so far.
+    fn look(
+        &self,
+        reader: &Reader<'_>,
+        label: &Label,
+        objects: &Objects,
+        temporary: &AtomicUsize,
+    ) -> Option<Set> {
+        let url = reader.directory.join(&format!("{label}/"));
+        let chain_of = self.query.chain_of.as_ref();
+        let is_wanted = chain_of.is_some_and(|wanted| wanted.full_part() == label.full_part());
         let found = match !is_wanted && temporary.load(Ordering::Relaxed) >= TEMPORARY_ERRORS {
             true => Found::not_tried(&url, objects),
-            false if objects.keys().eq([NO_DIRECTORY]) => {
-                Found::no_directory(store, &directory.join(&label.to_string()), label, objects)
-            }
-            false => Found::of(store, &url, label, system_identifier, objects),
+            false if objects.keys().eq([NO_DIRECTORY]) => Found::no_directory(reader, label, objects)?,
+            false => Found::of(reader, label, self.system_identifier, objects)?,
         };
-        let Some(found) = found else { return Ok(None) };
         let set = Set {
-            cluster: cluster.to_owned(),
-            system_identifier,
+            cluster: self.cluster.to_owned(),
+            system_identifier: self.system_identifier,
             label: label.clone(),
             stored_bytes: found.bytes,
             state: found.state,
@@ -296,27 +353,42 @@ fn survey_one(
         if unread.is_some_and(|error| error.kind == Kind::Temporary) {
             temporary.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(Some(set))
-    };
-    Ok(in_shares(&listed, set)?.into_iter().flatten().collect())
+        Some(set)
+    }
 }
 
-/// What `one` makes of each, in order, by [`READERS`] threads.
-fn in_shares<T: Sync, U: Send>(all: &[T], one: impl Fn(&T) -> Result<U> + Sync) -> Result<Vec<U>> {
-    let one = &one;
-    let share = all.len().div_ceil(READERS).max(1);
-    thread::scope(|scope| {
-        let begin = |part| {
-            let work = move || <[T]>::iter(part).map(one).collect::<Result<Vec<U>>>();
-            thread::Builder::new().spawn_scoped(scope, work).during("start a reader of records")
+fn readers(store: &Store) -> usize {
+    match store {
+        Store::S3(_) => READERS_OF_S3,
+        Store::File(_) => READERS_OF_FILES,
+    }
+}
+
+/// What `one` makes of each, in order, by so many threads: whoever is done takes the next.
+fn at_once<T: Sync, U: Send>(all: &[T], threads: usize, one: impl Fn(&T) -> U + Sync) -> Result<Vec<U>> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = all.get(number) else { return done };
+            done.push((number, one(item)));
+        }
+    };
+    let mut done = thread::scope(|scope| {
+        let begin = |_| {
+            let builder = thread::Builder::new().stack_size(READER_STACK);
+            builder.spawn_scoped(scope, work).during("start a reader of records")
         };
-        let workers = all.chunks(share).map(begin).collect::<Result<Vec<_>>>()?;
+        let workers = (0..threads.min(all.len())).map(begin).collect::<Result<Vec<_>>>()?;
         let mut done = Vec::with_capacity(all.len());
         for worker in workers {
-            done.extend(worker.join().map_err(|_| Error::failed("a reader of records stopped"))??);
+            done.extend(worker.join().map_err(|_| Error::failed("a reader of records stopped"))?);
         }
         Ok(done)
-    })
+    })?;
+    done.sort_unstable_by_key(|(number, _)| *number);
+    Ok(done.into_iter().map(|(_, one)| one).collect())
 }
 
 /// What is known of one set.
@@ -334,20 +406,19 @@ impl Found {
     /// Nothing, if the set was removed since it was listed. A listing is no picture of one moment, least of all that of a
     /// directory: a record is written last and removed first, so where it does not fit the set is listed once more. So it
     /// is, and read again, before anything in it counts as damaged.
-    fn of(
-        store: &Store,
-        url: &Url,
-        label: &Label,
-        system_identifier: u64,
-        listed: &Objects,
-    ) -> Option<Found> {
-        let first = Found::by(store, url, label, system_identifier, listed);
+    fn of(reader: &Reader<'_>, label: &Label, system_identifier: u64, listed: &Objects) -> Option<Found> {
+        let first = Found::by(reader, label, system_identifier, listed);
         if let Some(settled) = first.filter(|found| !found.condemns) {
             return Some(settled);
         }
+        if let Some(cache) = reader.cache {
+            cache.forget(&format!("{label}/"));
+        }
+        let reader = &Reader { cache: None, ..*reader };
+        let url = reader.directory.join(&format!("{label}/"));
         let mut objects = Objects::new();
-        let listing = store.list(url, true, &mut |entry| {
-            objects.insert(below(&entry.url, url), entry.bytes);
+        let listing = reader.store.list(&url, true, &mut |entry| {
+            objects.insert(below(&entry.url, &url), entry.into());
             Ok(())
         });
         if let Err(error) = listing {
@@ -356,29 +427,22 @@ impl Found {
         if objects.is_empty() {
             return None;
         }
-        Some(Found::by(store, url, label, system_identifier, &objects).unwrap_or_else(|| {
+        Some(Found::by(reader, label, system_identifier, &objects).unwrap_or_else(|| {
             let message = format!("get {url}{}: its content does not match the listing", layout::RECORD);
             Found::unreadable(Error::failed(message), &objects)
         }))
     }
 
     /// By one listing. Nothing, if that does not fit what was read.
-    fn by(
-        store: &Store,
-        url: &Url,
-        label: &Label,
-        system_identifier: u64,
-        objects: &Objects,
-    ) -> Option<Found> {
-        let bytes = objects.values().sum();
-        let state = state(store, url, label, system_identifier, objects)?;
+    fn by(reader: &Reader<'_>, label: &Label, system_identifier: u64, objects: &Objects) -> Option<Found> {
+        let state = state(reader, label, system_identifier, objects)?;
         let mut condemns = matches!(state, State::Damaged { .. });
         let (mut verdicts, mut unread_verdict) = (Vec::new(), None);
         // Names come in the order of time.
-        let newest: BTreeMap<VerdictKind, (&String, u64)> =
-            objects.iter().filter_map(|(name, bytes)| Some((verdict_kind(name)?, (name, *bytes)))).collect();
-        for (kind, (name, bytes)) in newest {
-            match look(store, &url.join(name), bytes, Verdict::parse) {
+        let newest: BTreeMap<VerdictKind, (&String, &Listed)> =
+            objects.iter().filter_map(|(name, listed)| Some((verdict_kind(name)?, (name, listed)))).collect();
+        for (kind, (name, listed)) in newest {
+            match reader.look(&format!("{label}/{name}"), listed, Verdict::parse) {
                 Look::Good(verdict) => verdicts.push(verdict),
                 Look::Wrong(why) => {
                     condemns = true;
@@ -388,20 +452,20 @@ impl Found {
                 Look::Unreadable(error) => unread_verdict = Some(error),
             }
         }
-        let marks = Marks::read(store, url, objects)?;
+        let marks = Marks::read(reader, label, objects)?;
         condemns |= marks.condemn();
-        Some(Found { state, verdicts, unread_verdict, marks, bytes, condemns })
+        Some(Found { state, verdicts, unread_verdict, marks, bytes: total(objects), condemns })
     }
 
     /// Nothing, if the object that lies there was removed since it was listed.
-    fn no_directory(store: &Store, file: &Url, label: &Label, objects: &Objects) -> Option<Found> {
-        match store.stat(file) {
+    fn no_directory(reader: &Reader<'_>, label: &Label, objects: &Objects) -> Option<Found> {
+        match reader.store.stat(&reader.directory.join(label.as_str())) {
             Ok(_) => Some(Found {
                 state: State::Damaged { why: format!("{label} is a file, not a directory"), record: None },
                 verdicts: Vec::new(),
                 unread_verdict: None,
                 marks: Marks::default(),
-                bytes: objects.values().sum(),
+                bytes: total(objects),
                 condemns: true,
             }),
             Err(error) if error.kind == Kind::NotFound => None,
@@ -415,27 +479,21 @@ impl Found {
             verdicts: Vec::new(),
             unread_verdict: None,
             marks: Marks::default(),
-            bytes: objects.values().sum(),
+            bytes: total(objects),
             condemns: false,
         }
     }
 
-    fn not_tried(url: &Url, objects: &Objects) -> Option<Found> {
+    fn not_tried(url: &Url, objects: &Objects) -> Found {
         let message = format!("get {url}{}: not tried after other requests had no answer", layout::RECORD);
-        Some(Found::unreadable(Error::new(Kind::Temporary, message), objects))
+        Found::unreadable(Error::new(Kind::Temporary, message), objects)
     }
 }
 
 /// Nothing, if the listing does not fit what was read.
-fn state(
-    store: &Store,
-    url: &Url,
-    label: &Label,
-    system_identifier: u64,
-    objects: &Objects,
-) -> Option<State> {
-    let Some(bytes) = objects.get(layout::RECORD) else {
-        match has_directory(store, url, layout::RECORD) {
+fn state(reader: &Reader<'_>, label: &Label, system_identifier: u64, objects: &Objects) -> Option<State> {
+    let Some(listed) = objects.get(layout::RECORD) else {
+        match has_directory(reader.store, &reader.directory.join(&format!("{label}/")), layout::RECORD) {
             Ok(false) => {}
             Ok(true) => {
                 let why = format!("{} is a directory", layout::RECORD);
@@ -446,7 +504,7 @@ fn state(
         let why = "no record: the backup is still running, or it was interrupted";
         return Some(State::Incomplete(why.to_owned()));
     };
-    Some(match look(store, &url.join(layout::RECORD), *bytes, Record::parse) {
+    Some(match reader.look(&format!("{label}/{}", layout::RECORD), listed, Record::parse) {
         Look::Changed => return None,
         Look::Unreadable(error) => State::Unreadable(error),
         Look::Wrong(why) => State::Damaged { why, record: None },
@@ -519,8 +577,8 @@ fn contradiction(record: &Record, label: &Label, system_identifier: u64) -> Opti
 fn missing(record: &Record, objects: &Objects) -> Option<String> {
     record.objects.iter().find_map(|object| match objects.get(&object.name) {
         None => Some(format!("{} is missing", object.name)),
-        Some(bytes) if *bytes != object.bytes => {
-            Some(format!("{} has {bytes} bytes instead of {}", object.name, object.bytes))
+        Some(listed) if listed.bytes != object.bytes => {
+            Some(format!("{} has {} bytes instead of {}", object.name, listed.bytes, object.bytes))
         }
         Some(_) => None,
     })

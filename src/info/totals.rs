@@ -8,7 +8,8 @@ use crate::info::metrics::{family, sample};
 use crate::info::prune::{Rules, prune};
 use crate::info::sets::{Set, systems};
 use crate::info::show::{Format, columns, size};
-use crate::store::{Store, Url};
+use crate::store::{Span, Store, Url};
+use std::ops::ControlFlow;
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -31,19 +32,16 @@ impl WalBytes {
     pub fn list(store: &Store, repository: &Url, set: &Set, most: Option<u64>) -> Result<Self> {
         let mut found = WalBytes { files: 0, bytes: 0, is_cut: false };
         let directory = repository.join(&layout::wal_directory(&set.cluster, set.system_identifier));
-        let listed = store.list(&directory, true, &mut |entry| {
+        let listed = store.scan(&directory, &Span { recursive: true, ..Span::default() }, &mut |entry| {
             if most == Some(found.files) {
                 found.is_cut = true;
-                return Err(Error::failed("the listing is long enough"));
+                return Ok(ControlFlow::Break(()));
             }
             found.files += 1;
             found.bytes += entry.bytes;
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         });
-        match listed {
-            Err(_) if found.is_cut => Ok(found),
-            listed => listed.map(|()| found),
-        }
+        listed.map(|_| found)
     }
 
     fn and(self, other: WalBytes) -> WalBytes {

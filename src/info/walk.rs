@@ -2,17 +2,19 @@
 //! PostgreSQL asks for them (`XLogFileReadAnyTLI` in xlogrecovery.c), but never past the place where a timeline was
 //! left, where PostgreSQL itself would go on if the younger one has no segment there.
 
-use crate::catalog::layout;
 use crate::error::Result;
 use crate::info::Set;
-use crate::info::wal::{Run, directory, segment_bytes, without_history};
+use crate::info::wal::listing::{Lane, Place as Archive};
+use crate::info::wal::runs::{directory, expected, sized};
+use crate::info::wal::{Run, without_history};
 use crate::pg::timeline::{self, Branch};
 use crate::pg::wal;
 use crate::store::{Store, Url};
 use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
 
-/// The names and times of all that lies in a cluster's `wal/`.
+/// The names and times of what lies in a cluster's `wal/`: of each timeline whether there is something, and its history;
+/// and the segments, if there are few, else from the first that is asked for.
 pub struct Archived {
     pub(super) segment_bytes: u64,
     pub(super) runs: Vec<Run>,
@@ -20,36 +22,100 @@ pub struct Archived {
     pub(super) partials: BTreeMap<(u32, u64), Option<OffsetDateTime>>,
     /// Timelines that have a history.
     pub(super) histories: BTreeSet<u32>,
+    /// Timelines that have a segment, or a part of one.
+    pub(super) timelines: BTreeSet<u32>,
+    unlisted: Option<Unlisted>,
+}
+
+/// An archive of which not everything was listed.
+struct Unlisted {
+    store: Store,
+    directory: Url,
+    /// Of timelines, a segment that should be there.
+    expected: BTreeMap<u32, u64>,
+    /// From which segment on a timeline was listed.
+    listed_from: BTreeMap<u32, u64>,
 }
 
 impl Archived {
     /// Of the cluster of these backups; none is no WAL either.
     pub fn list(store: &Store, repository: &Url, sets: &[Set]) -> Result<Self> {
-        let Some((set, segment_bytes)) = sets.iter().find_map(|set| Some((set, segment_bytes(set)?))) else {
+        let Some((set, segment_bytes)) = sized(sets) else {
             return Ok(Archived::new(wal::DEFAULT_SEGMENT_BYTES));
         };
-        let mut found = Archived::new(segment_bytes);
-        store.list(&directory(repository, set), true, &mut |entry| {
-            let url = entry.url.to_string();
-            if let Some(name) = layout::wal_name(&url) {
-                found.add(name, entry.modified);
-            }
+        let mut archived = Archived::new(segment_bytes);
+        let directory = directory(repository, set);
+        let place = Archive { store, directory: &directory, segment_bytes };
+        let (outline, is_whole) = place.outline(&mut |found| {
+            archived.add(found.name, found.entry.modified);
             Ok(())
         })?;
-        Ok(found)
+        archived.histories = outline.histories;
+        archived.timelines = outline.timelines;
+        if !is_whole {
+            let (store, expected) = (store.clone(), expected(sets, segment_bytes));
+            let listed_from = BTreeMap::new();
+            archived.unlisted = Some(Unlisted { store, directory, expected, listed_from });
+        }
+        Ok(archived)
     }
 
     fn new(segment_bytes: u64) -> Self {
-        Archived { segment_bytes, runs: Vec::new(), partials: BTreeMap::new(), histories: BTreeSet::new() }
+        Archived {
+            segment_bytes,
+            runs: Vec::new(),
+            partials: BTreeMap::new(),
+            histories: BTreeSet::new(),
+            timelines: BTreeSet::new(),
+            unlisted: None,
+        }
+    }
+
+    /// Makes sure that the segments of these timelines are known, from segment `from` on.
+    pub fn know(&mut self, timelines: impl Iterator<Item = u32>, from: u64) -> Result<()> {
+        let Some(mut unlisted) = self.unlisted.take() else { return Ok(()) };
+        let lanes: Vec<Lane> = timelines
+            .filter(|id| self.timelines.contains(id))
+            .filter(|id| unlisted.listed_from.get(id).is_none_or(|listed_from| from < *listed_from))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .map(|timeline| Lane {
+                timeline,
+                from: Some(from),
+                to: None,
+                expected: unlisted.expected.get(&timeline).copied(),
+            })
+            .collect();
+        let mut more = Archived::new(self.segment_bytes);
+        let place = Archive {
+            store: &unlisted.store,
+            directory: &unlisted.directory,
+            segment_bytes: self.segment_bytes,
+        };
+        place.list_lanes(&lanes, &mut |found| {
+            more.add(found.name, found.entry.modified);
+            Ok(())
+        })?;
+        let is_new = |timeline: u32| lanes.iter().any(|lane| lane.timeline == timeline);
+        self.runs.retain(|run| !is_new(run.timeline));
+        self.partials.retain(|(timeline, _), _| !is_new(*timeline));
+        self.runs.append(&mut more.runs);
+        self.runs.sort_by_key(|run| (run.timeline, run.first));
+        self.partials.append(&mut more.partials);
+        unlisted.listed_from.extend(lanes.iter().map(|lane| (lane.timeline, from)));
+        self.unlisted = Some(unlisted);
+        Ok(())
     }
 
     fn add(&mut self, name: &str, stored_at: Option<OffsetDateTime>) {
         let segment_bytes = self.segment_bytes;
         if let Some((timeline, number)) = wal::segment_number(name, segment_bytes) {
+            self.timelines.insert(timeline);
             Run::add(&mut self.runs, timeline, number, stored_at);
         } else if let Some(segment) = name.strip_suffix(".partial")
             && let Some(place) = wal::segment_number(segment, segment_bytes)
         {
+            self.timelines.insert(place.0);
             self.partials.insert(place, stored_at);
         } else if let Some(timeline) = timeline::timeline_of_history(name) {
             self.histories.insert(timeline);
@@ -58,13 +124,12 @@ impl Archived {
 
     /// Whether there is anything that recovery could ask for.
     pub fn is_empty(&self) -> bool {
-        self.runs.is_empty() && self.histories.is_empty() && self.partials.is_empty()
+        self.timelines.is_empty() && self.histories.is_empty()
     }
 
     /// Timelines that have WAL or a backup, and began after another, but have no history.
     pub fn without_history(&self, sets: &[Set]) -> BTreeSet<u32> {
-        let runs = self.runs.iter().map(|run| run.timeline);
-        without_history(sets, runs.chain(self.partials.keys().map(|(id, _)| *id)), &self.histories)
+        without_history(sets, self.timelines.iter().copied(), &self.histories)
     }
 
     fn run(&self, timeline: u32, number: u64) -> Option<&Run> {

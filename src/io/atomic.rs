@@ -16,13 +16,14 @@ use std::path::{Path, PathBuf};
 /// Begins the name of every temporary file, so that listings can leave them out.
 pub const TEMPORARY_PREFIX: &str = ".pgv-tmp-";
 
-/// Ends with [`AtomicFile::commit`] or [`AtomicFile::abandon`]; dropped without either, as by a kill -9, it leaves
-/// only the temporary file behind. Signals that can be caught remove that.
+/// Ends with [`AtomicFile::commit`]; dropped without that it leaves nothing, also after a signal that can be caught. Only
+/// kill -9 leaves the temporary file behind.
 #[must_use]
 pub struct AtomicFile {
     file: File,
     temporary: PathBuf,
     path: PathBuf,
+    has_name: bool,
     _unfinished: Unfinished,
 }
 
@@ -41,7 +42,7 @@ impl AtomicFile {
             .mode(mode)
             .open(&temporary)
             .during_path("create", path)?;
-        Ok(AtomicFile { file, temporary, path: path.to_owned(), _unfinished })
+        Ok(AtomicFile { file, temporary, path: path.to_owned(), has_name: false, _unfinished })
     }
 
     pub fn path(&self) -> &Path {
@@ -55,36 +56,24 @@ impl AtomicFile {
 
     /// Syncs, gives the file its name and syncs the directory. Without `replace` an existing file
     /// stays as it is and the error is of kind Exists.
-    pub fn commit(self, replace: bool) -> Result<()> {
-        let written =
-            self.file.sync_all().during_path("sync", &self.path).and_then(|()| self.rename(replace));
-        match written {
-            Ok(()) => sync_directory(directory_of(&self.path)),
-            Err(error) => {
-                self.abandon();
-                Err(error)
-            }
-        }
+    pub fn commit(mut self, replace: bool) -> Result<()> {
+        self.file.sync_all().during_path("sync", &self.path)?;
+        self.rename(replace)?;
+        sync_directory(directory_of(&self.path))
     }
 
     /// Gives the file its name without making it durable: for what can be made again.
-    pub fn publish(self) -> Result<()> {
-        match self.rename(true) {
-            Ok(()) => Ok(()),
-            Err(error) => {
-                self.abandon();
-                Err(error)
-            }
-        }
+    pub fn publish(mut self) -> Result<()> {
+        self.rename(true)
     }
 
-    /// Removes what was written. A failure to do so leaves only a temporary name, so it is not an
-    /// error of its own.
-    pub fn abandon(self) {
-        let _leftover = std::fs::remove_file(&self.temporary).is_err();
+    fn rename(&mut self, replace: bool) -> Result<()> {
+        self.give_name(replace)?;
+        self.has_name = true;
+        Ok(())
     }
 
-    fn rename(&self, replace: bool) -> Result<()> {
+    fn give_name(&self, replace: bool) -> Result<()> {
         if replace {
             return std::fs::rename(&self.temporary, &self.path).during_path("rename to", &self.path);
         }
@@ -103,6 +92,13 @@ impl AtomicFile {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(&self.path)),
             Err(error) => Err(error).during_path("link to", &self.path),
         }
+    }
+}
+
+impl Drop for AtomicFile {
+    /// A failure leaves only a temporary name, so it is no error of its own.
+    fn drop(&mut self) {
+        let _leftover = !self.has_name && std::fs::remove_file(&self.temporary).is_err();
     }
 }
 
@@ -148,6 +144,16 @@ mod tests {
         assert_eq!(error.kind, Kind::Exists);
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn what_is_not_committed_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = AtomicFile::create(&dir.path().join("f"), 0o600).unwrap();
+        file.write_all(b"new").unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        drop(file);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

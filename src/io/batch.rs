@@ -5,11 +5,10 @@ use crate::error::{Error, IoContext, Kind, Result};
 use crate::report;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
-
-type Lines<'a> = Mutex<&'a mut (dyn Iterator<Item = io::Result<String>> + Send)>;
+use std::thread::{self, Scope};
 
 /// The last component of the path in a line. Stdin cannot be one of the files: it is where the lines come from.
 pub fn named_file(line: &str) -> Result<&str> {
@@ -17,62 +16,97 @@ pub fn named_file(line: &str) -> Result<&str> {
     name.ok_or_else(|| Error::usage(format!("\"{line}\" on stdin names no file")))
 }
 
-/// Calls `work` for each line on one of `jobs` threads, and `done` on this one with what it made, in no order. A
-/// line whose work says Exists keeps no other from being worked on; any other failure ends the batch, and is what is
-/// returned when the work that was begun has ended.
+/// Calls `work` for each line on one of at most `jobs` threads, and `done` on this one with what it made, in no order. A
+/// line whose work fails with the kind `passed_over` keeps no other from being worked on; any other failure ends the
+/// batch, and is what is returned when the work that was begun has ended.
+///
+/// A thread is begun when all others are at work: where lines come more slowly than they are worked on, one will do.
 pub fn batch<T: Send>(
     mut lines: impl Iterator<Item = io::Result<String>> + Send,
     jobs: usize,
+    passed_over: Option<Kind>,
     work: impl Fn(&str) -> Result<T> + Sync,
     mut done: impl FnMut(T) -> Result<()>,
 ) -> Result<()> {
-    let lines: &Lines<'_> = &Mutex::new(&mut lines);
     let (sender, receiver) = sync_channel(jobs);
+    let idle = AtomicUsize::new(0);
+    let crew = Crew { lines: Mutex::new(&mut lines), idle: &idle, left: AtomicUsize::new(jobs), passed_over };
+    let (crew, work) = (&crew, &work);
     thread::scope(|scope| {
-        for _ in 0..jobs {
-            let (sender, work) = (sender.clone(), &work);
-            scope.spawn(move || work_on_some(lines, work, &sender));
-        }
-        drop(sender);
-        collect(receiver, &mut done)
+        crew.begin_one(scope, work, sender);
+        collect(receiver, passed_over, &mut done)
     })
 }
 
-fn work_on_some<T>(
-    lines: &Lines<'_>,
-    work: &(impl Fn(&str) -> Result<T> + Sync),
-    results: &SyncSender<Result<T>>,
-) {
-    loop {
-        // A statement of its own: the lock is for the line, not for what is done with it.
-        let next = lines.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let Some(line) = next else { return };
-        let result = line.during("read stdin").and_then(|line| work(&line));
-        let go_on = result.as_ref().map_or_else(|error| error.kind == Kind::Exists, |_| true);
-        if results.send(result).is_err() || !go_on {
-            return;
+struct Crew<'a> {
+    lines: Mutex<&'a mut (dyn Iterator<Item = io::Result<String>> + Send)>,
+    /// Threads that wait for a line.
+    idle: &'a AtomicUsize,
+    /// That may be begun yet.
+    left: AtomicUsize,
+    passed_over: Option<Kind>,
+}
+
+impl Crew<'_> {
+    fn begin_one<'scope, T: Send + 'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        work: &'scope (impl Fn(&str) -> Result<T> + Sync),
+        results: SyncSender<Result<T>>,
+    ) {
+        let may = |left: usize| left.checked_sub(1);
+        if self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, may).is_ok() {
+            self.idle.fetch_add(1, Ordering::SeqCst);
+            scope.spawn(move || self.work_on_some(scope, work, &results));
+        }
+    }
+
+    fn work_on_some<'scope, T: Send + 'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        work: &'scope (impl Fn(&str) -> Result<T> + Sync),
+        results: &SyncSender<Result<T>>,
+    ) {
+        loop {
+            // A statement of its own: the lock is for the line, not for what is done with it.
+            let next = self.lines.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(line) = next else { return };
+            if self.idle.fetch_sub(1, Ordering::SeqCst) == 1 {
+                self.begin_one(scope, work, results.clone());
+            }
+            let result = line.during("read stdin").and_then(|line| work(&line));
+            let go_on = result.as_ref().map_or_else(|error| Some(error.kind) == self.passed_over, |_| true);
+            // Before anybody learns of it, who may have waited for that with the next line.
+            self.idle.fetch_add(1, Ordering::SeqCst);
+            if results.send(result).is_err() || !go_on {
+                return;
+            }
         }
     }
 }
 
-/// Dropping the receiver stops the others. What matters more than an object that exists is told last, and decides.
-fn collect<T>(results: Receiver<Result<T>>, done: &mut impl FnMut(T) -> Result<()>) -> Result<()> {
-    let mut exists = None;
+/// Dropping the receiver stops the others. What matters more than what is passed over is told last, and decides.
+fn collect<T>(
+    results: Receiver<Result<T>>,
+    passed_over: Option<Kind>,
+    done: &mut impl FnMut(T) -> Result<()>,
+) -> Result<()> {
+    let mut last = None;
     for result in results {
         match result {
             Ok(made) => done(made)?,
-            Err(error) if error.kind == Kind::Exists => {
-                if let Some(earlier) = exists.replace(error) {
+            Err(error) if Some(error.kind) == passed_over => {
+                if let Some(earlier) = last.replace(error) {
                     report::error(&earlier);
                 }
             }
             Err(error) => {
-                exists.iter().for_each(report::error);
+                last.iter().for_each(report::error);
                 return Err(error);
             }
         }
     }
-    exists.map_or(Ok(()), Err)
+    last.map_or(Ok(()), Err)
 }
 
 #[cfg(test)]
@@ -89,6 +123,7 @@ mod tests {
         batch(
             lines(100),
             7,
+            Some(Kind::Exists),
             |line| Ok(line.parse::<usize>().unwrap()),
             |n| {
                 seen.push(n);
@@ -108,7 +143,7 @@ mod tests {
                 "1" => Err(Error::new(kind, "line 1")),
                 _ => Ok(()),
             };
-            let result = batch(lines(1000), 1, work, |()| {
+            let result = batch(lines(1000), 1, Some(Kind::Exists), work, |()| {
                 done += 1;
                 Ok(())
             });
@@ -125,6 +160,45 @@ mod tests {
             "2" => Err(Error::failed("line 2")),
             _ => Ok(()),
         };
-        assert_eq!(batch(lines(9), 1, work, |()| Ok(())).unwrap_err().kind, Kind::Failed);
+        assert_eq!(batch(lines(9), 1, Some(Kind::Exists), work, |()| Ok(())).unwrap_err().kind, Kind::Failed);
+    }
+
+    #[test]
+    fn threads_are_as_many_as_there_is_work_for() {
+        let threads = |jobs: usize, is_slow: bool| {
+            let seen = Mutex::new(std::collections::HashSet::new());
+            let (at_once, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            // Each line comes when the one before is done; or all are there, and none is done before as many are begun.
+            let free = (Mutex::new(true), std::sync::Condvar::new());
+            let lines = (0..8).map(|number| {
+                if !is_slow {
+                    let mut is_free = free.0.lock().unwrap();
+                    while !*is_free {
+                        is_free = free.1.wait(is_free).unwrap();
+                    }
+                    *is_free = false;
+                }
+                Ok(number.to_string())
+            });
+            let work = |_: &str| {
+                seen.lock().unwrap().insert(thread::current().id());
+                most.fetch_max(at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                while is_slow && most.load(Ordering::SeqCst) < jobs {
+                    thread::yield_now();
+                }
+                at_once.fetch_sub(1, Ordering::SeqCst);
+                Ok(())
+            };
+            let done = |()| {
+                *free.0.lock().unwrap() = true;
+                free.1.notify_all();
+                Ok(())
+            };
+            batch(lines, jobs, Some(Kind::Exists), work, done).unwrap();
+            (most.into_inner(), seen.into_inner().unwrap().len())
+        };
+        assert_eq!(threads(5, true).0, 5);
+        let (most, seen) = threads(5, false);
+        assert!(most == 1 && seen <= 2, "{most} at once of {seen}");
     }
 }

@@ -14,8 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+/// One wish to end the process may come as several signals: of the terminal or the script, which send it to all processes,
+/// and of the tool whose command this is.
+const ONE_WISH: Duration = Duration::from_secs(1);
 /// A service that does not answer takes back nothing.
 const UNDONE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -42,7 +45,8 @@ fn unfinished() -> MutexGuard<'static, BTreeMap<u64, Undo>> {
 }
 
 /// From here on SIGINT, SIGTERM and SIGHUP run `undo` first, on a thread of its own, so that a blocking read elsewhere
-/// does not delay it. What was ignored at the start (nohup) stays ignored. A second signal waits for nothing.
+/// does not delay it. What was ignored at the start (nohup) stays ignored. A second signal, a second later or more, waits
+/// for nothing.
 pub fn on_interrupt(undo: impl FnOnce() + Send + 'static) -> Result<Unfinished> {
     WATCHED
         .get_or_init(|| watch().map_err(|error| error.kind()))
@@ -58,16 +62,19 @@ fn watch() -> io::Result<()> {
     let wanted = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
     let mut signals = Signals::new(wanted)?;
     thread::spawn(move || {
-        let mut first = true;
+        let mut first = None;
         for signal in signals.forever() {
             INTERRUPTED.store(true, Ordering::Release);
-            // Without a thread for it the next signal waits, too.
-            let undoing =
-                std::mem::take(&mut first).then(|| thread::Builder::new().spawn(move || end(signal)));
-            match undoing {
-                Some(Ok(_)) => {}
-                Some(Err(_)) => end(signal),
-                None => die_of(signal),
+            match first {
+                None => {
+                    first = Some(Instant::now());
+                    // Without a thread for it the next signal waits, too.
+                    if thread::Builder::new().spawn(move || end(signal)).is_err() {
+                        end(signal);
+                    }
+                }
+                Some(begun) if begun.elapsed() < ONE_WISH => {}
+                Some(_) => die_of(signal),
             }
         }
     });
@@ -90,6 +97,11 @@ fn end(signal: i32) {
     // One that panicked has nothing more to undo.
     undoing.into_iter().for_each(|undone| drop(undone.join()));
     die_of(signal);
+}
+
+/// At the end of a process that failed: of what is unfinished nothing is left, whichever thread has it.
+pub fn undo_all() {
+    std::mem::take(&mut *unfinished()).into_values().for_each(|undo| undo());
 }
 
 /// Ends the process because of an error, whatever it is at; what is unfinished is undone, for [`UNDONE_WITHIN`] at most.

@@ -18,7 +18,7 @@ pub use atomic::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
 pub use batch::{batch, named_file};
 pub use deadline::Deadline;
 pub use input::{Input, read_full};
-pub use interrupt::{Unfinished, die_if_unread, end_if_interrupted, on_interrupt};
+pub use interrupt::{Unfinished, die_if_unread, end_if_interrupted, on_interrupt, undo_all};
 pub use output::Output;
 pub use pace::Pace;
 pub use pipe::widen;

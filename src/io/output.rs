@@ -7,8 +7,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 /// Where a tool's data goes. When whoever reads stdout has seen enough, the tool dies of SIGPIPE, as a
-/// filter does: in a pipe the stage that failed must not be hidden by those before it. [`Output::finish`] is the last thing that can fail in every tool: without
-/// it a file never gets its name.
+/// filter does: in a pipe the stage that failed must not be hidden by those before it. [`Output::finish`] is the last
+/// thing that can fail in every tool: dropped without it a file never gets its name, and leaves nothing.
 #[must_use]
 pub enum Output {
     /// Unbuffered: every tool writes in large pieces, and a buffer would need a flush that could be
@@ -55,10 +55,11 @@ impl Output {
         }
     }
 
-    /// Gives up: a file leaves nothing behind.
-    pub fn abandon(self) {
-        if let Output::File(file) = self {
-            file.abandon();
+    /// Refuses a path of a file beside the stream that goes to stdout, before any work: it must be a file, or be free.
+    pub fn require_file(path: &Path) -> Result<()> {
+        match path.as_os_str() == "-" {
+            true => Err(Error::usage("--manifest and --facts need a file: the stream goes to stdout")),
+            false => refuse_other_than_file(path),
         }
     }
 }

@@ -4,20 +4,26 @@
 //! stores a stream must therefore ask for the status before calling it complete.
 
 use crate::error::{Error, IoContext, Kind, Result, Status};
+use crate::io::interrupt::{Unfinished, end_if_interrupted, on_interrupt};
 use crate::io::widen;
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 /// Names, with blanks between, the variables that a tool took from its configuration. They are the tool's own: its command
 /// has the environment that was typed, as it would have on the other side of a pipe.
 pub const OWN_VARIABLES: &str = "PGV_CONFIGURED_VARIABLES";
 
-/// A running command. Its stderr is ours, and its stdin as a rule; its stdout is read by whoever took it.
+/// A running command. Its stderr is ours, and its stdin as a rule; its stdout is read by whoever took it. A signal that ends this process
+/// ends the command as well: it may be waiting for a network, and would notice only when it writes.
 #[must_use]
 pub struct Producer {
     name: String,
     child: Child,
+    unfinished: Unfinished,
 }
 
 impl Producer {
@@ -36,13 +42,23 @@ impl Producer {
         for variable in own.split_whitespace().chain([OWN_VARIABLES]) {
             typed.env_remove(variable);
         }
-        let child = typed
+        let mut child = typed
             .args(arguments)
             .stdin(stdin)
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|e| Error::io(format_args!("run {name}"), e))?;
-        Ok(Producer { name, child })
+        let pid = Pid::from_child(&child);
+        let end = move || {
+            let _just_ended = kill_process(pid, Signal::TERM).is_err();
+        };
+        match on_interrupt(end) {
+            Ok(unfinished) => Ok(Producer { name, child, unfinished }),
+            Err(error) => {
+                let _already_gone = child.kill().is_err();
+                Err(error)
+            }
+        }
     }
 
     pub fn name(&self) -> &str {
@@ -63,8 +79,8 @@ impl Producer {
 
     /// To be called after end of file: 0 and 7 mean that the output is complete.
     pub fn finish(self) -> Result<Status> {
-        let Producer { name, mut child } = self;
-        let status = child.wait().during(format_args!("wait for {name}"))?;
+        let Producer { name, mut child, unfinished } = self;
+        let status = wait(&mut child, unfinished).during(format_args!("wait for {name}"))?;
         match (status.code(), status.signal()) {
             (Some(0), _) => Ok(Status::Done),
             (Some(7), _) => Ok(Status::Findings),
@@ -83,9 +99,20 @@ impl Producer {
 
     /// Stops the command because its output is of no use any more, and reaps it.
     pub fn kill(self) {
-        let Producer { mut child, .. } = self;
+        let Producer { mut child, unfinished, .. } = self;
         // Already gone is what we want; the failure that made us kill it is what gets reported.
         let _already_gone = child.kill().is_err();
-        let _not_reaped = child.wait().is_err();
+        let _not_reaped = wait(&mut child, unfinished).is_err();
     }
+}
+
+/// Reaps it only when no signal is sent to it any more: until then its number is its own.
+fn wait(child: &mut Child, unfinished: Unfinished) -> io::Result<ExitStatus> {
+    let pid = Pid::from_child(child);
+    let ended = || waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+    while matches!(ended(), Err(Errno::INTR)) {}
+    drop(unfinished);
+    // What it says after a signal is of the signal.
+    end_if_interrupted();
+    child.wait()
 }

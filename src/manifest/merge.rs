@@ -7,7 +7,7 @@ use crate::io::Output;
 use crate::manifest::{Chain, FileLine, Head, Kind, Writer, encode_hashes};
 use std::path::{Path, PathBuf};
 
-/// A manifest that is complete, and has no name yet.
+/// A manifest that is complete, and has no name yet; dropped it leaves nothing.
 #[must_use]
 pub struct Merged {
     output: Output,
@@ -17,11 +17,6 @@ impl Merged {
     /// Gives it its name.
     pub fn finish(self) -> Result<()> {
         self.output.finish()
-    }
-
-    /// Leaves nothing.
-    pub fn abandon(self) {
-        self.output.abandon();
     }
 }
 
@@ -53,13 +48,8 @@ pub fn merge(
         ..chain.head().clone()
     };
     let mut output = Output::create(Some(path))?;
-    match write(&mut chain, &head, &mut output) {
-        Ok(()) => Ok(Merged { output }),
-        Err(error) => {
-            output.abandon();
-            Err(error)
-        }
-    }
+    write(&mut chain, &head, &mut output)?;
+    Ok(Merged { output })
 }
 
 fn write(chain: &mut Chain, head: &Head, output: &mut Output) -> Result<()> {

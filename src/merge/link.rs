@@ -3,7 +3,7 @@
 use crate::catalog::{Mode, StreamIdentity};
 use crate::error::{Error, IoContext, Result};
 use crate::merge::names::Names;
-use crate::pg::{incremental, relation};
+use crate::pg::{control, incremental};
 use crate::stream::{Head, Part, part};
 use crate::tar::{Kind, Member, TarReader};
 use std::io::{BufReader, Read};
@@ -147,13 +147,23 @@ impl Link {
         self.skip(self.tar.unread(), scratch)
     }
 
-    /// Reads to the end of the stream, which must be there. Nothing of it is of use: what counts is that it is whole.
+    /// Reads to the end of the stream, which must be there, and after its last member. Nothing of it is of use: what
+    /// counts is that it is whole.
     pub fn finish(mut self, scratch: &mut [u8]) -> Result<()> {
-        while !self.is_over {
+        let mut last = self.rest.take();
+        // Of a part of a stream the end may have been met already.
+        let is_part = std::mem::replace(&mut self.is_over, true);
+        while !is_part {
             self.skip_rest(scratch)?;
-            self.is_over = self.tar.next_member().map_err(|error| self.named(error))?.is_none();
+            match self.tar.next_member().map_err(|error| self.named(error))? {
+                Some(member) => last = Some(member),
+                None => break,
+            }
         }
-        Ok(())
+        match last {
+            Some(last) if last.kind == Kind::File && last.path == control::PATH.as_bytes() => Ok(()),
+            _ => Err(self.named(Error::damaged("the stream does not end with global/pg_control"))),
+        }
     }
 
     fn read_next(&mut self, scratch: &mut [u8]) -> Result<Option<Data>> {
@@ -195,8 +205,6 @@ impl Link {
         if self.identity.mode != Mode::Blocks || member.kind != Kind::File {
             return None;
         }
-        let path = std::str::from_utf8(&member.path).ok()?;
-        let (directory, _) = path.rsplit_once('/')?;
-        incremental::plain_path(&member.path).filter(|_| relation::is_relation_directory(directory))
+        incremental::plain_path(&member.path)
     }
 }

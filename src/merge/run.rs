@@ -53,16 +53,9 @@ pub fn run(options: &Options, inputs: Vec<Input>) -> Result<Status> {
         Some(path) => Some(manifest::merge(&options.since, &identity.label, Some(&newest.identity), path)?),
         None => None,
     };
-    let facts = options.facts.as_deref().map(|path| io::Output::create(Some(path))).transpose();
-    match facts.and_then(|facts| write(options, links, &identity, facts)) {
-        Ok(()) => hashes.map_or(Ok(()), Merged::finish)?,
-        Err(error) => {
-            if let Some(hashes) = hashes {
-                hashes.abandon();
-            }
-            return Err(error);
-        }
-    }
+    let facts = options.facts.as_deref().map(|path| io::Output::create(Some(path))).transpose()?;
+    write(options, links, &identity, facts)?;
+    hashes.map_or(Ok(()), Merged::finish)?;
     report::verbose(format_args!("merged into {}", identity.label));
     Ok(Status::Done)
 }

@@ -4,6 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::io::read_full;
+use crate::pg::relation;
 use std::io::Read;
 
 /// `INCREMENTAL_MAGIC`.
@@ -89,10 +90,23 @@ pub fn incremental_path(path: &[u8]) -> Vec<u8> {
     [directory, PREFIX, name].concat()
 }
 
-/// The way back; `None` for a path that is not of this kind.
+/// The way back; `None` for a path that is not of this kind. Only where relations lie a file of an increment in blocks
+/// is taken for changed blocks.
 pub fn plain_path(path: &[u8]) -> Option<Vec<u8>> {
     let (directory, name) = split(path);
-    Some([directory, name.strip_prefix(PREFIX)?].concat())
+    let plain = name.strip_prefix(PREFIX)?;
+    let parent = std::str::from_utf8(directory.strip_suffix(b"/")?).ok()?;
+    relation::is_relation_directory(parent).then(|| [directory, plain].concat())
+}
+
+/// Whether a file would be taken for changed blocks, whatever is in it, by one of the programs that merge:
+/// pg_combinebackup does so in `global` and anywhere below `base/` and `pg_tblspc/` (process_directory_recursively in its
+/// pg_combinebackup.c), pgv and pgv-unstack in some of these directories. PostgreSQL itself has no such file.
+/// `directory`: its path below the data directory, without a slash at its end.
+pub fn is_reserved(directory: &[u8], name: &[u8]) -> bool {
+    let is_merged =
+        directory == b"global" || directory.starts_with(b"base/") || directory.starts_with(b"pg_tblspc/");
+    is_merged && name.starts_with(PREFIX)
 }
 
 /// The directory with its slash, and the name.
@@ -141,6 +155,22 @@ mod tests {
     fn names() {
         assert_eq!(incremental_path(b"base/5/1259.1"), b"base/5/INCREMENTAL.1259.1");
         assert_eq!(plain_path(b"base/5/INCREMENTAL.1259.1").unwrap(), b"base/5/1259.1");
-        assert_eq!(plain_path(b"base/5/1259"), None);
+        for other in [&b"base/5/1259"[..], b"INCREMENTAL.1", b"base/INCREMENTAL.1", b"base/5/x/INCREMENTAL.1"]
+        {
+            assert_eq!(plain_path(other), None);
+        }
+    }
+
+    /// Whatever is merged here is a name that no file of the cluster may have.
+    #[test]
+    fn reserved_names() {
+        for directory in [&b"global"[..], b"base/5", b"base/5/mine", b"pg_tblspc/16384/PG_15_202209061/5"] {
+            assert!(is_reserved(directory, b"INCREMENTAL.1259") && is_reserved(directory, b"INCREMENTAL."));
+            assert!(!is_reserved(directory, b"1259") && !is_reserved(directory, b"INCREMENTAL"));
+        }
+        for directory in [&b""[..], b"base", b"global/mine", b"mine/base/5", b"pg_tblspc"] {
+            assert!(!is_reserved(directory, b"INCREMENTAL.1259"));
+            assert_eq!(plain_path(&[directory, b"/INCREMENTAL.1259"].concat()), None);
+        }
     }
 }

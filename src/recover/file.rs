@@ -18,13 +18,8 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
     let parent = path.parent().and_then(|parent| std::fs::metadata(parent).ok());
     let is_groups = parent.is_some_and(|parent| parent.mode() & 0o057 == 0o050);
     let mut file = AtomicFile::create(path, MODE)?;
-    match file.write_all(content).during_path("write", path) {
-        Ok(()) => file.commit(true)?,
-        Err(error) => {
-            file.abandon();
-            return Err(error);
-        }
-    }
+    file.write_all(content).during_path("write", path)?;
+    file.commit(true)?;
     // Whatever the umask is.
     let open = || std::fs::set_permissions(path, Permissions::from_mode(GROUP_MODE));
     if is_groups { open().during_path("set the mode of", path) } else { Ok(()) }

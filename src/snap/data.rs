@@ -7,7 +7,7 @@ use crate::snap::copy::{Copier, Listing};
 use crate::snap::source::Source;
 use crate::snap::stream::Stream;
 use crate::snap::tablespaces;
-use crate::snap::tree::{Entry, Name, children};
+use crate::snap::tree::{Entry, LeftOut, Name, children};
 use crate::tar::Attributes;
 use std::collections::BTreeMap;
 
@@ -20,16 +20,28 @@ pub struct Copied {
     pub tablespaces: BTreeMap<u32, u64>,
     /// Symbolic links that were left out.
     pub links: u64,
+    /// Files that were left out because of their names.
+    pub reserved: u64,
 }
 
 pub fn copy(source: &Source, copier: &mut Copier, config: &SavedConfiguration) -> Result<Copied> {
     let mut copied = Copied::default();
     let tree = &source.tree;
     tree.walk(&mut |entry| match entry {
-        Entry::Link(path) if config.replaces_link(path) => Ok(()),
-        Entry::Link(path) => {
+        Entry::LeftOut { path, why: LeftOut::Link } if config.replaces_link(path) => Ok(()),
+        Entry::LeftOut { path, why: LeftOut::Link } => {
             report::warn(format_args!("symbolic link left out: {}", tree.absolute(path).display()));
             copied.links += 1;
+            Ok(())
+        }
+        Entry::LeftOut { path, why: LeftOut::Reserved } => {
+            let path = tree.absolute(path);
+            report::warn(format_args!(
+                "file left out: {}: increments have files of such names",
+                path.display()
+            ));
+            report::hint("rename it, or move it out of the data directory");
+            copied.reserved += 1;
             Ok(())
         }
         Entry::File { path, relation } => {

@@ -5,27 +5,32 @@ use crate::error::{Error, IoContext, Result};
 use crate::io::Output;
 use crate::snap::options::Options;
 use std::io::Write;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-pub fn write(options: &Options, facts: &Facts) -> Result<()> {
-    if let Some(path) = &options.facts {
-        write_json(path, facts)?;
-    }
-    Ok(())
+/// What the command line names beside the stream. What cannot be written is known before the backup begins.
+pub struct Beside {
+    pub manifest: Option<Output>,
+    pub facts: Option<Output>,
 }
 
-fn write_json(path: &Path, facts: &Facts) -> Result<()> {
+impl Beside {
+    pub fn create(options: &Options) -> Result<Self> {
+        let create = |path: &Option<PathBuf>| -> Result<Option<Output>> {
+            let Some(path) = path else { return Ok(None) };
+            Output::require_file(path)?;
+            Output::create(Some(path)).map(Some)
+        };
+        Ok(Beside { manifest: create(&options.manifest)?, facts: create(&options.facts)? })
+    }
+}
+
+pub fn write(mut output: Output, facts: &Facts) -> Result<()> {
     let mut json = serde_json::to_vec(facts).map_err(|e| Error::failed(format!("encode the facts: {e}")))?;
     json.push(b'\n');
-    write_whole(path, &json)
-}
-
-fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
-    let mut output = Output::create(Some(path))?;
-    output.write_all(content).during_path("write", path)?;
+    output.write_all(&json).during(format_args!("write {}", output.name()))?;
     output.finish()
 }
 

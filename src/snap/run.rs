@@ -2,9 +2,10 @@
 
 use crate::catalog::{BackupFacts, Facts, Findings, MembersWriter, StreamIdentity, member};
 use crate::error::{Result, Status};
-use crate::io::Pace;
+use crate::io::{Output, Pace};
 use crate::report::{self, Progress};
 use crate::snap::copy::Copier;
+use crate::snap::facts::Beside;
 use crate::snap::finish::finish;
 use crate::snap::options::Options;
 use crate::snap::reading::{PageRules, Reading};
@@ -17,6 +18,7 @@ use crate::tar::Attributes;
 
 /// Makes the backup: tar on stdout.
 pub fn run(options: &Options) -> Result<Status> {
+    let Beside { manifest, facts: facts_output } = Beside::create(options)?;
     let mut source = source::open(options)?;
     let (since, backup_label) = match base::open(options, &mut source)? {
         Some((since, label)) => (Some(since), label),
@@ -28,7 +30,7 @@ pub fn run(options: &Options) -> Result<Status> {
     let config = config::find(&mut source)?;
     let started = start::start(options, &mut source, &backup_label, since.as_ref())?;
     let identity = &started.identity;
-    let mut copier = open(options, &mut source, identity, since, total)?;
+    let mut copier = open(options, &mut source, manifest, identity, since, total)?;
 
     head::write(&mut copier.stream, &source.tree, identity, &config)?;
     let copied = data::copy(&source, &mut copier, &config)?;
@@ -59,8 +61,12 @@ pub fn run(options: &Options) -> Result<Status> {
     let control = if stopped.is_some() { control.guarded() } else { control };
     let finished = finish(copier, &control, range)?;
 
-    let findings =
-        Findings { bad_pages, links: copied.links, unread: config.configuration.unread.len() as u64 };
+    let findings = Findings {
+        bad_pages,
+        links: copied.links,
+        unread: config.configuration.unread.len() as u64,
+        reserved: copied.reserved,
+    };
     let facts = Facts::new(BackupFacts {
         backup_type: backup_label.backup_type(),
         label: backup_label,
@@ -89,7 +95,7 @@ pub fn run(options: &Options) -> Result<Status> {
         configuration: config.names(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
     });
-    facts::write(options, &facts)?;
+    facts_output.map_or(Ok(()), |output| facts::write(output, &facts))?;
     match findings == Findings::default() {
         true => Ok(Status::Done),
         false => Ok(Status::Findings),
@@ -100,12 +106,12 @@ pub fn run(options: &Options) -> Result<Status> {
 fn open(
     options: &Options,
     source: &mut Source,
+    manifest: Option<Output>,
     identity: &StreamIdentity,
     since: Option<Since>,
     total: u64,
 ) -> Result<Copier> {
     let generated = Attributes { mode: 0o600, ..root_attributes(&source.root)? };
-    let manifest = options.manifest.as_deref();
     let mut stream = Stream::open(manifest, source.major, identity, since.as_ref(), total, generated)?;
     if let Some(path) = &options.members {
         stream.tar.observe(Box::new(MembersWriter::create(path, &identity.label, identity.mode)?));

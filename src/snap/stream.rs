@@ -9,7 +9,6 @@ use crate::snap::ledger::{BUFFER, Entry, Hashing, Ledger, Manifests, Member, Spo
 use crate::snap::since::Since;
 use crate::tar::{Attributes, TarWriter};
 use std::io::BufWriter;
-use std::path::Path;
 
 pub type Tar = TarWriter<BufWriter<Output>>;
 
@@ -33,7 +32,7 @@ pub enum Lists {
 impl Stream {
     /// `manifest`: where the pgv manifest goes. `major`: of PostgreSQL. `total`: bytes of the database.
     pub fn open(
-        manifest: Option<&Path>,
+        manifest: Option<Output>,
         major: u32,
         identity: &StreamIdentity,
         since: Option<&Since>,
@@ -47,7 +46,7 @@ impl Stream {
         let manifests = Manifests {
             backup_manifest: spooled()?,
             result: (identity.mode == Mode::Blocks).then(spooled).transpose()?,
-            hashing: manifest.map(|path| open_manifest(path, identity, since, total)).transpose()?,
+            hashing: manifest.map(|output| open_manifest(output, identity, since, total)).transpose()?,
         };
         let output = Output::create(None)?;
         Ok(Stream {
@@ -113,7 +112,7 @@ impl Stream {
 }
 
 fn open_manifest(
-    path: &Path,
+    output: Output,
     identity: &StreamIdentity,
     since: Option<&Since>,
     total: u64,
@@ -138,6 +137,6 @@ fn open_manifest(
         hash: manifest::HASH.to_owned(),
         hash_key: manifest::encode_hash_key(&key),
     };
-    let writer = manifest::Writer::new(Output::create(Some(path))?, &head)?;
+    let writer = manifest::Writer::new(output, &head)?;
     Ok(Hashing { writer, key, block: (hash_pages * identity.page_size) as usize })
 }

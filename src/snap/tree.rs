@@ -7,11 +7,11 @@
 
 use crate::catalog::member;
 use crate::error::{IoContext, Result};
-use crate::pg::control;
 use crate::pg::relation::{
     EMPTIED_DIRECTORIES, Fork, RelationFile, is_excluded_at_top, is_excluded_name, is_oid,
     is_relation_directory, is_temporary,
 };
+use crate::pg::{control, incremental};
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::fs::FileType;
@@ -37,8 +37,20 @@ pub enum Entry<'a> {
         path: &'a [u8],
         relation: Option<u32>,
     },
-    /// A symbolic link that is no part of the backup.
-    Link(&'a [u8]),
+    /// No part of the backup, although the server may see it.
+    LeftOut {
+        path: &'a [u8],
+        why: LeftOut,
+    },
+}
+
+/// Why something is no part of the backup, and somebody has to know.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum LeftOut {
+    /// A symbolic link.
+    Link,
+    /// A file that whoever merges increments would take for changed blocks.
+    Reserved,
 }
 
 pub struct Name {
@@ -56,9 +68,8 @@ impl Name {
         self.kind == NameKind::Directory
     }
 
-    /// Links are no part of a backup.
-    pub fn is_link(&self) -> bool {
-        self.kind == NameKind::Link
+    pub fn is_left_out(&self) -> bool {
+        matches!(self.kind, NameKind::LeftOut(_))
     }
 }
 
@@ -66,7 +77,7 @@ impl Name {
 enum NameKind {
     Directory,
     File,
-    Link,
+    LeftOut(LeftOut),
 }
 
 impl Tree {
@@ -112,7 +123,7 @@ impl Tree {
                 _ => [directory, b"/", bare].concat(),
             };
             match name.kind {
-                NameKind::Link => visit(Entry::Link(&path))?,
+                NameKind::LeftOut(why) => visit(Entry::LeftOut { path: &path, why })?,
                 NameKind::File if path == control::PATH.as_bytes() => {}
                 NameKind::File => {
                     let segment = std::str::from_utf8(bare).ok().and_then(RelationFile::parse);
@@ -183,17 +194,20 @@ impl Tree {
             return Some(NameKind::Directory);
         }
         match (file_type.is_file(), file_type.is_symlink()) {
+            (true, _) if incremental::is_reserved(directory, name) => {
+                Some(NameKind::LeftOut(LeftOut::Reserved))
+            }
             (true, _) => Some(NameKind::File),
-            (_, true) => Some(NameKind::Link),
+            (_, true) => Some(NameKind::LeftOut(LeftOut::Link)),
             // Sockets and pipes are processes' business.
             _ => None,
         }
     }
 }
 
-/// As GNU tar lists them: names, and whether each is a directory. Links are left out.
+/// As GNU tar lists them: names, and whether each is a directory.
 pub fn children(names: &[Name]) -> Vec<(Vec<u8>, bool)> {
-    let kept = names.iter().filter(|name| !name.is_link());
+    let kept = names.iter().filter(|name| !name.is_left_out());
     kept.map(|name| (name.bytes().to_vec(), name.is_directory())).collect()
 }
 

@@ -1,13 +1,15 @@
 //! Which segments workers are to fetch for a recovery, one after the other, until it is over.
+//!
+//! A worker puts a sealed segment into `sealed`, as NAME.pgv, or NAME.pgv.absent where there is none, and then the opened
+//! one beside it. What it is done with is cleared away here. `over` says that a worker has ended: so do the others.
 
 use crate::error::{IoContext, Result};
 use crate::pg::wal;
 use crate::spool::outgoing::file_names;
 use crate::spool::server::segment_of;
 use crate::spool::{Incoming, Server};
-use rustix::fs::{FlockOperation, flock};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -21,12 +23,14 @@ pub struct Ahead<'a> {
     segment_bytes: u64,
     /// Segments in the spool at most, those that are being fetched included.
     limit: usize,
-    /// Segments that are being fetched at once.
-    jobs: usize,
+    /// Segments that are on their way at once.
+    most: usize,
     /// As if the archive ended with this one.
     until: Option<&'a str>,
     next: Option<String>,
     at: String,
+    /// There was no such segment.
+    ended: bool,
 }
 
 impl<'a> Ahead<'a> {
@@ -37,19 +41,24 @@ impl<'a> Ahead<'a> {
         jobs: usize,
         until: Option<&'a str>,
     ) -> Self {
-        Ahead { spool, segment_bytes, limit, jobs, until, next: None, at: String::new() }
+        // While some are fetched, as many are opened, or wait for that.
+        let most = jobs.saturating_mul(2);
+        Ahead { spool, segment_bytes, limit, most, until, next: None, at: String::new(), ended: false }
     }
 
-    /// Calls `fetch` for each segment when a worker is to begin with it, from the one after `name` on. A worker removes
-    /// `NAME.lock` when it is done, and makes `end` where there was no such segment. Comes back when recovery is over.
+    /// Calls `fetch` for each segment when workers are to begin with it, from the one after `name` on. Comes back when
+    /// recovery is over, or asks for another timeline, or a worker has ended.
     pub fn run(&mut self, name: &str, fetch: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
         self.forget_others()?;
         self.forget_workers()?;
-        self.go_on_after(name)?;
+        self.go_on_after(name);
         let mut asked = Instant::now();
-        while self.spool.recovery_goes_on() && asked.elapsed() < QUIET {
-            if self.look_at_question()? {
+        while self.spool.recovery_goes_on() && asked.elapsed() < QUIET && !self.spool.is_over() {
+            if self.look_at_question() {
                 asked = Instant::now();
+            }
+            if !self.at.is_empty() && self.at.get(..8) != name.get(..8) {
+                return Ok(());
             }
             match self.wanted()? {
                 Some(next) => {
@@ -75,61 +84,72 @@ impl<'a> Ahead<'a> {
         Ok(())
     }
 
-    /// Locks that workers left who were killed.
+    /// What workers left who were killed.
     fn forget_workers(&self) -> Result<()> {
         for file in file_names(self.spool.directory())?.iter().filter(|file| file.ends_with(".lock")) {
-            let path = self.spool.directory().join(file);
-            let is_free = |lock: File| flock(&lock, FlockOperation::NonBlockingLockShared).is_ok();
-            if File::open(&path).is_ok_and(is_free) {
-                remove(&path)?;
-            }
+            remove(&self.spool.directory().join(file))?;
+        }
+        for file in file_names(&self.spool.sealed())? {
+            remove(&self.spool.sealed().join(file))?;
         }
         Ok(())
     }
 
-    fn go_on_after(&mut self, name: &str) -> Result<()> {
-        remove(&self.spool.directory().join("end"))?;
+    fn go_on_after(&mut self, name: &str) {
+        self.ended = false;
         self.next = wal::following(name, self.segment_bytes);
-        Ok(())
     }
 
     /// Whether recovery asked for another segment. If it was faster, or went over to another timeline, nobody asks for
     /// what lies before that.
-    fn look_at_question(&mut self) -> Result<bool> {
+    fn look_at_question(&mut self) -> bool {
         let text = fs::read_to_string(self.spool.directory().join("at")).unwrap_or_default();
         let asked = text.trim_end();
         if asked == self.at || !wal::is_segment_name(asked) {
-            return Ok(false);
+            return false;
         }
         asked.clone_into(&mut self.at);
         let is_before = |next: &String| next.get(..8) == asked.get(..8) && asked < next.as_str();
         if !self.next.as_ref().is_some_and(is_before) {
-            self.go_on_after(asked)?;
+            self.go_on_after(asked);
         }
-        Ok(true)
+        true
     }
 
     /// The next segment, if there is room for it and a worker for it; its lock is made, so that it counts.
-    fn wanted(&self) -> Result<Option<String>> {
+    fn wanted(&mut self) -> Result<Option<String>> {
         let directory = self.spool.directory();
-        let mut fetching = BTreeMap::new();
+        // Whether each is here.
+        let mut known: BTreeMap<String, bool> = BTreeMap::new();
         for file in file_names(directory)? {
-            let Some(name) = segment_of(&file) else { continue };
-            match self.is_passed(name) {
-                true => remove(&directory.join(&file))?,
-                false => *fetching.entry(name.to_owned()).or_insert(false) |= file.ends_with(".lock"),
+            if let Some(name) = segment_of(&file) {
+                *known.entry(name.to_owned()).or_insert(false) |= file == name;
             }
         }
-        let running = fetching.values().filter(|is_running| **is_running).count();
-        if running >= self.jobs || fetching.len() >= self.limit || directory.join("end").exists() {
+        for (name, is_here) in &known {
+            if self.is_passed(name) {
+                remove(&directory.join(name))?;
+            }
+            let absent = self.spool.absent(name);
+            let is_absent = !is_here && absent.exists();
+            self.ended |= is_absent;
+            if *is_here || is_absent || self.is_passed(name) {
+                remove(&self.spool.lock(name))?;
+                remove(&self.spool.sealed_segment(name))?;
+                remove(&absent)?;
+            }
+        }
+        known.retain(|name, is_here| !self.is_passed(name) && (*is_here || self.spool.lock(name).exists()));
+        let running = known.values().filter(|is_here| !**is_here).count();
+        if running >= self.most || known.len() >= self.limit || self.ended {
             return Ok(None);
         }
         let mut next = self.next.clone();
-        while let Some(there) = next.as_ref().filter(|next| fetching.contains_key(*next)) {
+        while let Some(there) = next.as_ref().filter(|next| known.contains_key(*next)) {
             next = wal::following(there, self.segment_bytes);
         }
         let Some(next) = next.filter(|next| !self.is_after_end(next)) else { return Ok(None) };
-        let lock = directory.join(format!("{next}.lock"));
+        let lock = self.spool.lock(&next);
         fs::write(&lock, "").during_path("create", &lock)?;
         Ok(Some(next))
     }
@@ -138,7 +158,7 @@ impl<'a> Ahead<'a> {
         self.until.is_some_and(|until| name.get(8..) > until.get(8..))
     }
 
-    /// A worker that was killed leaves its lock, and one that was late a segment: when recovery is past them they go.
+    /// One that was late leaves a segment: when recovery is past it, it goes.
     fn is_passed(&self, name: &str) -> bool {
         !self.at.is_empty() && name < self.at.as_str()
     }
@@ -166,11 +186,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let server = Server { process: std::process::id(), started: 2 };
         let spool = Incoming::new(directory.path(), server, directory.path());
-        fs::create_dir_all(spool.directory()).unwrap();
+        fs::create_dir_all(spool.sealed()).unwrap();
         let of = |file: &str| spool.directory().join(file);
         let last = name(1, 9);
-        let mut ahead = Ahead::new(&spool, MIB16, 3, 2, Some(&last));
-        ahead.go_on_after(&name(1, 1)).unwrap();
+        let mut ahead = Ahead::new(&spool, MIB16, 3, 1, Some(&last));
+        ahead.go_on_after(&name(1, 1));
         let wanted = |ahead: &mut Ahead<'_>| {
             let next = ahead.wanted().unwrap();
             if let Some(next) = &next {
@@ -180,30 +200,32 @@ mod tests {
         };
         assert_eq!(wanted(&mut ahead), Some(name(1, 2)));
         assert_eq!(wanted(&mut ahead), Some(name(1, 3)));
-        assert_eq!(wanted(&mut ahead), None, "two workers");
+        assert_eq!(wanted(&mut ahead), None, "one is fetched, one is opened");
         let done = |number| {
+            fs::write(spool.sealed_segment(&name(1, number)), "").unwrap();
             fs::write(of(&name(1, number)), "").unwrap();
-            fs::remove_file(of(&format!("{}.lock", name(1, number)))).unwrap();
         };
         done(2);
         assert_eq!(wanted(&mut ahead), Some(name(1, 4)));
         done(3);
         done(4);
         assert_eq!(wanted(&mut ahead), None, "three segments");
-        // Recovery is past them, and past one whose worker was killed.
-        fs::write(of(&format!("{}.lock", name(1, 4))), "").unwrap();
-        fs::write(of("at"), name(1, 6)).unwrap();
-        assert!(ahead.look_at_question().unwrap());
-        assert_eq!(wanted(&mut ahead), Some(name(1, 7)));
-        assert_eq!(file_names(spool.directory()).unwrap().len(), 2);
+        assert!(file_names(&spool.sealed()).unwrap().is_empty() && !spool.lock(&name(1, 4)).exists());
+        // Recovery is past them, and past one that a worker is at.
+        fs::write(spool.lock(&name(1, 4)), "").unwrap();
+        fs::write(of("at"), name(1, 5)).unwrap();
+        assert!(ahead.look_at_question() && !ahead.look_at_question());
+        assert_eq!(wanted(&mut ahead), Some(name(1, 6)));
+        assert_eq!(file_names(spool.directory()).unwrap().len(), 3, "at, sealed and a lock");
         // There was no such segment.
-        fs::write(of("end"), "").unwrap();
+        fs::write(spool.absent(&name(1, 6)), "").unwrap();
         assert_eq!(wanted(&mut ahead), None);
-        fs::write(of("at"), name(2, 7)).unwrap();
-        assert!(ahead.look_at_question().unwrap() && !ahead.look_at_question().unwrap());
-        assert_eq!(wanted(&mut ahead), Some(name(2, 8)));
-        assert_eq!(wanted(&mut ahead), Some(name(2, 9)));
-        fs::remove_file(of(&format!("{}.lock", name(2, 8)))).unwrap();
+        assert!(!spool.lock(&name(1, 6)).exists() && !spool.absent(&name(1, 6)).exists());
+        fs::write(of("at"), name(1, 7)).unwrap();
+        assert!(ahead.look_at_question());
+        assert_eq!(wanted(&mut ahead), Some(name(1, 8)));
+        assert_eq!(wanted(&mut ahead), Some(name(1, 9)));
+        done(8);
         assert_eq!(wanted(&mut ahead), None, "the archive is to end there");
     }
 
@@ -213,7 +235,7 @@ mod tests {
         let server = Server { process: std::process::id(), started: 2 };
         let spool = Incoming::new(directory.path(), server, directory.path());
         let dead = directory.path().join("spool/in/4194305-1");
-        fs::create_dir_all(spool.directory()).unwrap();
+        fs::create_dir_all(spool.sealed()).unwrap();
         fs::create_dir_all(&dead).unwrap();
         // No recovery: it ends at once.
         Ahead::new(&spool, MIB16, 3, 2, None).run(&name(1, 1), &mut |_| Ok(())).unwrap();

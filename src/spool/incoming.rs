@@ -1,5 +1,6 @@
 //! Segments that workers fetched for a recovery: each has its name when it is whole. `at` says what recovery asked for
-//! last. `NAME.lock` is there while a worker is to fetch a segment, and locked by it.
+//! last. `NAME.lock` is there while workers are to fetch a segment. They hold the lock of `.ahead`, so that it is free when
+//! the last of them is gone, however it ended; and each leaves `over` when it ends.
 
 use crate::spool::Server;
 use crate::spool::server::recovers;
@@ -29,6 +30,28 @@ impl Incoming {
         &self.directory
     }
 
+    /// Where workers put what they fetch before it is opened.
+    pub fn sealed(&self) -> PathBuf {
+        self.directory.join("sealed")
+    }
+
+    pub(super) fn sealed_segment(&self, name: &str) -> PathBuf {
+        self.sealed().join(format!("{name}.pgv"))
+    }
+
+    pub(super) fn absent(&self, name: &str) -> PathBuf {
+        self.sealed().join(format!("{name}.pgv.absent"))
+    }
+
+    pub(super) fn lock(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.lock"))
+    }
+
+    /// Whether a worker has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.directory.join("over").exists()
+    }
+
     pub fn recovery_goes_on(&self) -> bool {
         Server::runs(self.server.process) && recovers(&self.data_directory)
     }
@@ -47,13 +70,18 @@ impl Incoming {
 
     fn wait_for_worker(&self, name: &str, limit: Duration) {
         let until = Instant::now() + limit;
-        let Ok(lock) = File::open(self.directory.join(format!("{name}.lock"))) else { return };
         while !self.directory.join(name).exists()
-            && flock(&lock, FlockOperation::NonBlockingLockShared).is_err()
+            && self.lock(name).exists()
+            && self.is_worked_on()
             && Instant::now() < until
         {
             std::thread::sleep(POLL);
         }
+    }
+
+    fn is_worked_on(&self) -> bool {
+        let Ok(lock) = File::open(self.directory.join(".ahead")) else { return false };
+        !self.is_over() && flock(&lock, FlockOperation::NonBlockingLockShared).is_err()
     }
 }
 
@@ -85,11 +113,19 @@ mod tests {
         fs::create_dir_all(spool.directory()).unwrap();
         assert!(!spool.take(name, &place, Duration::from_secs(60)));
         assert_eq!(fs::read_to_string(spool.directory().join("at")).unwrap(), format!("{name}\n"));
-        // A dead worker's lock is free.
-        let lock = File::create(spool.directory().join(format!("{name}.lock"))).unwrap();
+        // Of workers that are all dead the lock is free.
+        let lock = File::create(spool.directory().join(".ahead")).unwrap();
+        fs::write(spool.lock(name), "").unwrap();
         assert!(!spool.take(name, &place, Duration::from_secs(60)));
         flock(&lock, FlockOperation::LockExclusive).unwrap();
         assert!(!spool.take(name, &place, Duration::from_millis(20)), "a worker that hangs");
+        // Of one that is dead the others know, and of an absent segment all do.
+        fs::write(spool.directory().join("over"), "").unwrap();
+        assert!(!spool.take(name, &place, Duration::from_secs(60)));
+        fs::remove_file(spool.directory().join("over")).unwrap();
+        fs::remove_file(spool.lock(name)).unwrap();
+        assert!(!spool.take(name, &place, Duration::from_secs(60)));
+        fs::write(spool.lock(name), "").unwrap();
         fs::write(spool.directory().join(name), "segment").unwrap();
         assert!(spool.take(name, &place, Duration::from_secs(60)));
         assert_eq!(fs::read_to_string(&place).unwrap(), "segment");

@@ -4,11 +4,12 @@
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::io::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
 use crate::store::denied::{explain_unread, explain_unwritten};
-use crate::store::object::{COPY_BYTES, Entry, PutOptions, Range};
+use crate::store::object::{COPY_BYTES, Entry, PutOptions, Range, Span};
 use crate::store::url::Url;
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -102,15 +103,15 @@ impl FileStore {
 
     /// A directory that is not there when this begins lists nothing; one that goes meanwhile, or whose disk does, is an
     /// error. Memory: the names of one directory for each level of the tree.
-    pub fn list(
+    pub fn scan(
         &self,
         directory: &Url,
-        recursive: bool,
-        after: &str,
-        each: &mut dyn FnMut(Entry) -> Result<()>,
-    ) -> Result<()> {
-        let Some(top) = Identity::of(directory)? else { return Ok(()) };
-        Walk { top: directory, identity: top, recursive, after: directory.join(after) }.list(directory, each)
+        span: &Span<'_>,
+        each: &mut dyn FnMut(Entry) -> Result<ControlFlow<()>>,
+    ) -> Result<ControlFlow<()>> {
+        let Some(top) = Identity::of(directory)? else { return Ok(ControlFlow::Continue(())) };
+        let (recursive, after) = (span.recursive, directory.join(span.after));
+        Walk { top: directory, identity: top, recursive, after }.list(directory, each)
     }
 
     /// What was not written to for longer than `older` below `directory`: temporary files, and directories of pgv's
@@ -199,29 +200,35 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn list(&self, directory: &Url, each: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+    fn list(
+        &self,
+        directory: &Url,
+        each: &mut dyn FnMut(Entry) -> Result<ControlFlow<()>>,
+    ) -> Result<ControlFlow<()>> {
         let Some(names) = names(directory)? else { return self.removed() };
         for name in names.into_iter().filter(|name| !name.starts_with(TEMPORARY_PREFIX)) {
             let url = directory.join(&name);
-            if self.recursive && url.is_directory() {
-                self.list(&url, each)?;
+            if !(self.recursive && url.is_directory()) && url <= self.after {
                 continue;
             }
-            if url <= self.after {
-                continue;
-            }
-            match found(&url, fs::metadata(url.path()))? {
-                Some(metadata) => each(entry(url, &metadata))?,
-                None => self.removed()?,
+            let flow = match self.recursive && url.is_directory() {
+                true => self.list(&url, each)?,
+                false => match found(&url, fs::metadata(url.path()))? {
+                    Some(metadata) => each(entry(url, &metadata))?,
+                    None => self.removed()?,
+                },
+            };
+            if flow.is_break() {
+                return Ok(flow);
             }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Something that was there is not: it was removed since, if all that was to be listed is still there itself.
-    fn removed(&self) -> Result<()> {
+    fn removed(&self) -> Result<ControlFlow<()>> {
         match Identity::of(self.top)? == Some(self.identity) {
-            true => Ok(()),
+            true => Ok(ControlFlow::Continue(())),
             false => Err(Error::new(
                 Kind::Temporary,
                 format!("ls {}: the directory was removed or replaced while it was listed", self.top),
@@ -349,7 +356,7 @@ impl Upload {
     }
 
     pub fn abandon(self) {
-        self.file.abandon();
+        drop(self.file);
     }
 }
 
@@ -450,14 +457,15 @@ mod tests {
     /// Lists `url`, with `strike` after the first entry; how many came, and how it ended.
     fn struck(url: &Url, strike: impl Fn()) -> (usize, std::result::Result<(), Kind>) {
         let mut came = 0;
-        let ended = FileStore.list(url, true, "", &mut |_| {
+        let span = Span { recursive: true, ..Span::default() };
+        let ended = FileStore.scan(url, &span, &mut |_| {
             came += 1;
             if came == 1 {
                 strike();
             }
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         });
-        (came, ended.map_err(|error| error.kind))
+        (came, ended.map(drop).map_err(|error| error.kind))
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod denied;
 mod file;
 mod mounted;
 mod object;
+mod ordered;
 mod ranges;
 mod removal;
 mod s3;
@@ -15,10 +16,12 @@ mod url;
 
 pub use check::{Outcome, check};
 pub use mounted::is_mounted;
-pub use object::{Entry, Keeping, Leftover, Lock, LockMode, PutOptions, Range, Stored};
+pub use object::{Entry, Keeping, Leftover, Lock, LockMode, PutOptions, Range, Span, Stored};
+pub use ordered::{Order, remove_in_order};
 pub use removal::{Removal, Scope};
+pub use s3::{Requests, requests, say_requests};
 pub use service::Service;
-pub use transfer::{Put, Source, get, put, read_back, wait_for};
+pub use transfer::{Put, Source, get, get_file, put, read_back, wait_for};
 pub use url::{Scheme, Url};
 
 use crate::error::{Error, IoContext, Kind, Result};
@@ -26,6 +29,7 @@ use crate::report::Drawn;
 use object::COPY_BYTES;
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +43,8 @@ pub struct GetOptions {
     pub sha256: Option<String>,
     /// Requests at once, where there are requests.
     pub jobs: usize,
+    /// All of it in one request: it is short.
+    pub whole: bool,
     /// Bytes a second.
     pub rate: Option<u64>,
     /// A file: the rate is that of all processes which name it.
@@ -59,6 +65,15 @@ impl Store {
         match url.scheme() {
             Scheme::File => Ok(Store::File(file::FileStore)),
             Scheme::S3 => Ok(Store::S3(s3::S3Store::open(&service.into())?)),
+        }
+    }
+
+    /// Of a service: what its URLs are URLs of, as far as it was said. A service has a name for the content of an object
+    /// ([`Entry::etag`]); a directory has none.
+    pub fn address(&self) -> Option<&str> {
+        match self {
+            Store::File(_) => None,
+            Store::S3(store) => Some(store.place()),
         }
     }
 
@@ -97,6 +112,14 @@ impl Store {
         }
     }
 
+    /// The same of an object of some MiB: one request brings all of it, and its checksum.
+    pub fn get_whole(&self, url: &Url) -> Result<Download> {
+        match self {
+            Store::File(_) => self.get(url, None, 1),
+            Store::S3(store) => store.get_whole(url).map(|download| Download::S3(Box::new(download))),
+        }
+    }
+
     /// A whole object of at most `limit` bytes.
     pub fn read(&self, url: &Url, limit: u64) -> Result<Vec<u8>> {
         let mut content = Vec::new();
@@ -124,22 +147,28 @@ impl Store {
         recursive: bool,
         each: &mut dyn FnMut(Entry) -> Result<()>,
     ) -> Result<()> {
-        self.list_after(directory, recursive, "", each)
+        let span = Span { recursive, ..Span::default() };
+        self.scan(directory, &span, &mut |entry| each(entry).map(ControlFlow::Continue)).map(drop)
     }
 
-    /// As [`Store::list`], but only what comes behind the name `after` in the order of names: the end of a long
-    /// listing costs no more than a short one.
-    pub fn list_after(
+    /// As [`Store::list`], of what `span` says, until `each` breaks: no page is asked for after the one with that entry.
+    /// [`ControlFlow::Continue`]: the listing came to its end.
+    pub fn scan(
         &self,
         directory: &Url,
-        recursive: bool,
-        after: &str,
-        each: &mut dyn FnMut(Entry) -> Result<()>,
-    ) -> Result<()> {
+        span: &Span<'_>,
+        each: &mut dyn FnMut(Entry) -> Result<ControlFlow<()>>,
+    ) -> Result<ControlFlow<()>> {
         match self {
-            Store::File(store) => store.list(directory, recursive, after, each),
-            Store::S3(store) => store.list(directory, recursive, after, each),
+            Store::File(store) => store.scan(directory, span, each),
+            Store::S3(store) => store.scan(directory, span, each),
         }
+    }
+
+    /// Whether each page of a listing is a request, which may begin at any name; else a listing reads all names of a
+    /// directory at once.
+    pub fn has_pages(&self) -> bool {
+        matches!(self, Store::S3(_))
     }
 
     /// Removes one object, durably. What is not there is an error of kind NotFound.

@@ -2,6 +2,7 @@
 
 use crate::report::Drawn;
 use crate::store::url::Url;
+use std::path::PathBuf;
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -25,6 +26,17 @@ impl Entry {
     }
 }
 
+/// What of a directory is listed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Span<'a> {
+    /// All objects below it, rather than what lies in it.
+    pub recursive: bool,
+    /// Only what comes behind this name in the order of names.
+    pub after: &'a str,
+    /// Entries of one page, of which a listing ends only when they have come: 1 to 1000, where there are pages.
+    pub page: Option<u16>,
+}
+
 /// Bytes `from` to before `end`, or to the object's end.
 #[derive(Clone, Copy, Debug)]
 pub struct Range {
@@ -32,7 +44,7 @@ pub struct Range {
     pub end: Option<u64>,
 }
 
-/// How an object is stored. Everything from `expected_size` on is of no meaning for `file://`.
+/// How an object is stored. Everything from `remember` on is of no meaning for `file://`.
 #[derive(Clone, Debug)]
 pub struct PutOptions {
     /// Bytes a second.
@@ -43,6 +55,8 @@ pub struct PutOptions {
     pub replace: bool,
     /// A directory that must be there; of no meaning for `s3://`.
     pub inside: Option<Url>,
+    /// Where it is remembered whether the service refuses to replace: then nobody looks, if one request is enough.
+    pub remember: Option<PathBuf>,
     pub expected_size: Option<u64>,
     pub part_size: Option<u64>,
     pub max_parts: Option<u32>,
@@ -83,6 +97,7 @@ impl Default for PutOptions {
             digest: false,
             replace: false,
             inside: None,
+            remember: None,
             expected_size: None,
             part_size: None,
             max_parts: None,

@@ -26,6 +26,8 @@ pub struct Removal<'a> {
     store: Store,
     scheme: Scheme,
     scope: Scope,
+    /// What is not there counts as removed, and is not looked for.
+    missing_ok: bool,
     /// Without one objects are removed.
     rehearsal: Option<Rehearsal<'a>>,
     waiting: Vec<Url>,
@@ -35,7 +37,7 @@ pub struct Removal<'a> {
 
 /// Of objects that were not removed.
 #[derive(Default)]
-struct Failures {
+pub(super) struct Failures {
     /// Reported at the end, if it is the only one.
     first: Option<Error>,
     count: usize,
@@ -47,7 +49,12 @@ impl<'a> Removal<'a> {
     /// `rehearsal`: nothing is removed, and it is called instead.
     pub fn new(store: Store, scheme: Scheme, scope: Scope, rehearsal: Option<Rehearsal<'a>>) -> Self {
         let (waiting, failures) = (Vec::new(), Failures::default());
-        Removal { store, scheme, scope, rehearsal, waiting, count: 0, failures }
+        Removal { store, scheme, scope, missing_ok: false, rehearsal, waiting, count: 0, failures }
+    }
+
+    /// Whether what is not there counts as removed, which costs no request to look for it.
+    pub fn missing_ok(self, missing_ok: bool) -> Self {
+        Removal { missing_ok, ..self }
     }
 
     /// The object may be removed only when [`Removal::finish`] is called.
@@ -100,7 +107,7 @@ impl<'a> Removal<'a> {
         let urls = std::mem::take(&mut self.waiting);
         let is_listed = matches!(self.scope, Scope::Below);
         let Some(rehearsal) = &mut self.rehearsal else {
-            let failed = self.store.remove_all(&urls, is_listed)?;
+            let failed = self.store.remove_all(&urls, is_listed || self.missing_ok)?;
             failed.into_iter().for_each(|(_, error)| self.failures.add(error));
             return Ok(());
         };
@@ -115,7 +122,7 @@ impl<'a> Removal<'a> {
 }
 
 impl Failures {
-    fn add(&mut self, error: Error) {
+    pub(super) fn add(&mut self, error: Error) {
         self.count += 1;
         if error.kind != Kind::NotFound {
             self.worst = Some(error.kind);
@@ -126,7 +133,7 @@ impl Failures {
         }
     }
 
-    fn into_result(self, of: usize) -> Result<()> {
+    pub(super) fn into_result(self, of: usize) -> Result<()> {
         match (self.first, self.count) {
             (Some(only), _) => Err(only),
             (None, 0) => Ok(()),

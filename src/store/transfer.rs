@@ -2,11 +2,11 @@
 //! when its source is known to be complete, and an output only when the object was.
 
 use crate::error::{Error, IoContext, Kind, Result, Status};
-use crate::io::{Input, Output, Pace, Producer, SharedPace};
+use crate::io::{AtomicFile, Input, Output, Pace, Producer, SharedPace};
 use crate::report::{Drawn, Progress};
 use crate::store::object::COPY_BYTES;
 use crate::store::ranges::Ranges;
-use crate::store::{Entry, GetOptions, PutOptions, Store, Stored, Upload, Url};
+use crate::store::{Download, Entry, GetOptions, PutOptions, Store, Stored, Upload, Url};
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::io::{self, BufRead, Read, Write};
@@ -140,7 +140,10 @@ pub fn get(store: &Store, url: &Url, options: &GetOptions, output: Option<&Path>
             (Box::new(parts), length)
         }
         None => {
-            let object = store.get(url, options.range, options.jobs)?;
+            let object = match options.whole {
+                true => store.get_whole(url)?,
+                false => store.get(url, options.range, options.jobs)?,
+            };
             let length = object.length();
             (Box::new(object), length)
         }
@@ -154,12 +157,27 @@ pub fn get(store: &Store, url: &Url, options: &GetOptions, output: Option<&Path>
     let copied = copy_out(url, &mut object, &mut output, &mut meter, &mut digest)
         .and_then(|()| refuse_other(url, options.sha256.as_deref(), digest));
     meter.progress.finish();
-    match copied {
-        Ok(()) => output.finish(),
-        Err(error) => {
-            output.abandon();
-            Err(error)
+    copied?;
+    output.finish()
+}
+
+/// An object of some MiB becomes the file `path` when it is complete. It is not durable: it can be fetched again.
+pub fn get_file(store: &Store, url: &Url, path: &Path) -> Result<()> {
+    let mut object = store.get_whole(url)?;
+    let mut file = AtomicFile::create(path, 0o600)?;
+    copy_to_file(url, &mut object, &mut file)?;
+    file.publish()
+}
+
+fn copy_to_file(url: &Url, object: &mut Download, file: &mut AtomicFile) -> Result<()> {
+    loop {
+        let piece = object.fill_buf().during(format_args!("get {url}: read"))?;
+        if piece.is_empty() {
+            return Ok(());
         }
+        let length = piece.len();
+        file.write_all(piece).during(format_args!("get {url}: write"))?;
+        object.consume(length);
     }
 }
 

@@ -63,6 +63,20 @@ impl Url {
         Url { scheme: self.scheme, rest: format!("{}{slash}{name}", self.rest) }
     }
 
+    /// The directory in which this object or directory lies.
+    pub fn parent(&self) -> Self {
+        let name = self.rest.trim_end_matches('/');
+        let end = name.rfind('/').map_or(name.len(), |slash| slash + 1);
+        Url { scheme: self.scheme, rest: name[..end].to_owned() }
+    }
+
+    /// Whether this lies in `directory`, whose URL ends with a slash, or below it.
+    pub fn is_below(&self, directory: &Url) -> bool {
+        self.scheme == directory.scheme
+            && self.rest.starts_with(&directory.rest)
+            && self.rest != directory.rest
+    }
+
     /// Of an `s3://` URL: bucket and key, which ends with a slash if this is a directory, and is empty
     /// for the whole bucket.
     pub fn bucket_and_key(&self) -> (&str, &str) {
@@ -99,5 +113,19 @@ mod tests {
         }
         let directory = Url::parse("file:///a").unwrap();
         assert_eq!(directory.join("b").to_string(), "file:///a/b");
+    }
+
+    #[test]
+    fn a_directory_holds_what_is_below_it() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        assert_eq!(url("s3://b/a/x/").parent(), url("s3://b/a/"));
+        assert_eq!(url("s3://b/a/x").parent(), url("s3://b/a/"));
+        assert_eq!(url("file:///a/").parent(), url("file:///"));
+        assert!(
+            url("s3://b/a/x").is_below(&url("s3://b/a/")) && url("s3://b/a/x/y").is_below(&url("s3://b/a/"))
+        );
+        assert!(
+            !url("s3://b/a_x").is_below(&url("s3://b/a/")) && !url("s3://b/a/").is_below(&url("s3://b/a/"))
+        );
     }
 }

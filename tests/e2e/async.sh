@@ -13,16 +13,11 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 segments=24
 
 configure() {
-  local repository=file://$scratch/repository bucket=''
+  local repository=file://$scratch/repository bucket_settings=()
   as_postgres mkdir "$scratch/etc" "$scratch/repository" "$scratch/state"
   if [ "$kind" = s3 ]; then
-    mkdir "$scratch/s3"
-    "$root/tests/tools/s3-server.sh" start "$scratch/s3" >"$scratch/s3.env" || fail "the S3 server does not start"
-    # shellcheck disable=SC1090
-    bucket=$(source <(grep '^[A-Z_0-9]*=' "$scratch/s3.env") &&
-      printf '%s\n' "PGV_S3_ENDPOINT_URL=$PGV_S3_ENDPOINT_URL" PGV_S3_REGION=us-east-1 "AWS_ACCESS_KEY_ID=$AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY=$AWS_SECRET_ACCESS_KEY")
-    # shellcheck disable=SC1090
-    repository=$(source <(grep '^[A-Z_0-9]*=' "$scratch/s3.env") && echo "s3://$PGV_TEST_BUCKET/some/prefix")
+    start_bucket
+    repository=s3://$PGV_TEST_BUCKET/some/prefix
   fi
   as_postgres tee "$scratch/etc/demo.conf" >/dev/null <<CONF
 PGV_REPO=$repository
@@ -32,7 +27,7 @@ PGV_PGDATA=$source
 PGV_WAL_JOBS=4
 PGV_WAL_SPOOL=256MiB
 PGHOST="$scratch"
-$bucket
+$(printf '%s\n' "${bucket_settings[@]}")
 CONF
   as_postgres chmod 0600 "$scratch/etc/demo.conf"
   unset PGV_KEY_FILE

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Synthetic fulls of one major: a chain under load becomes one full, on another host; increments follow it, and it is
-# merged again; what is restored is what the chain gives, byte for byte. An increment and a consolidation run beside each
-# other, consolidation is killed before one command after the other, and what is damaged is refused.
+# Synthetic fulls of one major, in a directory or a bucket: a chain under load becomes one full, on another host; increments
+# follow it, and it is merged again; what is restored is what the chain gives, byte for byte, and PostgreSQL finds nothing
+# wrong with it. An increment and a consolidation run beside each other, consolidation is killed before one command after
+# the other, and what is damaged is refused.
 # shellcheck disable=SC2016  # $1 in bash -c '…' is for that shell
 set -euo pipefail
 shopt -s inherit_errexit
 
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
-major=${1:-$debian_major}
+major=${1:-$debian_major} kind=${2:-file} # or s3
 root=$(cd "$(dirname "$0")/../.." && pwd)
 # Before each so-many-th command the script is killed; make test-long takes each.
 step=${PGV_TEST_STEP:-19}
@@ -18,6 +19,11 @@ expect() { # STATUS TEXT COMMAND…
   as_postgres "${@:3}" >"$scratch/out" 2>"$scratch/err" || status=$?
   [ "$status" -eq "$1" ] || fail "${*:3} exits with $status instead of $1: $(cat "$scratch/out" "$scratch/err")"
   grep --quiet --fixed-strings -- "$2" "$scratch/out" "$scratch/err" || fail "no \"$2\" of ${*:3}: $(cat "$scratch/out" "$scratch/err")"
+}
+
+# The repository itself.
+stored() { # VERB URL…
+  as_postgres pgv-env demo pgv-s3 --quiet "$@"
 }
 
 labels() { # [OPTION…]
@@ -54,10 +60,6 @@ invariant() {
        and (select sum(abalance) from pgbench_accounts) = (select coalesce(sum(delta), 0) from pgbench_history)'
 }
 
-load() { # SECONDS
-  pgbench --client=2 --time="$1" --no-vacuum >/dev/null 2>&1 &
-}
-
 # A chain, by pgv-apply, with the record of each link.
 lay() { # DIR LABEL
   local url urls hold
@@ -65,8 +67,8 @@ lay() { # DIR LABEL
   for url in $urls; do
     hold=(--hold)
     [ "${url##*/}" = "$2" ] && hold=()
-    as_postgres pgv-s3 --quiet get "$url/record.json" >"$scratch/record"
-    as_postgres env PGV_KEY_FILE="$key" pgv-apply --quiet "${hold[@]}" --expect "${url##*/}" --record "$scratch/record" "$1" -- \
+    stored get "$url/record.json" >"$scratch/record"
+    as_postgres pgv-env demo pgv-apply --quiet "${hold[@]}" --expect "${url##*/}" --record "$scratch/record" "$1" -- \
       pgv-crypt --quiet --decrypt -- pgv-s3 --quiet get "$url/data.pgv" || fail "laying down ${url##*/} exits with $?"
   done
 }
@@ -81,24 +83,38 @@ same_as() { # SYNTHETIC LABEL
   rm --recursive "$scratch/one" "$scratch/many"
 }
 
-# Restores, starts and looks: what is expected of `content`.
+# Restores, starts and looks: what is expected of `content`, and no damage that PostgreSQL sees.
 restored() { # CONTENT OPTION…
-  as_postgres pgv-restore demo "$scratch/restored" --port 5440 --start --archive off "${@:2}" >"$scratch/out" 2>"$scratch/err" || [ $? -eq 7 ] ||
+  as_postgres "${restore[@]}" demo "$scratch/restored" --port 5440 --start --archive off "${@:2}" >"$scratch/out" 2>"$scratch/err" || [ $? -eq 7 ] ||
     fail "restoring ${*:2} fails: $(cat "$scratch/err")"
   [ "$(PGPORT=5440 content)" = "$1" ] || fail "the data differ after a restore with ${*:2}"
   [ "$(PGPORT=5440 invariant)" = t ] || fail "pgbench's invariant does not hold after a restore with ${*:2}"
   [ "$(PGPORT=5440 sql 'set enable_seqscan = off; select count(id) from marks')" = "$(PGPORT=5440 sql 'set enable_indexscan = off; set enable_indexonlyscan = off; set enable_bitmapscan = off; select count(id) from marks')" ] ||
     fail "index and table do not agree after a restore with ${*:2}"
+  [ "$major" -lt 14 ] || as_postgres "$debian_bin/pg_amcheck" --host="$scratch" --port=5440 --username=postgres --all --install-missing --heapallindexed >"$scratch/out" 2>&1 ||
+    fail "pg_amcheck after a restore with ${*:2}: $(cat "$scratch/out")"
   stop_cluster "$bin" "$scratch/restored"
   as_postgres rm --recursive "$scratch/restored"
 }
 
 configure() {
-  configure_demo "$source" PGV_FULL_EVERY=never PGV_KEEP_WITHIN=30d PGV_WAL_TIMEOUT=60s
-  key=$(sed --quiet 's/^PGV_KEY_FILE=//p' "$scratch/etc/demo.conf")
+  local bucket_settings=() key=$PGV_KEY_FILE
+  repository=file://$scratch/repository
+  if [ "$kind" = s3 ]; then
+    start_bucket
+    repository=s3://$PGV_TEST_BUCKET/some/prefix
+  fi
+  configure_demo "$source" PGV_FULL_EVERY=never PGV_KEEP_WITHIN=30d PGV_WAL_TIMEOUT=60s "${bucket_settings[@]}"
   as_postgres install --mode=0600 /dev/null "$scratch/etc/elsewhere.conf"
-  printf '%s\n' PGV_CLUSTER=demo "PGV_REPO=file://$scratch/repository" "PGV_KEY_FILE=$key" "PGV_STATE_DIR=$scratch/state-elsewhere" |
+  printf '%s\n' PGV_CLUSTER=demo "PGV_REPO=$repository" "PGV_KEY_FILE=$key" "PGV_STATE_DIR=$scratch/state-elsewhere" "${bucket_settings[@]}" |
     as_postgres tee "$scratch/etc/elsewhere.conf" >/dev/null
+}
+
+# A set of tools as 0.1.0 installed it, with today's scripts: the verbs of the others are those of pgv-info.
+older_tools() {
+  mkdir "$scratch/older"
+  cp "$scratch"/bin/* "$scratch/older/"
+  rm "$scratch"/older/pgv-{merge,env,peek}
 }
 
 # Stands before TOOL, and waits while $scratch/hold-TOOL is there.
@@ -122,14 +138,14 @@ release() { # TOOL
 
 first_chain() {
   local number
-  load 8
+  begin_load
   as_postgres pgv-backup demo 2>"$scratch/err" || fail "the first backup exits with $?: $(cat "$scratch/err")"
   run "delete from marks where id % 3 = 0" "vacuum marks" "truncate emptied" "create database other"
   sql "create table y as select * from generate_series(1, 1000) id" other
   backup
   run "insert into marks select id, md5(id::text) from generate_series(50001, 60000) id" "drop table dropped"
   backup
-  wait
+  end_load
   sql 'vacuum (freeze) pgbench_accounts'
   expected=$(content)
   backup
@@ -164,10 +180,10 @@ merged_elsewhere() {
 
 on_top() {
   local last synthetic moment at_moment
-  load 4
+  begin_load
   run "insert into marks select id, 'second' from generate_series(70001, 75000) id" "create table dropped as select * from marks"
   backup
-  wait
+  end_load
   at_moment=$(content) moment=$(sql 'select clock_timestamp()')
   sleep 1.1
   run "delete from marks where id % 7 = 0" "vacuum marks" "drop database other" "drop table dropped"
@@ -180,11 +196,15 @@ on_top() {
   [ -s "$scratch/state/manifest/$synthetic" ] || fail "no manifest of $synthetic is kept"
   same_as "$synthetic" "$last"
   restored "$expected"
+  # A chain, by the tools of 0.1.0.
+  older_tools
+  restore=(env "PATH=$debian_bin:/usr/bin:/bin" "$scratch/older/pgv-restore")
   restored "$at_moment" --time "$moment"
+  restore=(pgv-restore)
   # The moment is before the second one's content, whatever its label says.
   grep --quiet "restoring.*$synthetic" "$scratch/err" && fail "the wrong backup: $(cat "$scratch/err")"
   as_postgres mkdir "$scratch/copied"
-  expect 0 'has 1 backups' pgv-copy "file://$scratch/repository" "file://$scratch/copied" --cluster demo --label "$synthetic"
+  expect 0 'has 1 backups' pgv-copy "$repository" "file://$scratch/copied" --cluster demo --label "$synthetic" --source-config "$scratch/etc/demo.conf"
   backup
 }
 
@@ -237,22 +257,30 @@ ended() {
   ! pgrep --full "$scratch/bin/pgv-merge" >/dev/null || fail 'a stage goes on'
 }
 
+# Done twice, it is as it was.
+damage() { # URL
+  stored get "$1" >"$scratch/damaged"
+  flip "$scratch/damaged" 3000
+  stored put --replace "$1" <"$scratch/damaged"
+  rm "$scratch/damaged"
+}
+
 refusals() {
-  local url middle before
+  local url before
   backup
   before=$(labels)
-  middle=$(as_postgres pgv-info choose demo --latest | head --lines=1)
-  url=${middle#file://}
-  flip "$url/data.pgv" 3000
+  url=$(as_postgres pgv-info choose demo --latest | head --lines=1)
+  damage "$url/data.pgv"
   expect 5 'no backup was recorded' pgv-consolidate demo
   [ "$(labels)" = "$before" ] || fail "a damaged link became a full"
   no_leftovers 'a refused consolidation'
   expect 7 'BAD  ' pgv-verify demo --merged
-  flip "$url/data.pgv" 3000
+  damage "$url/data.pgv"
   expect 0 'a restore would give what its manifest says' pgv-verify demo --merged
-  mv "$url/record.json" "$scratch/moved"
+  stored get "$url/record.json" >"$scratch/moved"
+  stored rm "$url/record.json"
   expect 5 'cannot be merged' pgv-consolidate demo
-  mv "$scratch/moved" "$url/record.json"
+  stored put "$url/record.json" <"$scratch/moved"
   as_postgres sh -c 'umask 077; pgv-crypt --generate-key >"$1"' sh "$scratch/other-key"
   expect 4 'opens' env PGV_KEY_FILE="$scratch/other-key" pgv-consolidate demo
   expect 3 'there is no backup 20200101-000000F' pgv-consolidate demo --label 20200101-000000F
@@ -262,9 +290,17 @@ refusals() {
   no_leftovers 'a refusal'
 }
 
+# Removes the newest backup, which no other is built on.
+forget() { # LABEL
+  local url
+  url=$(as_postgres pgv-info choose demo --label "$1")
+  stored rm --recursive "$url/"
+  rm --force "$scratch/state/manifest/$1"
+}
+
 # Before its N-th command the whole run is killed: no backup appears, or it is whole, and none is lost.
 kills() {
-  local at status before command
+  local at status before command killed=0 made=''
   before=$(labels)
   mkdir "$scratch/shim"
   for command in pgv-info pgv-s3 pgv-crypt pgv-merge pgv-apply mkdir mktemp mv numfmt rm sed sync grep flock; do
@@ -274,10 +310,9 @@ kills() {
   chmod 0755 "$scratch"/shim/*
   # The script puts its own directory first.
   cp "$scratch"/bin/pgv-* "$scratch/shim/" --no-clobber
-  cp --archive "$scratch/repository" "$scratch/before"
   for ((at = 1; ; at += step)); do
-    rm --recursive "$scratch/repository"
-    cp --archive "$scratch/before" "$scratch/repository"
+    [ -z "$made" ] || forget "$made"
+    [ "$(labels)" = "$before" ] || fail "before command $at there are: $(labels)"
     : >"$scratch/state/count"
     chown postgres "$scratch/state/count" 2>/dev/null || true # by an ordinary user it is his
     status=0
@@ -289,10 +324,11 @@ kills() {
     no_leftovers "killed before command $at, the next run"
     [ -z "$(find "$scratch/state/consolidate/claims" -type f 2>/dev/null)" ] || fail "killed before command $at, and the next run leaves claims"
     [ "$(labels | wc --lines)" -eq $(($(wc --lines <<<"$before") + 1)) ] || fail "killed before command $at, and then there are: $(labels)"
+    made=$(newest) killed=$((killed + 1))
   done
   [ "$at" -gt 50 ] || fail "only $at commands"
   expect 0 'every file matches' pgv-verify demo --label "$(newest)"
-  echo "consolidate: killed before every ${step}th of $at commands"
+  echo "consolidate: killed before $killed of $at commands"
 }
 
 # The old chains go, and what is left is restored.
@@ -315,7 +351,7 @@ expiry() {
 
 main() {
   begin
-  source=$scratch/source
+  source=$scratch/source restore=(pgv-restore)
   bin=$(server_bin "$major")
   cp "$root"/scripts/pgv-* "$scratch/bin/"
   create_cluster "$bin" "$source"
@@ -337,7 +373,7 @@ CONF
   kills
   expiry
   stop_cluster "$bin" "$source"
-  echo "PostgreSQL $major: chains become synthetic fulls, and what they give is the same"
+  echo "PostgreSQL $major, $kind: chains become synthetic fulls, and what they give is the same"
 }
 
 main

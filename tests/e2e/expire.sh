@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# pgv-expire killed before each command that it runs, and night after night of years whose clock is --now: what stays
+# pgv-expire killed before each command that it runs and before each object that it removes, and night after night of years whose clock is --now: what stays
 # is what the rules say, every chain that is kept is whole, and so is the WAL since the oldest backup, or that of a
 # window. The sets are small files; which of them are there is all that counts.
 # shellcheck disable=SC2016  # the shims are shell, too
@@ -90,35 +90,67 @@ make_shims() {
   chmod 0755 "$scratch"/shim/*
 }
 
-kills() {
-  local at status wanted now
+# Before the N-th object of a backup goes all processes of the run are killed.
+make_preload() {
+  cc -shared -fPIC -o "$scratch/unlink.so" -x c - -ldl <<'C'
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+int unlink(const char *path)
+{
+    static int count;
+    int (*real)(const char *) = (int (*)(const char *))dlsym(RTLD_NEXT, "unlink");
+    if (strstr(path, "/repository/") && strstr(path, "/backup/") && count++ == atoi(getenv("KILL_AT")))
+        kill(0, SIGKILL);
+    return real(path);
+}
+C
+}
+
+# What a run that was killed leaves, the next one finishes. Sets `at` to the number of the first that was not killed.
+kill_at_each() { # NIGHTS KEEP-FULL ENVIRONMENT…
+  local status now=${days[$1]:0:4}-${days[$1]:4:2}-${days[$1]:6:2}T02:00:00Z wanted
+  local expire=(pgv-expire demo --quiet --keep-full "$2" --now "$now")
   begin_repository
-  for night in {0..40}; do add_night "$night"; done
+  for ((night = 0; night < $1; night++)); do add_night "$night"; done
   # Left by a backup that was interrupted long ago.
   mkdir "$tree/backup/20200102-120000F"
   echo '{}' >"$tree/backup/20200102-120000F/claim.json"
   echo data >"$tree/backup/20200102-120000F/data.pgv"
+  rm --recursive --force "$scratch/before"
   cp --archive "$scratch/repository" "$scratch/before"
-  now=${days[41]:0:4}-${days[41]:4:2}-${days[41]:6:2}T02:00:00Z
-  pgv-expire demo --quiet --keep-full 3 --now "$now" || fail "an unkilled run exits with $?"
+  "${expire[@]}" || fail "an unkilled run exits with $?"
   wanted=$(cd "$scratch/repository" && find . | sort)
-  [ "$(grep --count record.json <<<"$wanted")" -eq 20 ] || fail "not 20 of 41 are left: $wanted"
   for ((at = 0; ; at++)); do
-    when="killed before command $at"
+    when="killed at ${*:3} $at"
     rm --recursive "$scratch/repository"
     cp --archive "$scratch/before" "$scratch/repository"
     echo 0 >"$scratch/count"
     status=0
-    COUNT=$scratch/count KILL_AT=$at PATH="$scratch/shim:$PATH" setsid --wait pgv-expire demo --quiet --keep-full 3 --now "$now" || status=$?
-    check_whole 41
+    env COUNT="$scratch/count" KILL_AT=$at "${@:3}" setsid --wait "${expire[@]}" || status=$?
+    check_whole "$1"
     [ "$status" -ne 0 ] || break
     [ "$status" -eq 137 ] || fail "$when: exits with $status"
-    pgv-expire demo --quiet --keep-full 3 --now "$now" 2>"$scratch/err" || fail "$when: the next exits with $?"
+    "${expire[@]}" 2>"$scratch/err" || fail "$when: the next exits with $?"
     [ ! -s "$scratch/err" ] || fail "$when: the next says $(cat "$scratch/err")"
     [ "$(cd "$scratch/repository" && find . | sort)" = "$wanted" ] || fail "$when: the next leaves $(cd "$scratch/repository" && find . | sort | diff <(echo "$wanted") -)"
   done
-  [ "$at" -ge 30 ] || fail "only $at commands"
+  left=$(grep --count record.json <<<"$wanted")
+}
+
+kills() {
+  local at left
+  kill_at_each 41 3 PATH="$scratch/shim:$PATH"
+  [ "$left" -eq 20 ] || fail "$left instead of 20 of 41 are left"
+  [ "$at" -ge 10 ] || fail "only $at commands"
   echo "expire: killed before each of $at commands, and finished by the next run"
+  kill_at_each 16 1 LD_PRELOAD="$scratch/unlink.so"
+  [ "$left" -eq 2 ] || fail "$left instead of 2 of 16 are left"
+  # Three of each of fourteen sets, and of the remains, which have no record.
+  [ "$at" -eq 45 ] || fail "$at instead of 45 objects"
+  echo "expire: killed before each of $at objects, and finished by the next run"
 }
 
 # By another way than the program's: the four newest fulls with all that is built on them, and the newest of each of
@@ -188,6 +220,7 @@ export PGV_CONFIG_DIR=$scratch/etc
 tree=$scratch/repository/demo/$id
 mapfile -t days < <(for ((day = 0; day <= nights || day <= 41; day++)); do echo "2020-01-01 $day days"; done | date --utc --file=- +%Y%m%d)
 make_shims
+make_preload
 kills
 years
 windows

@@ -22,6 +22,7 @@ for major in 13 14 16 17 18 19; do
   "$root/tests/e2e/consolidate.sh" "$major"
 done
 PGV_TEST_STEP=1 "$root/tests/e2e/consolidate.sh"
+"$root/tests/e2e/consolidate.sh" "$("$root/tests/tools/debian-postgres.sh")" s3
 for major in 17 18; do
   "$root/tests/e2e/stock.sh" "$major"
   "$root/tests/e2e/find.sh" "$major"
@@ -35,6 +36,8 @@ PGV_TEST_OUTAGE=180 PGV_TEST_SECONDS=200 "$root/tests/e2e/moments.sh" "$("$root/
 # Ten years, and 100,000 WAL names.
 "$root/tests/e2e/expire.sh" 3650 10 28
 (cd "$root" && cargo test --release --locked --test s3 -- --ignored)
+# Requests in a repository of five years.
+(cd "$root" && PGV_TEST_BACKUPS=2000 PGV_TEST_SEGMENTS=200000 cargo test --release --locked --test scale)
 (cd "$root" && PGV_TEST_CASES=40 cargo test --release --locked --test merges)
 # Its own tools: nobody else needs them.
 { command -v debootstrap && command -v lintian; } >/dev/null || apt-get install --yes --quiet=2 --no-install-recommends debootstrap lintian

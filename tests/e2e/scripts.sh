@@ -30,7 +30,7 @@ labels() {
 }
 
 configure() {
-  local repository=file://$scratch/repository
+  local repository=file://$scratch/repository bucket_settings=()
   as_postgres mkdir "$scratch/etc" "$scratch/repository"
   if [ "$kind" = s3 ]; then
     start_bucket
@@ -43,25 +43,12 @@ PGV_KEY_FILE=$PGV_KEY_FILE
 PGV_STATE_DIR=$scratch/state
 PGV_KEEP_FULL=2
 PGHOST="$scratch"
-${bucket_settings:-}
+$(printf '%s\n' "${bucket_settings[@]}")
 CONF
   as_postgres chmod 0600 "$scratch/etc/demo.conf"
   unset PGV_KEY_FILE PGHOST
   export PGV_CONFIG_DIR=$scratch/etc PGV_TEST_PG_BIN=$bin
   repo=$repository
-}
-
-start_bucket() {
-  local line
-  mkdir "$scratch/s3"
-  "$root/tests/tools/s3-server.sh" start "$scratch/s3" >"$scratch/s3.env" || fail "the S3 server does not start"
-  while IFS= read -r line; do export "${line?}"; done < <(grep '^[A-Z_0-9]*=' "$scratch/s3.env")
-  bucket_settings="PGV_S3_ENDPOINT_URL=$PGV_S3_ENDPOINT_URL
-PGV_S3_REGION=us-east-1
-AWS_ACCESS_KEY_ID=$AWS_ACCESS_KEY_ID
-AWS_SECRET_ACCESS_KEY=$AWS_SECRET_ACCESS_KEY"
-
-  unset PGV_S3_ENDPOINT_URL AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
 }
 
 # Of the processes whose command line matches, those of this test: its scratch is in their environment.

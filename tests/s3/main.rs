@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a failing step of a test may stop it
 
 mod answers;
+mod cache;
+mod expiry;
 mod faults;
 mod harness;
 mod proxy;

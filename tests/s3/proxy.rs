@@ -98,7 +98,7 @@ impl Proxy {
         Self::with(upstream, None, Box::new(plan))
     }
 
-    /// Answers HEAD with the CRC-64/NVME that an upload through any proxy of this kind gave.
+    /// Answers whoever asks for it with the CRC-64/NVME that an upload through any proxy of this kind gave.
     pub fn with_checksums(upstream: &str, plan: impl Fn(&Request) -> Fault + Send + Sync + 'static) -> Self {
         static CHECKSUMS: std::sync::OnceLock<Mutex<HashMap<String, String>>> = std::sync::OnceLock::new();
         Self::with(upstream, Some(CHECKSUMS.get_or_init(Mutex::default)), Box::new(plan))
@@ -261,7 +261,8 @@ impl Shared {
             kept.insert(path, whole.to_owned());
             return answer;
         }
-        match kept.get(&path).filter(|_| head.starts_with("HEAD")) {
+        let is_asked = header(head, "x-amz-checksum-mode").is_some() && header(head, "range").is_none();
+        match kept.get(&path).filter(|_| is_asked) {
             Some(crc) => answer.replacen("\r\n", &format!("\r\nx-amz-checksum-crc64nvme: {crc}\r\n"), 1),
             None => answer,
         }

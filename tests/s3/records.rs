@@ -6,10 +6,10 @@ use crate::proxy::{Fault, Proxy, Request};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-const ID: &str = "7711175703245852542";
-const A: &str = "20261101-010000F";
-const B: &str = "20261102-010000F";
-const C: &str = "20261103-010000F";
+pub const ID: &str = "7711175703245852542";
+pub const A: &str = "20261101-010000F";
+pub const B: &str = "20261102-010000F";
+pub const C: &str = "20261103-010000F";
 
 fn denied(code: &'static str) -> &'static str {
     match code {
@@ -21,27 +21,41 @@ fn denied(code: &'static str) -> &'static str {
 }
 
 /// Three complete full backups.
-fn repository(server: &Server, test: &str) -> String {
+pub fn repository(server: &Server, test: &str) -> String {
     let repository = server.url(test, "repo");
-    for (day, label) in [A, B, C].iter().enumerate() {
-        let at = format!("2026-11-0{}T01:00", day + 1);
-        let record = format!(
-            r#"{{"format":"pgv-record/1","label":"{label}","type":"full","mode":null,"parent":null,"system_identifier":"{ID}",
-            "pg_version":"15.20","host":"h","started_at":"{at}:00Z","stopped_at":"{at}:59Z","start_lsn":"0/1000028",
-            "stop_lsn":"0/1000100","timeline":1,"wal_first":"000000010000000000000001","wal_last":"000000010000000000000001",
-            "wal_included":true,"tablespaces":[],"database_bytes":1000,"stream_bytes":1000,
-            "files":{{"total":1,"whole":1,"blocks":0,"same":0,"removed":0}},"blocks":{{"read":0,"sent":0}},
-            "findings":{{"bad_pages":0,"links":0}},"tool_version":"0.1.0","cluster":"15-main",
-            "objects":[{{"name":"data.pgv","bytes":4,"sha256":"00"}}],"key_name":null,"annotations":{{}}}}"#
-        );
-        let set = format!("{repository}/15-main/{ID}/backup/{label}");
-        server.done(&["put", "--replace", &format!("{set}/data.pgv")], b"data");
-        server.done(&["put", "--replace", &format!("{set}/record.json")], record.as_bytes());
+    for label in [A, B, C] {
+        store_set(server, &repository, label, None, "h");
     }
     repository
 }
 
-fn info(server: &Server, proxy: &Proxy, arguments: &[&str]) -> Output {
+/// A backup with all of its objects, and an annotation.
+pub fn store_set(server: &Server, repository: &str, label: &str, parent: Option<&str>, by: &str) {
+    let set = format!("{repository}/15-main/{ID}/backup/{label}");
+    let record = record(label, parent, by);
+    for (name, content) in [("claim.json", "{}"), ("data.pgv", "data"), ("record.json", &record)] {
+        server.done(&["put", "--replace", &format!("{set}/{name}")], content.as_bytes());
+    }
+}
+
+pub fn record(label: &str, parent: Option<&str>, by: &str) -> String {
+    let (kind, mode) = if parent.is_none() { ("full", "null") } else { ("incr", "\"blocks\"") };
+    let parent = parent.map_or("null".to_owned(), |parent| format!("\"{parent}\""));
+    let time = label.rsplit('_').next().unwrap();
+    let at = format!("{}-{}-{}T01:00", &time[..4], &time[4..6], &time[6..8]);
+    format!(
+        r#"{{"format":"pgv-record/1","label":"{label}","type":"{kind}","mode":{mode},"parent":{parent},"system_identifier":"{ID}",
+        "pg_version":"15.20","host":"h","started_at":"{at}:00Z","stopped_at":"{at}:59Z","start_lsn":"0/1000028",
+        "stop_lsn":"0/1000100","timeline":1,"wal_first":"000000010000000000000001","wal_last":"000000010000000000000001",
+        "wal_included":true,"tablespaces":[],"database_bytes":1000,"stream_bytes":1000,
+        "files":{{"total":1,"whole":1,"blocks":0,"same":0,"removed":0}},"blocks":{{"read":0,"sent":0}},
+        "findings":{{"bad_pages":0,"links":0}},"tool_version":"0.1.0","cluster":"15-main",
+        "objects":[{{"name":"data.pgv","bytes":4,"sha256":"00"}}],"key_name":null,"annotations":{{"by":"{by}"}}}}"#
+    )
+}
+
+/// pgv-info through this proxy.
+pub fn command(server: &Server, proxy: &Proxy, arguments: &[&str]) -> Command {
     let endpoint = server.command(&[]);
     let mut command = Command::new(env!("CARGO_BIN_EXE_pgv-info"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PGV_") || name.starts_with("AWS_"))
@@ -50,7 +64,12 @@ fn info(server: &Server, proxy: &Proxy, arguments: &[&str]) -> Output {
     }
     command.envs(endpoint.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.env("PGV_S3_ENDPOINT_URL", &proxy.url).env("PGV_CONFIG_DIR", "/nowhere");
-    command.args(arguments).args(["--timeout", "1s", "--stall", "1s"]).output().unwrap()
+    command.args(arguments).args(["--timeout", "1s", "--stall", "1s"]);
+    command
+}
+
+fn info(server: &Server, proxy: &Proxy, arguments: &[&str]) -> Output {
+    command(server, proxy, arguments).output().unwrap()
 }
 
 fn is_newest(request: &Request) -> bool {

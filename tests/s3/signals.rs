@@ -152,11 +152,13 @@ fn nobody_waits_for_a_service_that_does_not_give_up() {
     assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
     assert!(errors(&output).contains("pgv-s3 rm --uploads"), "{}", errors(&output));
 
-    // A second signal does not even wait for that.
+    // A second signal does not even wait for that; one at once is of the same wish.
     let proxy = dead();
     let mut child = interrupted(&proxy, &url);
     let _open = child.stdin.take();
     let begun = Instant::now();
+    kill_process(pid(child.id()), Signal::HUP).unwrap();
+    std::thread::sleep(Duration::from_millis(1100));
     kill_process(pid(child.id()), Signal::INT).unwrap();
     assert_eq!(child.wait_with_output().unwrap().status.signal(), Some(2));
     assert!(begun.elapsed().as_secs() < 8, "{:?}", begun.elapsed());

@@ -1,20 +1,24 @@
-//! `--decrypt`: a sealed stream is opened, or parts of one.
+//! `--decrypt`: a sealed stream is opened, or parts of one, or many files are.
 
 use crate::keys::{absent_is_usage, read_keys};
 use crate::output::{create_output, finish, refuse_same_file};
 use crate::{Args, jobs};
+use pgv::catalog::layout;
 use pgv::cli;
 use pgv::crypt::{self, Index, Keyring};
 use pgv::error::{Error, IoContext, Kind, Result};
-use pgv::io::Input;
+use pgv::io::{AtomicFile, Input, batch, named_file};
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub fn decrypt(args: &Args) -> Result<()> {
     let keys = read_keys(args).map_err(absent_is_usage)?;
+    if let (true, Some(directory)) = (args.batch, &args.output) {
+        return decrypt_batch(args, &keys, directory);
+    }
     match (&args.index, &args.ranges) {
         (Some(index), Some(ranges)) => decrypt_ranges(args, &keys, index, ranges),
         (Some(_), None) => Err(Error::usage("--index without --ranges opens nothing")),
@@ -29,7 +33,7 @@ fn decrypt_all(args: &Args, keys: &Keyring) -> Result<()> {
     let name = input.name().to_owned();
     let context = args.context.as_encoded_bytes();
     let opened = crypt::open(input, &mut output, keys.passphrases(), context, jobs(args));
-    finish(output, opened.map_err(|error| explain(error, name, keys))).map(drop)
+    finish(output, opened.map_err(|error| explain(error, &name, keys))).map(drop)
 }
 
 /// A command gets on its stdin which bytes of the sealed stream it is to print.
@@ -59,10 +63,10 @@ fn decrypt_ranges(args: &Args, keys: &Keyring, index: &Path, ranges: &Path) -> R
     let context = args.context.as_encoded_bytes();
     let opened =
         crypt::open_ranges(reader, &mut output, keys.passphrases(), context, (&index, &wanted), jobs(args));
-    finish(output, opened.map_err(|error| explain(error, name, keys))).map(drop)
+    finish(output, opened.map_err(|error| explain(error, &name, keys))).map(drop)
 }
 
-fn explain(error: Error, name: String, keys: &Keyring) -> Error {
+fn explain(error: Error, name: &str, keys: &Keyring) -> Error {
     match error.kind {
         Kind::Key => error.context(name).supplement(format_args!("tried {}", keys.description())),
         _ => error.context(name),
@@ -88,4 +92,24 @@ impl Read for Parts {
         self.left.start += read as u64;
         Ok(read)
     }
+}
+
+/// What it opens can be opened again: it is complete under its name, not durable. Files are opened side by side, each on
+/// one thread.
+fn decrypt_batch(args: &Args, keys: &Keyring, directory: &Path) -> Result<()> {
+    let open_one = |line: &str| {
+        let sealed_name = named_file(line)?;
+        let name = sealed_name.strip_suffix(layout::SEALED).filter(|name| !name.is_empty());
+        let name = name
+            .ok_or_else(|| Error::usage(format!("{line}: the name does not end with {}", layout::SEALED)))?;
+        let context = [args.context.as_encoded_bytes(), sealed_name.as_bytes()].concat();
+        let input = Input::open(Some(Path::new(line)))?;
+        let path = directory.join(name);
+        let mut file = AtomicFile::create(&path, 0o666)?;
+        crypt::open(input, &mut file, keys.passphrases(), &context, 1)
+            .map_err(|error| explain(error, line, keys))?;
+        file.publish().map(|()| path)
+    };
+    let print = |path: PathBuf| cli::print(&format!("{}\n", path.display()));
+    batch(BufReader::new(Input::open(None)?).lines(), jobs(args), None, open_one, print)
 }

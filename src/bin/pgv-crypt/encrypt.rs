@@ -6,7 +6,7 @@ use crate::{Args, jobs};
 use pgv::catalog::layout;
 use pgv::cli;
 use pgv::crypt::{self, Index, SealOptions};
-use pgv::error::{Error, IoContext, Result, Status};
+use pgv::error::{Error, IoContext, Kind, Result, Status};
 use pgv::io::{AtomicFile, Input, Producer, batch, named_file};
 use std::io::{BufRead, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
@@ -75,13 +75,8 @@ fn create_index(args: &Args) -> Result<Option<AtomicFile>> {
 fn seal_with_index(index: Option<AtomicFile>, seal: impl FnOnce() -> Result<Index>) -> Result<()> {
     let sealed = seal();
     let Some(mut file) = index else { return sealed.map(drop) };
-    match sealed.and_then(|index| index.write(&mut BufWriter::new(&mut file))) {
-        Ok(()) => file.publish(),
-        Err(error) => {
-            file.abandon();
-            Err(error)
-        }
-    }
+    sealed.and_then(|index| index.write(&mut BufWriter::new(&mut file)))?;
+    file.publish()
 }
 
 /// What it makes is on its way to a store, and can be made again: it is complete under its name, not durable. Files
@@ -98,16 +93,11 @@ fn encrypt_batch(directory: &Path, options: &SealOptions<'_>) -> Result<Status> 
         let mut workspace = workspaces().pop().unwrap_or_default();
         let sealed = crypt::seal_alone(input, &mut file, &options, &mut workspace);
         workspaces().push(workspace);
-        match sealed {
-            Ok(_) => file.publish().map(|()| path),
-            Err(error) => {
-                file.abandon();
-                Err(error.context(line))
-            }
-        }
+        sealed.map_err(|error| error.context(line))?;
+        file.publish().map(|()| path)
     };
     let print = |path: PathBuf| cli::print(&format!("{}\n", path.display()));
-    batch(BufReader::new(Input::open(None)?).lines(), options.jobs, seal_one, print)?;
+    batch(BufReader::new(Input::open(None)?).lines(), options.jobs, Some(Kind::Exists), seal_one, print)?;
     Ok(Status::Done)
 }
 

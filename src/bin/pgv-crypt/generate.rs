@@ -14,15 +14,10 @@ pub fn generate_key(args: &Args) -> Result<()> {
     let line = [Passphrase::generate()?.as_bytes(), b"\n"].concat();
     if let Some(path) = args.output.as_deref().filter(|path| path.as_os_str() != "-") {
         let mut file = AtomicFile::create(path, 0o600)?;
-        return match file.write_all(&line).during_path("write", path) {
-            Ok(()) => file
-                .commit(false)
-                .map_err(|error| error.hint("backups may need the existing key: choose another file name")),
-            Err(error) => {
-                file.abandon();
-                Err(error)
-            }
-        };
+        file.write_all(&line).during_path("write", path)?;
+        return file
+            .commit(false)
+            .map_err(|error| error.hint("backups may need the existing key: choose another file name"));
     }
     let mut output = Output::create(Some(Path::new("-")))?;
     let written = output.write_all(&line).during(format_args!("write {}", output.name()));

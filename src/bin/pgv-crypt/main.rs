@@ -64,8 +64,8 @@ struct Args {
     /// Use settings for WAL: at level 3, the same size in less time
     #[arg(long, conflicts_with = "decrypt")]
     wal: bool,
-    /// Seal each file that a line of standard input names
-    #[arg(long, requires = "output", conflicts_with_all = ["decrypt", "generate_key", "file", "command"])]
+    /// Seal or open each file that a line of standard input names
+    #[arg(long, requires = "output", conflicts_with_all = ["generate_key", "file", "command"])]
     batch: bool,
     /// The number of threads [default: one for each core]
     #[arg(long, value_name = "N", env = "PGV_JOBS", value_parser = clap::value_parser!(u16).range(1..=256))]

@@ -16,13 +16,8 @@ pub fn create_output(args: &Args) -> Result<Output> {
 
 /// The last step of every mode: complete and durable, or nothing under the final name.
 pub fn finish<T>(output: Output, result: Result<T>) -> Result<T> {
-    match result {
-        Ok(value) => output.finish().map(|()| value),
-        Err(error) => {
-            output.abandon();
-            Err(error)
-        }
-    }
+    let value = result?;
+    output.finish().map(|()| value)
 }
 
 pub fn refuse_same_file(input: &Input, output: Option<&Path>) -> Result<()> {

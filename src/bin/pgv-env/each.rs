@@ -8,7 +8,6 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How one ended.
 pub struct Ended {
@@ -27,7 +26,6 @@ pub fn run(jobs: usize, accepted: &[u8], twice: bool, command: &[OsString]) -> R
     if command.is_empty() {
         return Err(Error::usage("--each needs a command"));
     }
-    let refused_existing = AtomicBool::new(false);
     let work = |line: &str| {
         let mut ended = run_one(line, command)?;
         if twice && accepted.contains(&ended.status) {
@@ -36,16 +34,10 @@ pub fn run(jobs: usize, accepted: &[u8], twice: bool, command: &[OsString]) -> R
         }
         match ended.status == 0 || accepted.contains(&ended.status) {
             true => Ok(ended),
-            false => {
-                // For a batch one that exists is no reason to end.
-                let error = refusal(&ended);
-                let exists = error.kind == Kind::Exists;
-                refused_existing.fetch_or(exists, Ordering::Relaxed);
-                Err(if exists { Error::failed(error.message()) } else { error })
-            }
+            false => Err(refusal(&ended)),
         }
     };
-    let done = batch(BufReader::new(Input::open(None)?).lines(), jobs, work, |ended| {
+    let done = batch(BufReader::new(Input::open(None)?).lines(), jobs, None, work, |ended| {
         let mut lines = Lines::new();
         match &ended.first {
             _ if ended.status != 0 => lines.add("why", ended.reason()),
@@ -54,12 +46,7 @@ pub fn run(jobs: usize, accepted: &[u8], twice: bool, command: &[OsString]) -> R
         };
         lines.add("ended", format_args!("{} {}", ended.status, ended.line)).print()
     });
-    done.map(|()| Status::Done).map_err(|mut error| {
-        if refused_existing.load(Ordering::Relaxed) {
-            error.kind = Kind::Exists;
-        }
-        error
-    })
+    done.map(|()| Status::Done)
 }
 
 /// Runs `command` for one line.

@@ -51,14 +51,8 @@ fn choose(members: &Path, ranges: &Path, patterns: &Patterns) -> Result<u64> {
     let (input, name) = open(members)?;
     let chosen = info::choose_files(MembersReader::open(input, &name)?, patterns)?;
     let mut output = Output::create(Some(ranges))?;
-    let written = output.write_all(cli::ranges_text(&chosen.ranges).as_bytes());
-    match written.during_path("write", ranges) {
-        Ok(()) => output.finish().map(|()| chosen.files),
-        Err(error) => {
-            output.abandon();
-            Err(error)
-        }
-    }
+    output.write_all(cli::ranges_text(&chosen.ranges).as_bytes()).during_path("write", ranges)?;
+    output.finish().map(|()| chosen.files)
 }
 
 fn open(path: &Path) -> Result<(BufReader<Input>, String)> {

@@ -30,8 +30,8 @@ mod transfer;
 mod verdict;
 mod wal;
 
-// Verbs of the two small tools. An archive_command that began before an upgrade asks for `segment` and `control`;
-// scripts ask for all three where only the tools of 0.1.0 lie beside them.
+// Verbs of the tools that are younger than 0.1.0: pgv-env, pgv-peek and pgv-merge. An archive_command that began before an
+// upgrade asks for `segment` and `control`; scripts ask for all where only the tools of 0.1.0 lie beside them.
 #[path = "../pgv-peek/archived.rs"]
 mod archived;
 #[path = "../pgv-peek/batch.rs"]
@@ -144,8 +144,14 @@ fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
         Some(verb) if verb == "env" => cli::main_with("pgv-env", std::env::args_os().skip(1), run::run),
         Some(verb) if verb == "merge" => cli::main_with("pgv-merge", std::env::args_os().skip(1), merge::run),
-        _ => cli::main("pgv-info", run_verb),
+        _ => cli::main("pgv-info", run),
     }
+}
+
+fn run(args: Args) -> Result<Status> {
+    let result = run_verb(args);
+    pgv::store::say_requests();
+    result
 }
 
 fn run_verb(Args { verb, list, place, .. }: Args) -> Result<Status> {

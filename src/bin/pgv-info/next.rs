@@ -9,8 +9,8 @@ use pgv::cli::Period;
 use pgv::cli::config::FULL_EVERY;
 use pgv::cli::lines::Lines;
 use pgv::error::{Error, IoContext, Result, Status};
-use pgv::info::{self, Repository, Set, Values};
-use std::path::PathBuf;
+use pgv::info::{self, Archiving, Repository, Set, Values};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
@@ -30,6 +30,9 @@ pub struct Args {
     /// Also print what killed runs left, by their claims in DIR
     #[arg(long, value_name = "DIR")]
     claims: Option<PathBuf>,
+    /// Also write the record of the newest complete backup to FILE
+    #[arg(long, value_name = "FILE")]
+    newest_record: Option<PathBuf>,
     /// Also print where WAL goes; FILE is from pgv-snap --estimate --lines
     #[arg(long, value_name = "FILE")]
     server: Option<PathBuf>,
@@ -62,11 +65,25 @@ pub fn run(args: Args, place: Place) -> Result<Status> {
     let mut text = info::next(&sets, &wanted, wait_for_label(&sets))?.lines();
     if let Some(file) = &args.server {
         let server = Values::parse(&std::fs::read_to_string(file).during_path("read", file)?)?;
-        let archiving = info::archiving(&server, has_wal(&repository)?);
+        let archiving = match info::archiving(&server, false) {
+            // Whether there is any changes nothing.
+            Archiving::Here => Archiving::Here,
+            _ => info::archiving(&server, has_wal(&repository)?),
+        };
         text.push_str(Lines::new().add("archiving", archiving.name()).as_str());
+    }
+    if let Some(file) = &args.newest_record {
+        write_newest(&sets, file)?;
     }
     cli::print(&(text + leftovers.as_str()))?;
     Ok(Status::Done)
+}
+
+/// The same backup as that of the line `newest`; without one nothing is written.
+fn write_newest(sets: &[Set], file: &Path) -> Result<()> {
+    let Some(record) = sets.iter().rev().find_map(Set::record) else { return Ok(()) };
+    let json = serde_json::to_vec(record).map_err(|e| Error::failed(format!("encode a record: {e}")))?;
+    std::fs::write(file, json).during_path("write", file)
 }
 
 /// The moment of a new label.

@@ -59,6 +59,7 @@ impl Place {
             system_identifier: cli::system_id(self.system_id.as_deref())?,
             label,
             chain_of,
+            state: cli::variable("PGV_STATE_DIR").map(Into::into),
         };
         Ok(Repository { store, query })
     }

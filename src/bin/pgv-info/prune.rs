@@ -8,6 +8,8 @@ use pgv::cli;
 use pgv::error::{Error, IoContext, Result, Status};
 use pgv::info::{self, KeepWal, Repository, Rules, Set};
 use pgv::io::Input;
+use pgv::report;
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
@@ -24,6 +26,9 @@ pub struct Args {
     /// The format of the list [default: table on a terminal, else label]
     #[arg(long, value_enum)]
     format: Option<Format>,
+    /// Also write the URLs of the WAL that is needed no more then to FILE
+    #[arg(long, value_name = "FILE")]
+    unneeded_wal: Option<PathBuf>,
     /// Decide as of this time
     #[arg(long, value_name = "TIME", value_parser = cli::parse_time)]
     now: Option<OffsetDateTime>,
@@ -39,12 +44,14 @@ enum Format {
 
 pub fn run(args: Args, place: Place) -> Result<Status> {
     let repository = place.open(args.cluster)?;
-    let sets = repository.collect()?;
+    let mut sets = repository.collect()?;
     info::warn_of_damaged(&sets);
     let now = args.now.unwrap_or_else(OffsetDateTime::now_utc);
+    let given = Rules::from(args.rules);
+    let keep_wal = given.wal;
     let fates = match args.labels {
         Some(file) => info::prune_labels(&sets, &read_labels(&file)?, now)?,
-        None => info::prune(&sets, &rules(args.rules, &repository, &sets, now)?, now)?,
+        None => info::prune(&sets, &rules(given, &repository, &sets, now)?, now)?,
     };
     let format = match (args.format, std::io::stdout().is_terminal()) {
         (Some(Format::Table), _) | (None, true) => info::Format::Table,
@@ -52,12 +59,34 @@ pub fn run(args: Args, place: Place) -> Result<Status> {
         (Some(Format::Url), _) => info::Format::Url,
         _ => info::Format::Label,
     };
-    cli::print(&info::show_fates(&fates, format)?)?;
+    let text = info::show_fates(&fates, format)?;
+    if let Some(file) = &args.unneeded_wal {
+        let may_go = fates.iter().filter(|fate| fate.reasons.is_empty()).map(|fate| fate.set);
+        let may_go: BTreeSet<_> = may_go.map(|set| (set.system_identifier, set.label.clone())).collect();
+        sets.retain(|set| !may_go.contains(&(set.system_identifier, set.label.clone())));
+        let keep = keep::wal(keep_wal)?.map(|length| KeepWal { length, now });
+        write_unneeded(file, &repository, &sets, keep.as_ref(), now)?;
+    }
+    cli::print(&text)?;
     Ok(Status::Done)
 }
 
-fn rules(given: Keep, repository: &Repository, sets: &[Set], now: OffsetDateTime) -> Result<Rules> {
-    let mut rules = match Rules::from(given) {
+/// `sets`: those that stay.
+fn write_unneeded(
+    file: &Path,
+    repository: &Repository,
+    sets: &[Set],
+    keep: Option<&KeepWal>,
+    now: OffsetDateTime,
+) -> Result<()> {
+    let (urls, reasons) = info::unneeded(&repository.store, &repository.query.repository, sets, keep, now)?;
+    reasons.iter().for_each(report::warn);
+    let text = urls.iter().fold(String::new(), |text, url| text + url + "\n");
+    std::fs::write(file, text).during_path("write", file)
+}
+
+fn rules(given: Rules, repository: &Repository, sets: &[Set], now: OffsetDateTime) -> Result<Rules> {
+    let mut rules = match given {
         none if none == Rules::default() => keep::rules_of_environment()?,
         given => given,
     };

@@ -58,8 +58,8 @@ pub fn run(args: Args, place: Place) -> Result<Status> {
     info::warn_of_damaged(&sets);
     let histories = goal.histories.as_deref().map_or_else(|| Ok(Histories::new()), read_histories)?;
     let request = Request { target: goal.target(), along: goal.timeline, label: goal.label };
-    let archived = Archived::list(&repository.store, &repository.query.repository, &sets)?;
-    let mut lines = info::recovery(&sets, &archived, &histories, &request)?.lines();
+    let mut archived = Archived::list(&repository.store, &repository.query.repository, &sets)?;
+    let mut lines = info::recovery(&sets, &mut archived, &histories, &request)?.lines();
     let inclusive = if goal.exclusive { "off" } else { "on" };
     lines.push_str(Lines::new().add("recovery_target_inclusive", inclusive).as_str());
     cli::print(&lines)?;

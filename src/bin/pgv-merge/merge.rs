@@ -4,7 +4,7 @@ use clap::Parser;
 use pgv::catalog::{Label, Record};
 use pgv::cli::{Arguments, Common};
 use pgv::error::{Error, IoContext, Result, Status};
-use pgv::io::Input;
+use pgv::io::{Input, Output};
 use pgv::{manifest, merge};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -52,9 +52,8 @@ impl Arguments for Args {
 }
 
 pub fn run(args: Args) -> Result<Status> {
-    let is_stdout = |path: &Option<PathBuf>| path.as_ref().is_some_and(|path| path.as_os_str() == "-");
-    if [&args.manifest, &args.facts, &args.members].into_iter().any(is_stdout) {
-        return Err(Error::usage("--manifest, --facts and --members need a file: the stream goes to stdout"));
+    for path in [&args.manifest, &args.facts, &args.members].into_iter().flatten() {
+        Output::require_file(path)?;
     }
     if args.command.is_empty() && args.streams.iter().filter(|stream| *stream == "-").count() > 1 {
         return Err(Error::usage("only one stream can come from stdin"));

@@ -1,5 +1,6 @@
 //! `get`, `get-ahead`: what a call of restore_command has to do, and what workers fetch for the next ones.
 
+use pgv::catalog::layout;
 use pgv::cli::config::Environment;
 use pgv::error::{Error, IoContext, Result};
 use pgv::io::die_if_unread;
@@ -26,7 +27,7 @@ pub struct Args {
     place: PathBuf,
 }
 
-/// Print each segment that workers are to fetch, when they are to
+/// Print the object of each segment that workers are to fetch next
 #[derive(clap::Args)]
 pub struct AheadArgs {
     /// The configuration [default: the only one in /etc/pgv]
@@ -104,7 +105,7 @@ pub fn ahead(args: &AheadArgs) -> Result<String> {
     let mut ahead = Ahead::new(&spool, segment_bytes, limit, environment.wal_jobs()?, args.until.as_deref());
     let mut output = std::io::stdout().lock();
     ahead.run(&args.after, &mut |name| {
-        let written = writeln!(output, "{name}").and_then(|()| output.flush());
+        let written = writeln!(output, "{name}{}", layout::SEALED).and_then(|()| output.flush());
         written.map_err(die_if_unread).during("write stdout")
     })?;
     Ok(String::new())

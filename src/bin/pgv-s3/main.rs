@@ -12,7 +12,7 @@ mod stat;
 use pgv::cli::{self, Arguments, Common, ConfigOption, StoreOptions, Wanted};
 use pgv::error::{Error, IoContext, Result, Status};
 use pgv::io::Output;
-use pgv::store::{Store, Url};
+use pgv::store::{self, Store, Url};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -69,14 +69,16 @@ fn run(args: Args) -> Result<Status> {
     let (options, progress) = (args.store, args.common.progress());
     let service = |url| Wanted::Service { url, told: options.names_service() };
     args.config.apply(args.verb.url().map_or(Wanted::AnyService, service))?;
-    match args.verb {
+    let result = match args.verb {
         Verb::Put(args) => put::run(args, &options, progress),
         Verb::Get(args) => get::run(args, &options, progress),
         Verb::Ls(args) => ls::run(&args, &options),
         Verb::Stat(args) => stat::run(&args, &options),
         Verb::Check(args) => check::run(args, &options),
         Verb::Rm(args) => rm::run(&args, &options),
-    }
+    };
+    store::say_requests();
+    result
 }
 
 fn open(url: &str, options: &StoreOptions) -> Result<(Store, Url)> {

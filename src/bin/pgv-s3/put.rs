@@ -2,7 +2,7 @@
 
 use crate::keeping::KeepingArgs;
 use pgv::cli::{self, StoreOptions};
-use pgv::error::{Error, Result, Status};
+use pgv::error::{Error, Kind, Result, Status};
 use pgv::io::{Deadline, Input, batch, named_file};
 use pgv::report::Drawn;
 use pgv::store::{self, PutOptions, Source, Store, Url};
@@ -22,7 +22,7 @@ pub struct Args {
     /// The approximate length of the stream
     #[arg(long, value_name = "SIZE", value_parser = cli::parse_size)]
     expected_size: Option<u64>,
-    /// Refuse only if the directory existed before
+    /// Remember that the directory existed, or what the service can do
     #[arg(long, value_name = "FILE", requires = "inside")]
     remember: Option<PathBuf>,
     /// Read the object back, and exit with 6 if another object has its name
@@ -65,6 +65,11 @@ impl Args {
             digest: self.json || self.read_back,
             replace: self.replace,
             inside: self.inside,
+            remember: self.remember.map(|file| {
+                let mut name = file.into_os_string();
+                name.push(".s3");
+                PathBuf::from(name)
+            }),
             expected_size: None,
             part_size: self.part_size,
             max_parts: Some(self.max_parts),
@@ -104,7 +109,7 @@ pub fn run(mut args: Args, options: &StoreOptions, progress: Drawn) -> Result<St
     }
     if json {
         let line = serde_json::json!({"url": url.to_string(), "bytes": put.bytes, "sha256": put.sha256,
-            "crc64nvme": put.stored.crc64nvme, "etag": put.stored.etag});
+            "crc64nvme": put.stored.crc64nvme, "etag": put.stored.etag, "requests": store::requests()});
         crate::print(&[line.to_string()])?;
     }
     Ok(put.status)
@@ -130,7 +135,7 @@ fn put_batch(
         store::put(store, &url, source, &options).map(|_| url)
     };
     let lines = BufReader::new(Input::open(None)?).lines();
-    batch(lines, jobs, store_one, |url| {
+    batch(lines, jobs, Some(Kind::Exists), store_one, |url| {
         deadline.into_iter().for_each(Deadline::renew);
         crate::print(&[url.to_string()])
     })?;

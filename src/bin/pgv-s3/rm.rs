@@ -2,7 +2,7 @@
 
 use pgv::cli::{self, StoreOptions};
 use pgv::error::{Result, Status};
-use pgv::store::{Removal, Scope, Store, Url};
+use pgv::store::{Order, Removal, Scope, Store, Url, remove_in_order};
 use std::time::Duration;
 
 /// Remove objects
@@ -20,6 +20,15 @@ pub struct Args {
     /// Only those that began earlier than this, such as 2d
     #[arg(long, value_name = "DURATION", requires = "uploads", value_parser = cli::parse_duration)]
     older_than: Option<Duration>,
+    /// Delete NAME of each directory first; print each deleted directory
+    #[arg(long, value_name = "NAME", requires = "recursive", conflicts_with = "dry_run")]
+    first: Option<String>,
+    /// Delete NAME of each directory last
+    #[arg(long, value_name = "NAME", requires = "first")]
+    last: Option<String>,
+    /// Count a missing object as deleted, without looking for it first
+    #[arg(long, conflicts_with_all = ["recursive", "uploads", "dry_run"])]
+    missing_ok: bool,
     /// Print what would be deleted
     #[arg(long)]
     dry_run: bool,
@@ -39,8 +48,14 @@ pub fn run(args: &Args, options: &StoreOptions) -> Result<Status> {
     let url = Url::parse(first)?;
     let store = Store::open(&url, options)?;
     let mut print = |url: &Url| crate::print(&[url.to_string()]);
+    if let Some(first) = &args.first {
+        let directories = given.map(|url| Url::parse(&url?)).collect::<Result<Vec<_>>>()?;
+        let order = Order { first, last: args.last.as_deref() };
+        remove_in_order(&store, &directories, &order, &mut print)?;
+        return Ok(Status::Done);
+    }
     let rehearsal = args.dry_run.then_some(&mut print as &mut dyn FnMut(&Url) -> Result<()>);
-    let mut removal = Removal::new(store, url.scheme(), scope, rehearsal);
+    let mut removal = Removal::new(store, url.scheme(), scope, rehearsal).missing_ok(args.missing_ok);
     given.try_for_each(|url| removal.add(Url::parse(&url?)?))?;
     removal.finish()?;
     Ok(Status::Done)

@@ -5,7 +5,7 @@ use crate::info::sets::{Set, systems};
 use crate::info::wal::holes::Judge;
 use crate::info::wal::points::{Point, points};
 use crate::info::wal::reach::{Need, Window, needs, windows};
-use crate::info::wal::runs::{Listed, Run, directory, sized};
+use crate::info::wal::runs::{Listed, Run, sized};
 use crate::info::wal::unknown::without_history;
 use crate::info::wal::window::KeepWal;
 use crate::store::{Store, Url};
@@ -43,8 +43,8 @@ pub fn archives(
 ) -> Result<Vec<Archive>> {
     let mut found = Vec::new();
     for sets in systems(sets) {
-        if let Some((set, segment_bytes)) = sized(sets) {
-            let listed = Listed::read(store, &directory(repository, set), segment_bytes)?;
+        if let Some((_, segment_bytes)) = sized(sets) {
+            let listed = Listed::read(store, repository, sets, segment_bytes)?;
             found.push(archive(sets, &listed, segment_bytes, keep));
         }
     }

@@ -1,13 +1,14 @@
 //! Which archived segments may hold what happened between two moments: as many as necessary, never too few.
 
-use crate::catalog::{CLOCK_MARGIN, layout};
+use crate::catalog::CLOCK_MARGIN;
 use crate::cli::lines::Lines;
 use crate::error::{Error, Result};
 use crate::info::choose::{one_cluster, stopped_at};
 use crate::info::facts::time_of;
 use crate::info::recovery::Histories;
 use crate::info::sets::Set;
-use crate::info::wal::runs::{directory, segment_bytes};
+use crate::info::wal::listing::{Found, Lane, Place};
+use crate::info::wal::runs::{directory, expected, segment_bytes};
 use crate::pg::{Lsn, timeline, wal};
 use crate::store::{Store, Url};
 use std::collections::BTreeMap;
@@ -46,21 +47,20 @@ pub fn segments_between(
     let mut stretches: Vec<Stretch> = Vec::new();
     // Of each timeline the number of the last segment that was listed.
     let mut listed: BTreeMap<u32, u64> = BTreeMap::new();
-    store.list(&directory(repository, newest), true, &mut |entry| {
-        let url = entry.url.to_string();
-        let Some(name) = layout::wal_name(&url) else { return Ok(()) };
-        let (name, is_partial) = match name.strip_suffix(".partial") {
-            Some(name) => (name, true),
-            None => (name, false),
-        };
+    let mut each = |found: &Found<'_>| {
+        let (entry, is_partial) = (found.entry, found.name.ends_with(".partial"));
+        let name = found.name.strip_suffix(".partial").unwrap_or(found.name);
         let Some((timeline, number)) = wal::segment_number(name, bytes) else { return Ok(()) };
         let (least, most) = bounds.get(&timeline).copied().unwrap_or((0, u64::MAX));
+        if number < least {
+            return Ok(());
+        }
         let last = listed.insert(timeline, number);
         let open = stretches.last_mut().filter(|stretch| stretch.timeline == timeline);
         // Several are stored at once, so a younger one may be stored before.
         let is_old =
             open.is_none() && entry.modified.is_some_and(|stored| stored.saturating_add(margin()) < from);
-        if is_old || number < least || number > most {
+        if is_old || number > most {
             return Ok(());
         }
         match open {
@@ -82,11 +82,23 @@ pub fn segments_between(
             }
         }
         Ok(())
-    })?;
+    };
+    let place = Place { store, directory: &directory(repository, newest), segment_bytes: bytes };
+    let (outline, is_whole) = place.outline(&mut each)?;
+    if !is_whole {
+        let expected = expected(sets, bytes);
+        let lane = |timeline: &u32| {
+            let (least, most) = bounds.get(timeline).copied().unwrap_or((0, u64::MAX));
+            let to = Some(most).filter(|most| *most < u64::MAX);
+            Lane { timeline: *timeline, from: Some(least), to, expected: expected.get(timeline).copied() }
+        };
+        let lanes: Vec<Lane> = outline.timelines.iter().map(lane).collect();
+        place.list_lanes(&lanes, &mut each)?;
+    }
     let mut lines = Lines::new();
     lines.add("system_identifier", newest.system_identifier);
     lines.add_some("pg_version", newest.record().map(|record| &record.backup.pg_version));
-    lines.add("timelines", listed.len());
+    lines.add("timelines", outline.timelines.len());
     for stretch in &stretches {
         let holes = stretch.after_hole;
         if stretch.begin.is_none() && stretch.timeline > 1 {

@@ -1,9 +1,9 @@
 //! What may go of the archived WAL: what is older than all that a backup needs; and with PGV_KEEP_WAL what is older than
 //! its window, and no backup needs itself.
 
-use crate::catalog::layout;
 use crate::error::Result;
 use crate::info::sets::{Set, State, good, systems};
+use crate::info::wal::listing::{Found, Lane, Place};
 use crate::info::wal::runs::{Extents, Listed, directory, sized};
 use crate::info::wal::window::{KeepWal, needed, place};
 use crate::pg::wal;
@@ -20,7 +20,6 @@ pub fn unneeded(
 ) -> Result<(Vec<String>, Vec<String>)> {
     let (mut urls, mut reasons) = (Vec::new(), Vec::new());
     for sets in systems(sets) {
-        let directory = directory(repository, &sets[0]);
         let mut kept = match Kept::since_oldest(sets, now) {
             Ok(None) => continue,
             Ok(Some(kept)) => kept,
@@ -29,17 +28,27 @@ pub fn unneeded(
                 continue;
             }
         };
-        if let (Some(keep), Some((_, segment_bytes))) = (keep, sized(sets)) {
-            let extents = Listed::read(store, &directory, segment_bytes)?.extents;
+        let size = sized(sets).map(|(_, segment_bytes)| segment_bytes);
+        if let (Some(keep), Some(segment_bytes)) = (keep, size) {
+            let extents = Listed::read(store, repository, sets, segment_bytes)?.extents;
             kept = kept.within(sets, segment_bytes, &extents, keep);
         }
-        store.list(&directory, true, &mut |entry| {
-            let url = entry.url.to_string();
-            if layout::wal_name(&url).is_some_and(|name| !kept.holds(name, entry.modified)) {
-                urls.push(url);
+        let segment_bytes = size.unwrap_or(wal::DEFAULT_SEGMENT_BYTES);
+        let place = Place { store, directory: &directory(repository, &sets[0]), segment_bytes };
+        // No further than to where all stays.
+        let to = size.and_then(|size| wal::segment_number(&format!("{:08X}{}", 1, kept.end()), size));
+        let to = to.map(|(_, number)| number);
+        let mut each = |found: &Found<'_>| {
+            if !kept.holds(found.name, found.entry.modified) {
+                urls.push(found.entry.url.to_string());
             }
             Ok(())
-        })?;
+        };
+        if !place.list_short(&mut each)? {
+            let lane = |timeline| Lane { timeline, from: None, to, expected: None };
+            let lanes: Vec<Lane> = place.timelines()?.into_iter().map(lane).collect();
+            place.list_lanes(&lanes, &mut each)?;
+        }
     }
     Ok((urls, reasons))
 }
@@ -105,6 +114,11 @@ impl Kept {
         let from = placed.and_then(|placed| needed(&placed, extents, keep).from);
         let from = from.map(|number| wal::name_of_number(1, number, segment_bytes).split_off(8));
         Kept { window: from.map(|from| Window { from, since: keep.stored_since() }), ..self }
+    }
+
+    /// From this place on all stays.
+    fn end(&self) -> &str {
+        self.window.as_ref().map_or(&self.oldest, |window| (&window.from).max(&self.oldest))
     }
 
     /// Whether a WAL file stays that was stored then. What is none stays, too.

@@ -4,6 +4,7 @@
 use crate::catalog::{BackupFacts, layout};
 use crate::error::Result;
 use crate::info::sets::Set;
+use crate::info::wal::listing::Place;
 use crate::pg::{Lsn, timeline, wal};
 use crate::store::{Store, Url};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +56,18 @@ pub fn size_in(backup: &BackupFacts) -> Option<u64> {
         .find(|size| wal::segment_name(backup.timeline, before_stop, *size) == backup.wal_last)
 }
 
+/// Of each timeline the last segment that a backup needs.
+pub fn expected(sets: &[Set], segment_bytes: u64) -> BTreeMap<u32, u64> {
+    let mut expected = BTreeMap::new();
+    for record in sets.iter().filter_map(Set::record) {
+        if let Some((timeline, last)) = wal::segment_number(&record.backup.wal_last, segment_bytes) {
+            let known = expected.entry(timeline).or_insert(last);
+            *known = last.max(*known);
+        }
+    }
+    expected
+}
+
 /// From where to where the archive has a timeline, whatever is missing in between.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extent {
@@ -77,13 +90,13 @@ pub struct Listed {
 }
 
 impl Listed {
-    pub fn read(store: &Store, directory: &Url, segment_bytes: u64) -> Result<Self> {
+    /// Of the cluster of these backups, whose segments have this size.
+    pub fn read(store: &Store, repository: &Url, sets: &[Set], segment_bytes: u64) -> Result<Self> {
         let mut listed = Listed::default();
-        store.list(directory, true, &mut |entry| {
-            let url = entry.url.to_string();
-            if let Some(name) = layout::wal_name(&url) {
-                listed.add(name, segment_bytes, entry.modified);
-            }
+        let Some(set) = sets.first() else { return Ok(listed) };
+        let place = Place { store, directory: &directory(repository, set), segment_bytes };
+        place.list(&expected(sets, segment_bytes), &mut |found| {
+            listed.add(found.name, segment_bytes, found.entry.modified);
             Ok(())
         })?;
         Ok(listed)

@@ -7,7 +7,7 @@ use crate::catalog::{Label, Record, time_of};
 use crate::error::Result;
 use crate::info::choose::stopped_at;
 use crate::info::sets::{Set, good, systems};
-use crate::info::wal::runs::{Extent, Extents, Listed, directory, size_in, sized};
+use crate::info::wal::runs::{Extent, Extents, Listed, size_in, sized};
 use crate::pg::wal;
 use crate::store::{Store, Url};
 use std::collections::{BTreeMap, BTreeSet};
@@ -186,8 +186,8 @@ pub fn beginnings(
 ) -> Result<BTreeSet<(u64, Label)>> {
     let mut found = BTreeSet::new();
     for sets in systems(sets) {
-        let Some((set, segment_bytes)) = sized(sets) else { continue };
-        let extents = Listed::read(store, &directory(repository, set), segment_bytes)?.extents;
+        let Some((_, segment_bytes)) = sized(sets) else { continue };
+        let extents = Listed::read(store, repository, sets, segment_bytes)?.extents;
         found.extend(beginnings_of(sets, segment_bytes, &extents, keep));
     }
     Ok(found)

@@ -16,6 +16,12 @@ pub fn md5(bytes: &[u8]) -> String {
     STANDARD.encode(md5::Md5::digest(bytes))
 }
 
+/// As many services name a content (ETag).
+pub fn md5_name(bytes: &[u8]) -> String {
+    use md5::Digest;
+    md5::Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Of what `first` is of, followed by `length` bytes that `second` is of.
 pub fn combine(first: u64, second: u64, length: u64) -> u64 {
     crc_fast::checksum_combine(Crc64Nvme, first, second, length)

@@ -13,6 +13,7 @@ use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::ChecksumMode;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use time::OffsetDateTime;
 use tokio::runtime::{Builder, Runtime};
@@ -28,6 +29,8 @@ pub struct S3Store {
 pub(super) struct Inner {
     pub(super) runtime: Runtime,
     pub(super) connection: Connection,
+    /// Whether it was tried in this process that the service refuses to replace.
+    pub(super) tried: AtomicBool,
 }
 
 impl S3Store {
@@ -39,7 +42,12 @@ impl S3Store {
             .build()
             .map_err(|error| Error::io("start the S3 client", error))?;
         let connection = runtime.block_on(connect::connect(service))?;
-        Ok(S3Store { inner: Arc::new(Inner { runtime, connection }) })
+        Ok(S3Store { inner: Arc::new(Inner { runtime, connection, tried: AtomicBool::new(false) }) })
+    }
+
+    /// Which service it is, as far as the configuration tells.
+    pub fn place(&self) -> &str {
+        &self.inner.connection.place
     }
 
     pub(super) fn client(&self) -> &aws_sdk_s3::Client {

@@ -50,6 +50,8 @@ pub struct Connection {
     pub client: Client,
     /// Whether the service is known to refuse parts of different sizes.
     pub equal_parts: bool,
+    /// Which service it is, as far as the configuration tells: its endpoint, or `aws`, and the region.
+    pub place: String,
     patience: Patience,
     /// Of the service, once it was asked.
     address: Arc<OnceLock<String>>,
@@ -145,9 +147,11 @@ pub async fn connect(options: &Service) -> Result<Connection> {
             tell_once(format_args!("waiting for {address}: no answer yet; giving up after {seconds} s"));
         }),
     });
-    let host = endpoint.unwrap_or_default().trim_end_matches('/');
-    let equal_parts = host.ends_with(WANTS_EQUAL_PARTS);
-    Ok(Connection { client: Client::from_conf(builder.build()), equal_parts, patience, address })
+    let endpoint = endpoint.unwrap_or("aws").trim_end_matches('/');
+    let equal_parts = endpoint.ends_with(WANTS_EQUAL_PARTS);
+    let region = config.region().map_or("", |region| region.as_ref());
+    let place = format!("{endpoint} {region}");
+    Ok(Connection { client: Client::from_conf(builder.build()), equal_parts, place, patience, address })
 }
 
 fn timeouts(patience: Patience, stalls: u32) -> TimeoutConfig {

@@ -105,6 +105,11 @@ pub fn is_distrust(error: &(impl std::fmt::Debug + ?Sized)) -> bool {
     format!("{error:?}").contains("InvalidCertificate(")
 }
 
+/// There was no connection over which the request could go. The layers in between hide the type of this error, too.
+pub fn is_unconnected(error: &(impl std::fmt::Debug + ?Sized)) -> bool {
+    format!("{error:?}").contains("Error(Connect,")
+}
+
 /// What a server speaks that was spoken to otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speaks {

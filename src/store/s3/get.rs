@@ -1,6 +1,8 @@
 //! A download: the object in pieces, a few on their way at once, handed out in order. A connection that
 //! breaks is taken up again at the byte where it stopped, and only of the same object (its ETag).
 //!
+//! A short object may be asked for as a whole: then its checksum comes in the same answer.
+//!
 //! Memory: as many pieces of 8 MiB as are asked for at once, and the one being read. Their buffers are
 //! used again: the allocator would keep what several threads take and give back.
 
@@ -8,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::store::object::Range;
 use crate::store::s3::answer::Expected;
 use crate::store::s3::checksum;
-use crate::store::s3::client::{S3Store, object, stopped};
+use crate::store::s3::client::{S3Store, object, stopped, unsigned};
 use crate::store::s3::explain::{Failure, root};
 use crate::store::s3::retries::Backoff;
 use crate::store::url::Url;
@@ -19,6 +21,8 @@ use std::time::Instant;
 use tokio::task::JoinHandle;
 
 const PIECE: u64 = 8 << 20;
+/// What is asked for as a whole is read in one go up to here, and from here on in pieces.
+const WHOLE: u64 = 32 << 20;
 /// What a connection must bring before it breaks, or it counts as none.
 const PROGRESS: usize = 64 << 10;
 
@@ -40,10 +44,17 @@ pub struct Download {
     check: Option<Check>,
 }
 
-/// The whole object's own checksum, asked for beside the first pieces.
+/// The whole object's own checksum.
 struct Check {
     seen: crc_fast::Digest,
-    expected: JoinHandle<Result<Option<String>>>,
+    expected: Sum,
+}
+
+enum Sum {
+    /// Of the answer; None where the service told none.
+    Told(Option<String>),
+    /// Asked for beside the first pieces.
+    Asked(JoinHandle<Result<Option<String>>>),
 }
 
 impl Download {
@@ -56,7 +67,7 @@ impl Download {
         download.end = wanted.min(total);
         download.length = download.end - from;
         if range.is_none() {
-            let expected = store.inner.runtime.spawn(download.object.clone().checksum());
+            let expected = Sum::Asked(store.inner.runtime.spawn(download.object.clone().checksum()));
             download.check = Some(Check { seen: checksum::digest(), expected });
         }
         Ok(download)
@@ -92,7 +103,7 @@ impl Download {
     fn begin_at(store: &S3Store, url: &Url, from: u64, wanted: u64, at_once: usize) -> Result<(Self, u64)> {
         let first_end = wanted.min(from.saturating_add(PIECE));
         let mut object = Remote { store: store.clone(), url: url.clone(), etag: None };
-        let first = match store.block_on(object.ask_first(from, first_end)) {
+        let first = match store.block_on(object.ask_first(Some((from, first_end)))) {
             Ok(first) => first,
             // A range that begins beyond the end: of an empty object every range does.
             Err(failure) if failure.status == 416 && from == 0 => {
@@ -114,6 +125,28 @@ impl Download {
         (download.next, download.at_once) = (next, at_once);
         download.pieces.push_back(piece);
         Ok((download, total))
+    }
+
+    /// Asks for all of it in one request, as suits an object of some MiB.
+    pub fn whole(store: &S3Store, url: &Url) -> Result<Self> {
+        object(url)?;
+        let mut object = Remote { store: store.clone(), url: url.clone(), etag: None };
+        let first = store.block_on(object.ask_first(None));
+        let first = first.map_err(|failure| failure.explain(format_args!("get {url}")))?;
+        let Some(end) = first.content_length().and_then(|length| u64::try_from(length).ok()) else {
+            // Where nobody says how long it is, a range does.
+            return Self::begin(store, url, None, 1);
+        };
+        object.etag = first.e_tag().map(str::to_owned);
+        let (next, piece) = (end.min(WHOLE), object.clone());
+        let expected = Sum::Told(first.checksum_crc64_nvme().map(str::to_owned));
+        let piece =
+            store.inner.runtime.spawn(async move { piece.fetch(Vec::new(), 0, next, Some(first)).await });
+        let mut download = Self::nothing(store, object);
+        (download.next, download.end, download.length) = (next, end, end);
+        download.pieces.push_back(piece);
+        download.check = Some(Check { seen: checksum::digest(), expected });
+        Ok(download)
     }
 
     fn empty(store: &S3Store, object: Remote) -> Result<Self> {
@@ -170,7 +203,11 @@ impl Download {
 
     fn compare(&mut self) -> Result<()> {
         let Some(check) = self.check.take() else { return Ok(()) };
-        match self.store.block_on(check.expected).map_err(stopped)?? {
+        let expected = match check.expected {
+            Sum::Told(expected) => expected,
+            Sum::Asked(answer) => self.store.block_on(answer).map_err(stopped)??,
+        };
+        match expected {
             Some(expected) if expected != checksum::encode(check.seen.finalize()) => Err(Error::damaged(
                 format!("{}: its content does not match its checksum", self.object.what()),
             )),
@@ -206,17 +243,23 @@ struct Remote {
 }
 
 impl Remote {
-    /// The bytes from `from` to before `end`.
+    /// The bytes of a range, or all.
     async fn ask(
         &self,
-        from: u64,
-        end: u64,
+        range: Option<(u64, u64)>,
         begun: Instant,
     ) -> std::result::Result<GetObjectOutput, Failure> {
         let (bucket, key) = self.url.bucket_and_key();
-        let range = format!("bytes={from}-{}", end.saturating_sub(1));
-        let request = self.store.client().get_object().bucket(bucket).key(key).range(range);
+        let bytes = range.map(|(from, end)| format!("bytes={from}-{}", end.saturating_sub(1)));
+        let request = self.store.client().get_object().bucket(bucket).key(key).set_range(bytes);
         let request = request.set_if_match(self.etag.clone()).customize();
+        let request = match range {
+            Some(_) => request,
+            // Not as the SDK asks for it, which would take another checksum for a broken connection.
+            None => request.mutate_request(|request| {
+                request.headers_mut().insert("x-amz-checksum-mode", "ENABLED");
+            }),
+        };
         request
             .config_override(self.store.inner.connection.attempts_since(begun, Expected::Object))
             .send()
@@ -225,11 +268,11 @@ impl Remote {
     }
 
     /// As [`Remote::ask`]. What has neither a range nor a name of the content is no answer of S3.
-    async fn ask_first(&self, from: u64, end: u64) -> std::result::Result<GetObjectOutput, Failure> {
+    async fn ask_first(&self, range: Option<(u64, u64)>) -> std::result::Result<GetObjectOutput, Failure> {
         let patience = self.store.inner.connection.patience().timeout;
         let (begun, mut backoff) = (Instant::now(), Backoff::new(patience));
         loop {
-            let answer = self.ask(from, end, begun).await?;
+            let answer = self.ask(range, begun).await?;
             if answer.content_range().is_some() || answer.e_tag().is_some() {
                 return Ok(answer);
             }
@@ -255,13 +298,19 @@ impl Remote {
         let (mut answer, mut backoff, mut moved) = (first, Backoff::new(patience.timeout), Instant::now());
         loop {
             let at = from + piece.len() as u64;
-            let reading = match answer.take() {
-                Some(first) => first,
-                None => self.ask(at, end, moved).await.map_err(|failure| self.changed(&failure))?,
+            let (reading, is_first) = match answer.take() {
+                Some(first) => (first, true),
+                None => {
+                    let range = Some((at, end));
+                    (self.ask(range, moved).await.map_err(|failure| self.changed(&failure))?, false)
+                }
             };
             let before = piece.len();
-            let broken = match self.same(&reading, at)? {
-                true => read_body(reading, &mut piece, length).await,
+            let is_whole = is_first && reading.content_range().is_none();
+            // Read to its end where that is wanted: only then is the connection used again.
+            let is_longer = is_whole && unsigned(reading.content_length()) > length as u64;
+            let broken = match is_whole || self.same(&reading, at)? {
+                true => read_body(reading, &mut piece, length, is_longer).await,
                 // A gate's page, as the service has answered such requests before.
                 false => Some("the answer is not for the requested byte range".to_owned()),
             };
@@ -338,11 +387,17 @@ impl Remote {
     }
 }
 
-/// Appends what comes, up to one byte too many; says what broke.
-async fn read_body(mut answer: GetObjectOutput, piece: &mut Vec<u8>, length: usize) -> Option<String> {
-    loop {
+/// Appends what comes, up to one byte too many, or to where the rest is not wanted in one go; says what broke.
+async fn read_body(
+    mut answer: GetObjectOutput,
+    piece: &mut Vec<u8>,
+    length: usize,
+    may_be_longer: bool,
+) -> Option<String> {
+    while piece.len() < length || !may_be_longer {
         match answer.body.try_next().await {
             Ok(Some(bytes)) if piece.len() + bytes.len() <= length => piece.extend_from_slice(&bytes),
+            Ok(Some(bytes)) if may_be_longer => piece.extend_from_slice(&bytes[..length - piece.len()]),
             Ok(Some(_)) => {
                 piece.resize(length + 1, 0);
                 return None;
@@ -351,4 +406,5 @@ async fn read_body(mut answer: GetObjectOutput, piece: &mut Vec<u8>, length: usi
             Err(error) => return Some(root(&error)),
         }
     }
+    None
 }

@@ -3,7 +3,7 @@
 //! it, so a page that is not whole is asked for again, like one whose connection broke.
 
 use crate::error::{Error, Kind, Result};
-use crate::store::object::{Entry, Leftover};
+use crate::store::object::{Entry, Leftover, Span};
 use crate::store::s3::answer::Expected;
 use crate::store::s3::client::{S3Store, time_of, unquoted, unsigned};
 use crate::store::s3::explain::Failure;
@@ -17,6 +17,7 @@ use percent_encoding::percent_decode_str;
 use std::collections::HashSet;
 use std::future::Future;
 use std::hash::Hash;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
@@ -24,15 +25,15 @@ use time::OffsetDateTime;
 type Next<T> = std::result::Result<Option<T>, String>;
 
 impl S3Store {
-    /// As [`Store::list_after`](crate::store::Store::list_after); a bucket that is not there is an error.
+    /// As [`Store::scan`](crate::store::Store::scan); a bucket that is not there is an error.
     /// Memory: one page of a thousand keys, and a token for each page.
-    pub fn list(
+    pub fn scan(
         &self,
         directory: &Url,
-        recursive: bool,
-        after: &str,
-        each: &mut dyn FnMut(Entry) -> Result<()>,
-    ) -> Result<()> {
+        span: &Span<'_>,
+        each: &mut dyn FnMut(Entry) -> Result<ControlFlow<()>>,
+    ) -> Result<ControlFlow<()>> {
+        let after = span.after;
         let (bucket, key) = directory.bucket_and_key();
         let slash = if key.is_empty() || key.ends_with('/') { "" } else { "/" };
         let prefix = format!("{key}{slash}");
@@ -47,7 +48,8 @@ impl S3Store {
                     .list_objects_v2()
                     .bucket(bucket)
                     .prefix(&prefix)
-                    .set_delimiter((!recursive).then(|| "/".to_owned()))
+                    .set_delimiter((!span.recursive).then(|| "/".to_owned()))
+                    .set_max_keys(span.page.map(i32::from))
                     .set_start_after((!after.is_empty()).then(|| format!("{prefix}{after}")))
                     // Not every key can be written in XML as it is.
                     .encoding_type(EncodingType::Url)
@@ -58,9 +60,12 @@ impl S3Store {
             };
             let (page, next) = self.page(&what, "ListBucketResult", ask, next_of_objects)?;
             // Not every service knows where to start.
-            let mut behind = entries_of(&page, bucket)?.into_iter().filter(|entry| entry.url > first);
-            behind.try_for_each(&mut *each)?;
-            let Some(next) = next else { return Ok(()) };
+            for entry in entries_of(&page, bucket)?.into_iter().filter(|entry| entry.url > first) {
+                if each(entry)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            let Some(next) = next else { return Ok(ControlFlow::Continue(())) };
             token = Some(places.new_one(&what, next)?);
         }
     }

@@ -7,6 +7,7 @@ mod body;
 mod checksum;
 mod client;
 mod connect;
+mod count;
 mod explain;
 mod get;
 mod listing;
@@ -18,6 +19,7 @@ mod retries;
 mod watch;
 
 pub use client::S3Store;
+pub use count::{Requests, requests, say_requests};
 pub use get::Download;
 pub use put::Upload;
 
@@ -43,6 +45,10 @@ impl S3Store {
         jobs: usize,
     ) -> Result<Download> {
         Download::begin_parts(self, url, parts, jobs)
+    }
+
+    pub fn get_whole(&self, url: &Url) -> Result<Download> {
+        Download::whole(self, url)
     }
 
     pub fn stat(&self, url: &Url) -> Result<Entry> {

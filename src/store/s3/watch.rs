@@ -1,7 +1,10 @@
 //! The bound of every wait on a connection, below the SDK, whose own time-outs cannot tell a request that moves slowly
 //! from one that stands still. A body, either way, must move [`LEAST`] in each window of [`Bounds::stall`]; from its end
-//! on the answer must begin within a time that is the operation's. What stays below is a broken connection.
+//! on the answer must begin within a time that is the operation's. What stays below is a broken connection. As each
+//! attempt passes here, it is counted here.
 
+use crate::store::s3::count::Class;
+use crate::store::s3::explain::is_unconnected;
 use aws_sdk_s3::config::http::HttpRequest;
 use aws_sdk_s3::config::{
     ConfigBag, HttpClient, RuntimeComponents, RuntimeComponentsBuilder, SharedHttpClient,
@@ -131,6 +134,9 @@ impl HttpConnector for WatchedConnector {
         let (bounds, answer) = (self.bounds, self.answer);
         let address = self.address.get_or_init(|| address(request.uri()).to_owned()).clone();
         let (answered, tell) = (Arc::clone(&self.answered), Arc::clone(&self.tell));
+        let class = Class::of(request.method(), request.uri());
+        // At once: whoever gives up while it is under way has sent it.
+        class.count();
         let calling = self.connector.call(request);
         HttpConnectorFuture::new(async move {
             let telling = async {
@@ -143,7 +149,11 @@ impl HttpConnector for WatchedConnector {
             };
             tokio::select! {
                 called = calling => {
-                    let mut response = called?;
+                    let mut response = called.inspect_err(|error| {
+                        if is_unconnected(error) {
+                            class.take_back();
+                        }
+                    })?;
                     answered.store(true, Ordering::Relaxed);
                     let body = std::mem::replace(response.body_mut(), SdkBody::taken());
                     *response.body_mut() = SdkBody::from_body_1_x(Incoming::new(body, bounds));

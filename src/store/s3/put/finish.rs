@@ -7,13 +7,16 @@ use crate::store::s3::checksum;
 use crate::store::s3::client::{S3Store, unquoted, unsigned};
 use crate::store::s3::explain::Failure;
 use crate::store::s3::part::Part;
+use crate::store::s3::put::condition::{Known, remember};
 use crate::store::s3::put::request::{Integrity, crc_header, md5_header};
-use crate::store::s3::put::{NONCE, Upload};
+use crate::store::s3::put::{NONCE, Upload, place_of};
 use crate::store::url::Url;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::operation::put_object::PutObjectOutput;
 use aws_sdk_s3::types::{ChecksumType, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// After so long something else may have got the name of what is one request.
@@ -29,7 +32,7 @@ impl Upload {
         one.take(&mut &*content)?;
         let (body, crc) = std::mem::replace(&mut one.filling, one.buffers.nothing()).into_bytes();
         one.crc = crc;
-        let whole = one.put_whole(body.clone());
+        let whole = one.put_whole(body.clone()).map(drop);
         let mut parts = Self::unlooked(store.clone(), url, &PutOptions::default())?;
         parts.bytes = body.len() as u64;
         let made = parts.send_part(body, crc).and_then(|()| {
@@ -47,7 +50,12 @@ impl Upload {
     }
 
     pub(super) fn finish(&mut self) -> Result<Stored> {
-        let answer = self.make_object()?;
+        let answer = self.make_object()?.map(|stored| self.is_trusted().then_some(stored).flatten());
+        let answer = match answer {
+            Ok(Some(stored)) => return Ok(stored),
+            Ok(None) => Ok(()),
+            Err(failure) => Err(failure),
+        };
         // What was just stored is not gone because of one answer that says so.
         let prove = answer.is_ok();
         let head = self.store.block_on(self.store.head(&self.url, &self.what(), prove));
@@ -112,8 +120,9 @@ impl Upload {
         }
     }
 
-    /// The outer failure is one of a part, the inner that of the request that makes the object.
-    pub(super) fn make_object(&mut self) -> Result<std::result::Result<(), Failure>> {
+    /// The outer failure is one of a part, the inner that of the request that makes the object. What the service says that
+    /// it has, if it says that.
+    pub(super) fn make_object(&mut self) -> Result<std::result::Result<Option<Stored>, Failure>> {
         let last = std::mem::replace(&mut self.filling, self.buffers.nothing());
         let whole = match self.first.take() {
             Some(first) => Some(first),
@@ -134,15 +143,17 @@ impl Upload {
         let mut conflicts = 0;
         loop {
             // Where the condition is ignored this is what keeps another's object.
-            let old_news = whole.is_none() || self.looked.elapsed() > LOOK_AGAIN;
+            let is_trusted = whole.is_some() && self.is_trusted();
+            let old_news = !is_trusted && (whole.is_none() || self.looked.elapsed() > LOOK_AGAIN);
             if !self.options.replace && old_news && self.head()?.is_some_and(|head| !self.is_ours(&head)) {
                 return Err(self.exists());
             }
             self.looked = Instant::now();
             let answer = match &whole {
-                Some((body, _)) => self.put_whole(body.clone()),
-                None => self.complete(),
+                Some((body, _)) => self.put_whole(body.clone()).map(|answer| self.told(&answer, body)),
+                None => self.complete().map(|()| None),
             };
+            self.learn(whole.as_ref().map(|(body, _)| body), answer.as_ref().map(drop));
             match answer {
                 Err(failure) if self.do_without(&failure) => self.looked -= LOOK_AGAIN,
                 // S3 has found two writers, and asks both to try again.
@@ -166,7 +177,41 @@ impl Upload {
         before != (self.integrity, self.conditional)
     }
 
-    pub(super) fn put_whole(&mut self, body: Bytes) -> std::result::Result<(), Failure> {
+    /// What the answer says of the object, if that is what was sent: by the checksum, or by the name of a content that is
+    /// its MD5.
+    fn told(&self, answer: &PutObjectOutput, body: &Bytes) -> Option<Stored> {
+        let crc = answer.checksum_crc64_nvme();
+        let etag = answer.e_tag().map(unquoted);
+        let is_ours = match crc {
+            Some(crc) => crc == checksum::encode(self.crc),
+            None => self.is_trusted() && etag.as_deref() == Some(&checksum::md5_name(body)),
+        };
+        is_ours.then(|| Stored { crc64nvme: crc.map(str::to_owned), etag })
+    }
+
+    /// Whether the service honours the condition: a refusal is a proof. Where nothing is remembered, what was stored just
+    /// now is offered again.
+    fn learn(&mut self, whole: Option<&Bytes>, answer: std::result::Result<(), &Failure>) {
+        let (Some(body), Some(file)) = (whole, self.options.remember.clone()) else { return };
+        if !self.conditional || self.known != Known::Nothing {
+            return;
+        }
+        let known = match answer {
+            Err(failure) if failure.status == 412 => Known::Refuses,
+            Ok(()) if !self.store.inner.tried.swap(true, Ordering::Relaxed) => {
+                match self.put_whole(body.clone()) {
+                    Err(failure) if failure.status == 412 => Known::Refuses,
+                    // The same content again.
+                    Ok(_) => Known::Replaces,
+                    Err(_) => Known::Nothing,
+                }
+            }
+            _ => Known::Nothing,
+        };
+        remember(&file, &place_of(&self.store, &self.url), known);
+    }
+
+    pub(super) fn put_whole(&mut self, body: Bytes) -> std::result::Result<PutObjectOutput, Failure> {
         let (bucket, key) = self.url.bucket_and_key();
         let length = body.len();
         let request = self
@@ -188,7 +233,7 @@ impl Upload {
             .customize()
             .config_override(self.attempts())
             .interceptor(Signing::of(body));
-        self.store.block_on(request.send()).map(drop).map_err(Failure::from)
+        self.store.block_on(request.send()).map_err(Failure::from)
     }
 
     pub(super) fn complete(&mut self) -> std::result::Result<(), Failure> {

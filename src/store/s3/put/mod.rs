@@ -8,8 +8,10 @@
 //! (jobs + 1) × that.
 //!
 //! Not replacing what is there: by a condition, where the service honours it. Some ignore it, so this looks as well:
-//! before anything is read, before the object is made, and afterwards whether what is there is ours.
+//! before anything is read, before the object is made, and afterwards whether what is there is ours. Where it is remembered
+//! that the service honours it, what fits into one part is one request.
 
+mod condition;
 mod finish;
 mod kept;
 mod request;
@@ -26,6 +28,7 @@ use crate::store::s3::parts::Parts;
 use crate::store::url::Url;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::CompletedPart;
+use condition::{Known, recall};
 use request::Integrity;
 use std::io::Read;
 use std::sync::atomic::AtomicBool;
@@ -62,6 +65,8 @@ pub struct Upload {
     /// Services are asked for what they can do, not known by name.
     integrity: Integrity,
     conditional: bool,
+    /// Of the condition, for what is one request.
+    known: Known,
     /// An attempt to begin had no answer: what it may have begun nobody knows by its id.
     lost: Arc<AtomicBool>,
 }
@@ -70,7 +75,7 @@ impl Upload {
     /// Without `replace` an existing object is refused here already, before anything is read.
     pub fn begin(store: S3Store, url: &Url, options: &PutOptions) -> Result<Self> {
         let upload = Self::unlooked(store, url, options)?;
-        if !options.replace && upload.head()?.is_some() {
+        if !options.replace && !upload.is_trusted() && upload.head()?.is_some() {
             return Err(upload.exists());
         }
         Ok(upload)
@@ -80,6 +85,8 @@ impl Upload {
         object(url)?;
         let equal = store.inner.connection.equal_parts;
         let parts = Parts::plan(options.part_size, options.expected_size, options.max_parts, equal)?;
+        let known = options.remember.as_deref().filter(|_| !options.replace);
+        let known = known.map_or(Known::Nothing, |file| recall(file, &place_of(&store, url)));
         let buffers = Buffers::default();
         let filling = buffers.part(in_memory(parts.size(1)));
         Ok(Upload {
@@ -101,6 +108,7 @@ impl Upload {
             unfinished: None,
             integrity: Integrity::Crc64,
             conditional: !options.replace,
+            known,
             lost: Arc::default(),
         })
     }
@@ -152,6 +160,11 @@ impl Upload {
         give_up(&self.store, &self.url, &mut begun);
     }
 
+    /// Whether what is one request replaces nothing, without a look.
+    fn is_trusted(&self) -> bool {
+        self.conditional && self.known == Known::Refuses
+    }
+
     fn head(&self) -> Result<Option<HeadObjectOutput>> {
         self.store.block_on(self.store.head(&self.url, &self.what(), false))
     }
@@ -184,6 +197,11 @@ impl Upload {
     fn condition(&self) -> Option<String> {
         self.conditional.then(|| "*".to_owned())
     }
+}
+
+/// A service and a bucket.
+fn place_of(store: &S3Store, url: &Url) -> String {
+    format!("{} {}", store.inner.connection.place, url.bucket_and_key().0)
 }
 
 /// Part sizes are limited to 5 GiB.
