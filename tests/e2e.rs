@@ -9,23 +9,18 @@ mod common;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::RwLock;
+use std::sync::Mutex;
 use std::time::Instant;
 
 use common::debian_postgres;
 
-/// Scripts run side by side, as many as the test runner has threads. Those that change what all share on this machine
-/// (Debian's clusters, /etc, the port 5432 of 127.0.0.1) run alone.
-static MACHINE: RwLock<()> = RwLock::new(());
+/// Scripts run side by side, as many as the test runner has threads. Of those that use what there is once on this machine
+/// (Debian's clusters, /etc, the port 5432 of 127.0.0.1) one runs at a time; the others see none of it (`begin` in lib.sh).
+static MACHINE: Mutex<()> = Mutex::new(());
 
-fn run(script: &str, argument: &str) {
-    let _shared = MACHINE.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-    run_script(script, argument);
-}
-
-fn run_alone(script: &str, argument: &str) {
-    let _alone = MACHINE.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-    run_script(script, argument);
+fn run_on_machine(script: &str, argument: &str) {
+    let _mine = MACHINE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    run(script, argument);
 }
 
 /// Past the capture of a passing test's output.
@@ -33,7 +28,7 @@ fn say(line: &str) {
     std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
-fn run_script(script: &str, argument: &str) {
+fn run(script: &str, argument: &str) {
     let began = Instant::now();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let binaries = PathBuf::from(env!("CARGO_BIN_EXE_pgv-snap"));
@@ -151,7 +146,7 @@ fn copies_beside_their_original() {
 
 #[test]
 fn set_up_from_nothing() {
-    run_alone("setup.sh", "");
+    run_on_machine("setup.sh", "");
 }
 
 #[test]
@@ -161,12 +156,12 @@ fn verification_and_drill() {
 
 #[test]
 fn nothing_acts_in_a_drill() {
-    run_alone("drill.sh", debian_postgres());
+    run_on_machine("drill.sh", debian_postgres());
 }
 
 #[test]
 fn nothing_acts_in_a_drill_of_the_oldest_major() {
-    run_alone("drill.sh", "13");
+    run_on_machine("drill.sh", "13");
 }
 
 #[test]
@@ -221,7 +216,7 @@ fn scripts_on_s3() {
 
 #[test]
 fn debian_clusters() {
-    run_alone("debian.sh", "");
+    run_on_machine("debian.sh", "");
 }
 
 #[test]
@@ -251,5 +246,5 @@ fn a_repository_of_an_older_release() {
 
 #[test]
 fn runbooks_as_typed() {
-    run_alone("runbooks.sh", "");
+    run_on_machine("runbooks.sh", "");
 }

@@ -153,7 +153,7 @@ fn a_role_with_few_rights_suffices_and_strangers_are_refused() {
     assert!(cluster.ok("tar -t -f stream").ends_with("global/pg_control\n"));
     let estimate: u64 = cluster.ok("pgv-snap --estimate").trim().parse().unwrap();
     assert!((40_000_000..100_000_000).contains(&estimate), "{estimate}");
-    cluster.ok("initdb -A trust -U postgres -D stranger");
+    cluster.ok("initdb -N -A trust -U postgres -D stranger");
     let refused = cluster.run("pgv-snap stranger > other");
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8(refused.stderr).unwrap().contains("not the data directory"));

@@ -27,17 +27,20 @@ const TOOLS: [(&str, &str); 3] = [
     ("pgv-merge", env!("CARGO_BIN_EXE_pgv-merge")),
 ];
 
-/// A running server in a scratch directory, with a pgbench database.
+/// A running server in a scratch directory.
 pub struct Cluster {
     scratch: tempfile::TempDir,
 }
 
 impl Cluster {
+    /// With a pgbench database.
     pub fn start() -> Self {
-        Self::start_with("-k")
+        let cluster = Self::start_with("-k");
+        cluster.ok("pgbench -q -i -s 2 postgres");
+        cluster
     }
 
-    /// `options`: of initdb.
+    /// `options`: of initdb. It has only what that makes.
     pub fn start_with(options: &str) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path();
@@ -46,9 +49,8 @@ impl Cluster {
             std::fs::copy(binary, path.join(name)).unwrap();
         }
         let cluster = Cluster { scratch };
-        cluster.ok(&format!("initdb {options} -A trust -U postgres -D data"));
+        cluster.ok(&format!("initdb -N {options} -A trust -U postgres -D data"));
         cluster.start_in("data");
-        cluster.ok("pgbench -q -i -s 2 postgres");
         cluster
     }
 

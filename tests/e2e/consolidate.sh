@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Synthetic fulls of one major, in a directory or a bucket: a chain under load becomes one full, on another host; increments follow it, and it is
-# merged again; what is restored is what the chain gives, byte for byte. An increment and a consolidation run beside each
-# other, consolidation is killed before one command after the other, and what is damaged is refused.
+# Synthetic fulls of one major, in a directory or a bucket: a chain under load becomes one full, on another host; increments
+# follow it, and it is merged again; what is restored is what the chain gives, byte for byte, and PostgreSQL finds nothing
+# wrong with it. An increment and a consolidation run beside each other, consolidation is killed before one command after
+# the other, and what is damaged is refused.
 # shellcheck disable=SC2016  # $1 in bash -c '…' is for that shell
 set -euo pipefail
 shopt -s inherit_errexit
@@ -57,10 +58,6 @@ run() { # SQL…
 invariant() {
   sql 'select (select sum(abalance) from pgbench_accounts) = (select sum(tbalance) from pgbench_tellers)
        and (select sum(abalance) from pgbench_accounts) = (select coalesce(sum(delta), 0) from pgbench_history)'
-}
-
-load() { # SECONDS
-  pgbench --client=2 --time="$1" --no-vacuum >/dev/null 2>&1 &
 }
 
 # A chain, by pgv-apply, with the record of each link.
@@ -141,14 +138,14 @@ release() { # TOOL
 
 first_chain() {
   local number
-  load 8
+  begin_load
   as_postgres pgv-backup demo 2>"$scratch/err" || fail "the first backup exits with $?: $(cat "$scratch/err")"
   run "delete from marks where id % 3 = 0" "vacuum marks" "truncate emptied" "create database other"
   sql "create table y as select * from generate_series(1, 1000) id" other
   backup
   run "insert into marks select id, md5(id::text) from generate_series(50001, 60000) id" "drop table dropped"
   backup
-  wait
+  end_load
   sql 'vacuum (freeze) pgbench_accounts'
   expected=$(content)
   backup
@@ -183,10 +180,10 @@ merged_elsewhere() {
 
 on_top() {
   local last synthetic moment at_moment
-  load 4
+  begin_load
   run "insert into marks select id, 'second' from generate_series(70001, 75000) id" "create table dropped as select * from marks"
   backup
-  wait
+  end_load
   at_moment=$(content) moment=$(sql 'select clock_timestamp()')
   sleep 1.1
   run "delete from marks where id % 7 = 0" "vacuum marks" "drop database other" "drop table dropped"

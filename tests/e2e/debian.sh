@@ -42,7 +42,7 @@ info_by_itself() {
 }
 
 main() {
-  begin
+  begin_on_machine
   trap 'status=$?; set +e; drop; (exit "$status"); end' EXIT
   cp "$root"/scripts/pgv-* "$scratch/bin/"
   unset PGHOST PGPORT PGUSER PGDATABASE

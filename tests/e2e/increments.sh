@@ -120,11 +120,10 @@ main() {
   sql "create table x as select * from generate_series(1, 1000) id" gone
   take "$full"
 
-  pgbench --client=2 --time=10 --no-vacuum >/dev/null 2>&1 &
-  local load=$!
+  begin_load
   change_shape
   take "$one" "$full"
-  wait "$load"
+  end_load
   sql "drop database gone"
   sql "create database other"
   sql "create table y as select * from generate_series(1, 1000) id" other

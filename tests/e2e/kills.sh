@@ -78,7 +78,7 @@ whole() { # FILE
 
 main() {
   local wanted at=0 status
-  begin
+  begin_on_machine
   trap 'status=$?; set +e; drop; (exit "$status"); end' EXIT
   cp "$root"/scripts/pgv-* "$scratch/bin/"
   ln --symbolic /bin/true "$scratch/bin/cron"

@@ -22,7 +22,8 @@ need_root() {
   [ "$(id --user)" -eq 0 ] || { echo "${0##*/}: was NOT run: it needs root" >&2 && exit 0; }
 }
 
-# Sets `scratch` (short: a Unix socket's path has 107 bytes) and puts the binaries first in PATH.
+# Sets `scratch` (short: a Unix socket's path has 107 bytes) and puts the binaries first in PATH. The script sees no clusters
+# of Debian's and nothing in /etc/pgv: other scripts have theirs there meanwhile.
 begin() {
   [ "${major:-0}" -le 18 ] || need_debian_tools "$major"
   [ -x "$PGV_BIN/pgv-snap" ] || fail "no pgv-snap in $PGV_BIN: run cargo build --release --locked"
@@ -36,8 +37,17 @@ begin() {
   export PATH="$scratch/bin:$PATH" PGHOST=$scratch PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
   # The caller's settings must not steer the tools under test.
   unset PGV_REPO PGV_CLUSTER PGDATA PGSERVICE
+  install --mode=0755 /dev/stdin "$scratch/bin/pg_lsclusters" <<<'#!/bin/sh'
+  export PGV_CONFIG_DIR=$scratch/etc
   as_postgres sh -c 'umask 077; pgv-crypt --generate-key >"$1"' sh "$scratch/key"
   export PGV_KEY_FILE=$scratch/key
+}
+
+# The same for a script that has clusters of Debian's; no two of these run at a time (tests/e2e.rs).
+begin_on_machine() {
+  begin
+  rm "$scratch/bin/pg_lsclusters"
+  unset PGV_CONFIG_DIR
 }
 
 end() {
@@ -162,6 +172,19 @@ wait_until() { # COMMAND…: until it succeeds
     sleep 0.1
   done
   fail "never, in $try tries: $*"
+}
+
+# Transactions of pgbench until `end_load`, and the first of them. So many that every page of a small database changes, and
+# not so many that the others, beside whom this runs, wait for them.
+begin_load() {
+  pgbench --client=2 --time=300 --rate=200 --no-vacuum >/dev/null 2>&1 &
+  load=$!
+  wait_until is_true 'select exists (select from pgbench_history)'
+}
+
+end_load() {
+  kill "$load" 2>/dev/null || true # it may have ended
+  wait "$load" || true             # by that
 }
 
 is_true() { # SQL

@@ -22,6 +22,7 @@ for major in 13 14 16 17 18 19; do
   "$root/tests/e2e/consolidate.sh" "$major"
 done
 PGV_TEST_STEP=1 "$root/tests/e2e/consolidate.sh"
+"$root/tests/e2e/consolidate.sh" "$("$root/tests/tools/debian-postgres.sh")" s3
 for major in 17 18; do
   "$root/tests/e2e/stock.sh" "$major"
   "$root/tests/e2e/find.sh" "$major"

@@ -80,9 +80,7 @@ main() {
        create index on marks using hash (t); create index on marks (t);
        create unlogged table unlogged_marks as select * from marks;"
   create_hasty_role
-  pgbench --client=2 --time=20 --no-vacuum >/dev/null 2>&1 &
-  local load=$!
-  sleep 1
+  begin_load
 
   as_postgres mkdir "$repository" "$scratch/late"
   url=file://$repository/15-main/1/backup/20260101-000000F
@@ -92,8 +90,7 @@ main() {
   create_tablespace_meanwhile
   wait "$backup" || fail "the backup exits with $?"
   grep --quiet '"tablespaces_changed":true' "$scratch/f" || fail "the facts do not tell of the tablespace: $(cat "$scratch/f")"
-  kill "$load" 2>/dev/null || true
-  wait "$load" || true
+  end_load
   expected=$(content)
   stop_cluster "$bin" "$source"
 

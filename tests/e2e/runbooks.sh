@@ -291,7 +291,7 @@ lost_key() {
 }
 
 main() {
-  begin
+  begin_on_machine
   trap 'status=$?; set +e; stop_copies; drop; (exit "$status"); end' EXIT
   cp "$root"/scripts/pgv-* "$scratch/bin/"
   unset PGHOST PGPORT PGUSER PGDATABASE PGV_KEY_FILE

@@ -318,7 +318,7 @@ elsewhere() {
 }
 
 main() {
-  begin
+  begin_on_machine
   trap 'status=$?; set +e; drop; (exit "$status"); end' EXIT
   cp "$root"/scripts/pgv-* "$scratch/bin/"
   # What the sheet says is typed on a machine that may have no sudo.

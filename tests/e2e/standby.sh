@@ -61,9 +61,7 @@ main() {
   as_postgres pg_basebackup --pgdata="$scratch/standby" --write-recovery-conf --checkpoint=fast --wal-method=stream
   echo "port = 5433" | as_postgres tee --append "$scratch/standby/postgresql.auto.conf" >/dev/null
   start_cluster "$bin" "$scratch/standby"
-  pgbench --client=2 --time=300 --no-vacuum >/dev/null 2>&1 &
-  local load=$!
-  sleep 1
+  begin_load
   take "$full"
   sleep 1
   sql checkpoint
@@ -74,8 +72,7 @@ main() {
   start_cluster "$bin" "$scratch/standby"
   interrupted as_postgres "$bin/pg_ctl" --pgdata="$scratch/standby" --wait --silent promote
   grep --quiet 'promoted' "$scratch/err" || fail "promotion is not named: $(cat "$scratch/err")"
-  kill "$load" 2>/dev/null || true
-  wait "$load" || true
+  end_load
   stop_cluster "$bin" "$scratch/primary"
 
   # The promoted standby goes on, on a timeline of its own, with the same chain.

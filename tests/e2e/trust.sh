@@ -394,10 +394,11 @@ beside_the_original() {
   [ "$(id --user)" -eq 0 ] || none='the original may be on this machine|none was found here'
   expect 2 "${none:-none was found here}" pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest
   # What cannot be listed is not absent.
+  mv "$scratch/bin/pg_lsclusters" "$scratch/bin/lists-none"
   printf '#!/bin/sh\nexit 9\n' >"$scratch/bin/pg_lsclusters"
   chmod 0755 "$scratch/bin/pg_lsclusters"
   expect 1 'cannot list the clusters' pgv-drill demo --config "$scratch/etc/elsewhere.conf" --latest --not-the-original-host --no-verdict
-  rm "$scratch/bin/pg_lsclusters"
+  mv "$scratch/bin/lists-none" "$scratch/bin/pg_lsclusters"
   # An archive that does not answer while the copy recovers is no verdict.
   before=$(find "$tree/backup" -name '*-drill.json' | wc --lines)
   mv "$scratch/bin/pgv-wal-get" "$scratch/state/real"
