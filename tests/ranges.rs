@@ -1,6 +1,7 @@
 //! Parts of a sealed stream: they are the bytes of the whole, or nothing; whatever is wrong with object or index.
 
 #![allow(clippy::unwrap_used)] // a failing step of a test may stop it
+#![allow(clippy::single_range_in_vec_init)] // a list of ranges may have one
 
 use pgv::crypt::{self, Index, Passphrase, SealOptions};
 use pgv::error::{Kind, Result};

@@ -57,6 +57,7 @@ pub fn ranges_text(ranges: &[Range<u64>]) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init)] // a list of ranges may have one
 mod tests {
     use super::*;
 

@@ -121,14 +121,12 @@ impl Index {
     /// Where in the object to find what opens `wanted`, in ascending order: the beginning, and for each run of records
     /// the cipher block before it and the records. `wanted`: of the plaintext, ascending, without overlap.
     pub fn object_ranges(&self, wanted: &[Range<u64>]) -> Result<Vec<Range<u64>>> {
-        let mut ranges = vec![0..START_BYTES];
-        for run in self.runs(wanted)? {
-            match run.records.start {
-                0 => ranges.push(run.stored),
-                _ => ranges.push(run.stored.start - BLOCK_BYTES as u64..run.stored.end),
-            }
-        }
-        Ok(ranges)
+        let with_block_before = |run: Run| match run.records.start {
+            0 => run.stored,
+            _ => run.stored.start - BLOCK_BYTES as u64..run.stored.end,
+        };
+        let runs = self.runs(wanted)?.into_iter().map(with_block_before);
+        Ok(std::iter::once(0..START_BYTES).chain(runs).collect())
     }
 
     pub(super) fn runs(&self, wanted: &[Range<u64>]) -> Result<Vec<Run>> {
@@ -194,6 +192,7 @@ fn wrong(why: &str) -> Error {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init)] // a list of ranges may have one
 mod tests {
     use super::*;
 

@@ -117,6 +117,7 @@ fn plain_path(member: &Placed, mode: Mode) -> Vec<u8> {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init)] // a list of ranges may have one
 mod tests {
     use super::*;
 

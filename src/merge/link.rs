@@ -151,19 +151,30 @@ impl Link {
     /// counts is that it is whole.
     pub fn finish(mut self, scratch: &mut [u8]) -> Result<()> {
         let mut last = self.rest.take();
-        // Of a part of a stream the end may have been met already.
-        let is_part = std::mem::replace(&mut self.is_over, true);
-        while !is_part {
-            self.skip_rest(scratch)?;
-            match self.tar.next_member().map_err(|error| self.named(error))? {
-                Some(member) => last = Some(member),
-                None => break,
-            }
+        while let Some(member) = self.following(scratch)? {
+            last = Some(member);
         }
         match last {
             Some(last) if last.kind == Kind::File && last.path == control::PATH.as_bytes() => Ok(()),
             _ => Err(self.named(Error::damaged("the stream does not end with global/pg_control"))),
         }
+    }
+
+    /// The same of a part of a stream, which has an end marker, and any members.
+    pub fn finish_part(mut self, scratch: &mut [u8]) -> Result<()> {
+        while self.following(scratch)?.is_some() {}
+        Ok(())
+    }
+
+    /// The member after the present one; none after the end marker.
+    pub fn following(&mut self, scratch: &mut [u8]) -> Result<Option<Member>> {
+        if self.is_over {
+            return Ok(None);
+        }
+        self.skip_rest(scratch)?;
+        let member = self.tar.next_member().map_err(|error| self.named(error))?;
+        self.is_over = member.is_none();
+        Ok(member)
     }
 
     fn read_next(&mut self, scratch: &mut [u8]) -> Result<Option<Data>> {

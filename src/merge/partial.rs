@@ -22,7 +22,7 @@ pub fn run_partial(inputs: Vec<run::Input>) -> Result<Status> {
     let Some(newest) = links.pop() else { return Err(Error::usage("no stream to merge")) };
     rest(newest, &mut output, &mut scratch)?;
     for link in links {
-        link.finish(&mut scratch)?;
+        link.finish_part(&mut scratch)?;
     }
     let (sink, _) = output.tar.finish()?;
     sink.into_inner().map_err(|e| Error::io("write stdout", e.into_error()))?.finish()?;
@@ -41,7 +41,7 @@ fn rest<W: Write>(mut link: Link, output: &mut Output<W>, scratch: &mut [u8]) ->
             }
             _ => link.skip(size, scratch)?,
         }
-        next = link.tar.next_member().map_err(|error| link.named(error))?;
+        next = link.following(scratch)?;
     }
     Ok(())
 }
