@@ -6,8 +6,17 @@
 mod reader;
 mod writer;
 
-pub use reader::{Content, Kind, Member, TarReader};
+pub use reader::{Content, Member, TarReader};
 pub use writer::{Attributes, Places, TarWriter};
+
+/// What a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Directory,
+    /// With its names as content, as an increment of files has it.
+    DumpDirectory,
+    File,
+}
 
 /// Bytes of a header, and what contents are padded to (POSIX, pax: ustar interchange format).
 pub const BLOCK: usize = 512;

@@ -6,20 +6,12 @@
 
 use crate::error::{Error, IoContext, Result};
 use crate::io::read_full;
-use crate::tar::{Attributes, BLOCK, DUMP_DIRECTORY, padding};
+use crate::tar::{Attributes, BLOCK, DUMP_DIRECTORY, Kind, padding};
 use std::io::{self, Read};
 use tar::{EntryType, Header};
 
 /// `PATH_MAX`.
 const NAME_LIMIT: u64 = 4096;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    Directory,
-    /// With its names as content, as an increment of files has it.
-    DumpDirectory,
-    File,
-}
 
 /// What a header says. `path`: below the root, no slash at either end; the root itself is ".".
 #[derive(Debug)]
