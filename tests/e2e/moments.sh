@@ -144,16 +144,22 @@ is_before() { # LSN LSN
 # pgv-s3 in the scripts' PATH fails in every way, now and then; but the last segment is not said to be absent.
 break_s3() {
   mv "$scratch/bin/pgv-s3" "$scratch/bin/pgv-s3.real"
-  local segments in_a_row
+  local segments
   segments=$(find "$scratch/repository" -name '????????????????????????.pgv' -printf '%f\n' | sort)
   last_segment=$(tail --lines=1 <<<"$segments")
   # The last but one, and the one before.
-  in_a_row=$(tail --lines=3 <<<"$segments" | head --lines=2 | cut --characters=1-24)
+  in_a_row=$(tail --lines=3 <<<"$segments" | head --lines=2)
   cat >"$scratch/bin/pgv-s3" <<SH
 #!/usr/bin/env bash
 read -r rare <"$scratch/bin/rare"
-[[ ! -e "$scratch/bin/hidden" || ! "\$*" =~ "get "[^\ ]*/($(tr '\n' '|' <<<"$in_a_row")x)\.pgv ]] || exit 3
 case "\$*" in
+  # What is fetched ahead, in one process: it fails, is killed, or ends in the midst of its work.
+  *"get --batch"*)
+    [ "\$rare" -gt 100 ] || case \$((RANDOM % 4)) in
+      0) exit 75 ;;
+      1) kill -9 \$\$ ;;
+      2) timeout --signal=KILL 0.1 "$scratch/bin/pgv-s3.real" "\$@"; exit ;;
+    esac ;;
   *"get "*wal*/????????????????????????.pgv)
     case \$((RANDOM % rare)) in
       0) exit 75 ;;
@@ -173,13 +179,15 @@ SH
 
 # Two that are missing are not the end of what follows them.
 two_in_a_row() { # DIR
+  local segment place
   echo 1000000 >"$scratch/bin/rare"
-  touch "$scratch/bin/hidden"
+  place=$(dirname "$(find "$scratch/repository" -name "$last_segment")")
+  for segment in $in_a_row; do mv "$place/$segment" "$scratch/$segment"; done
   PGV_WAL_TIMEOUT=20s as_postgres "$bin/pg_ctl" --pgdata="$1" --log="$1.log" --silent --wait --timeout=120 start >/dev/null 2>&1 || true
   while [ -e "$1/postmaster.pid" ] && [ "$(sql 'select pg_is_in_recovery()' 2>/dev/null)" != f ]; do sleep 0.2; done
   [ ! -e "$1/postmaster.pid" ] || fail "promoted where two segments are missing"
   grep --quiet 'a hole in the archive' "$1.log" || fail "no hole is named: $(tail --lines=5 "$1.log")"
-  rm "$scratch/bin/hidden"
+  for segment in $in_a_row; do mv "$scratch/$segment" "$place/$segment"; done
 }
 
 never_early() {
