@@ -114,11 +114,11 @@ give_up_set() { # URL CLAIM-FILE
 
 # Where records and members of the stream lie: what pgv-files needs. Without it the backup is complete.
 store_index() {
-  local stages
+  local stages inside=(--inside "$base/" --remember "$PGV_STATE_DIR/seen-$system_identifier")
   set +e
   printf '%s\n' "$tmp/index" "$tmp/members" |
     pgv-crypt --quiet --encrypt --batch --context "$system_identifier/backup/$label/" --output "$tmp" 2>"$tmp/unindexed" |
-    pgv-s3 --quiet put --batch "$url/" >/dev/null 2>>"$tmp/unindexed"
+    pgv-s3 --quiet put --batch "${inside[@]}" "$url/" >/dev/null 2>>"$tmp/unindexed"
   stages=${PIPESTATUS[*]}
   set -e
   [ "$stages" = '0 0 0' ] || warn "backup $label has no index, and pgv-files cannot extract from it: $(head --lines=1 "$tmp/unindexed")"
