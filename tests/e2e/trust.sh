@@ -263,13 +263,13 @@ patience() {
   [[ $incr == *I ]] || fail "a full because of what was temporary: $incr"
   [ -z "$(ls "$scratch/state/claims")" ] || fail "claims are left: $(ls "$scratch/state/claims")"
   # A listing that fails keeps its status.
-  mv "$scratch/bin/pgv-s3" "$scratch/state/real"
-  for tool in 'ls --recursive' ls; do
-    printf '#!/bin/sh\ncase "$*" in *"%s file"*) exit 75;; esac\nexec "%s" "$@"\n' "$tool" "$scratch/state/real" >"$scratch/bin/pgv-s3"
-    chmod 0755 "$scratch/bin/pgv-s3"
+  for tool in pgv-s3 pgv-info; do
+    mv "$scratch/bin/$tool" "$scratch/state/real"
+    printf '#!/bin/sh\ncase "$*" in *"ls file"* | *"histories "*) exit 75;; esac\nexec "%s" "$@"\n' "$scratch/state/real" >"$scratch/bin/$tool"
+    chmod 0755 "$scratch/bin/$tool"
     expect 75 'cannot be listed' pgv-restore demo "$scratch/state/unlisted" --plan
+    mv "$scratch/state/real" "$scratch/bin/$tool"
   done
-  mv "$scratch/state/real" "$scratch/bin/pgv-s3"
   expect 2 'must be OID=DIR or NAME=DIR' pgv-restore demo "$scratch/state/unlisted" --tablespace 16385
 }
 
