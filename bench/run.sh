@@ -53,6 +53,8 @@ CONF
 measure() {
   local name=$1 start stop
   shift
+  # What the run before left to be written is not this one's.
+  sync
   start=$(date +%s.%N)
   "$@" >/dev/null 2>"$scratch/stderr" || { echo "bench: $name failed:" >&2; cat "$scratch/stderr" >&2; exit 1; }
   stop=$(date +%s.%N)
