@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// After so long it is proved again: what answers at an address may be another service by then.
-const COUNTS_FOR: Duration = Duration::from_secs(7 * 86_400);
+const COUNTS_FOR: Duration = Duration::from_secs(86_400);
 /// Bytes of the file, at most.
 const LONGEST: u64 = 4096;
 
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_proved_counts_for_a_week_and_for_one_place() {
+    fn what_was_proved_counts_for_a_day_and_for_one_place() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("state/seen.s3");
         assert_eq!(recall(&file, "a b"), Known::Nothing);
