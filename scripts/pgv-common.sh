@@ -24,6 +24,7 @@ source "$library/pgv-config.sh"
 export PATH=${here:?}:$PATH:/usr/local/bin:/usr/local/sbin:/usr/sbin:/sbin
 # Where only the tools of 0.1.0 lie beside the scripts, pgv-info has the verbs of those that came later.
 pgv_env=(pgv-env) pgv_peek=(pgv-peek) pgv_merge=(pgv-merge)
+# shellcheck disable=SC2034  # for the scripts
 command -v pgv-merge >/dev/null || pgv_merge=(pgv-info merge)
 command -v pgv-env >/dev/null || pgv_env=(pgv-info env)
 command -v pgv-peek >/dev/null || pgv_peek=(pgv-info)

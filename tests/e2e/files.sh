@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # pgv-files: what it lists and extracts of a full, of increments of blocks and of files, and of a synthetic full is what a
 # restore of that backup has; it reads little of the repository; and what is damaged gives no archive that looks whole.
+# shellcheck disable=SC2016  # $1 in bash -c '…' is for that shell
 set -euo pipefail
 shopt -s inherit_errexit
 
