@@ -70,34 +70,34 @@ pub fn choose<R: BufRead>(mut members: MembersReader<R>, patterns: &Patterns) ->
         number += 1;
         if number <= 2 {
             // The root, and who the stream is.
-            chosen.take(&member);
+            chosen.take(&member.span);
         } else if member.kind != Kind::File {
             above.retain(|(directory, _)| is_above(&directory.path, &member.path));
             // Elsewhere than in an increment of files only what is above a file matters.
             let taken = mode == Mode::Files;
             if taken {
-                chosen.take(&member);
+                chosen.take(&member.span);
             }
             above.push((member, taken));
         } else if patterns.match_path(&plain_path(&member, mode)) {
             let untaken = above.iter_mut().filter(|(directory, _)| is_above(&directory.path, &member.path));
             for (directory, taken) in untaken.filter(|(_, taken)| !taken) {
-                chosen.take(directory);
+                chosen.take(&directory.span);
                 *taken = true;
             }
-            chosen.take(&member);
+            chosen.take(&member.span);
             chosen.files += 1;
         }
     }
-    chosen.ranges.extend(members.end_marker());
+    members.end_marker().iter().for_each(|end| chosen.take(end));
     Ok(chosen)
 }
 
 impl Chosen {
-    fn take(&mut self, member: &Placed) {
-        match self.ranges.last_mut().filter(|last| last.end == member.span.start) {
-            Some(last) => last.end = member.span.end,
-            None => self.ranges.push(member.span.clone()),
+    fn take(&mut self, span: &Range<u64>) {
+        match self.ranges.last_mut().filter(|last| last.end == span.start) {
+            Some(last) => last.end = span.end,
+            None => self.ranges.push(span.clone()),
         }
     }
 }
