@@ -163,6 +163,6 @@ mod tests {
         assert_eq!(chosen(&["base/1/7"]).ranges, ranges(&[0..3584, 5120..6144]));
         assert_eq!(chosen(&["base/2"]), Chosen { ranges: ranges(&[0..2048, 4096..6144]), files: 1 });
         assert_eq!(chosen(&["none"]), Chosen { ranges: ranges(&[0..1536, 5120..6144]), files: 0 });
-        assert_eq!(chosen(&[]).files, 4);
+        assert_eq!(chosen(&[]).files, 3);
     }
 }
