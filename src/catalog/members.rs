@@ -3,10 +3,10 @@
 
 use crate::catalog::{Label, Mode};
 use crate::error::{Error, IoContext, Result};
-use crate::io::Output;
+use crate::io::{self, Output, from_hex, read_line};
 use crate::tar::{BLOCK, Kind, Places, padded};
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead, BufWriter, Read, Write};
+use std::io::{BufRead, BufWriter, Write};
 use std::ops::Range;
 use std::path::Path;
 
@@ -81,7 +81,7 @@ impl Places for MembersWriter {
     fn member(&mut self, name: &[u8], kind: Kind, offset: u64, size: u64) -> Result<()> {
         self.members += 1;
         let text = std::str::from_utf8(name).ok().map(str::to_owned);
-        let path_hex = text.is_none().then(|| name.iter().map(|byte| format!("{byte:02x}")).collect());
+        let path_hex = text.is_none().then(|| io::hex(name));
         let kind = match kind {
             Kind::File => Type::File,
             Kind::Directory => Type::Directory,
@@ -127,7 +127,7 @@ pub struct MembersReader<R> {
 impl<R: BufRead> MembersReader<R> {
     /// Refuses another format as damaged. `name`: for messages.
     pub fn open(mut source: R, name: &str) -> Result<Self> {
-        let line = read_line(&mut source, name)?;
+        let line = read_line(&mut source, LINE_LIMIT, name)?;
         let head: Head = serde_json::from_slice(&line)
             .map_err(|_| Error::damaged(format!("{name}: not a list of members")))?;
         if head.format != FORMAT {
@@ -154,7 +154,7 @@ impl<R: BufRead> MembersReader<R> {
         if self.end.is_some() {
             return Ok(None);
         }
-        let line = read_line(&mut self.source, &self.name)?;
+        let line = read_line(&mut self.source, LINE_LIMIT, &self.name)?;
         let Ok(line) = serde_json::from_slice::<Line>(&line) else { return self.last(&line).map(|()| None) };
         let path = match (line.path, line.path_hex) {
             (Some(path), None) => Some(path.into_bytes()),
@@ -195,26 +195,12 @@ impl<R: BufRead> MembersReader<R> {
     }
 }
 
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let pairs = text.as_bytes().as_chunks::<2>();
-    let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    pairs.1.is_empty().then(|| pairs.0.iter().map(byte).collect())?
-}
-
-fn read_line(source: &mut impl BufRead, name: &str) -> Result<Vec<u8>> {
-    let mut line = Vec::new();
-    Read::take(&mut *source, LINE_LIMIT).read_until(b'\n', &mut line).during(format_args!("read {name}"))?;
-    match line.last() {
-        Some(b'\n') => Ok(line),
-        _ => Err(Error::damaged(format!("{name} ends too early, or has a line that is too long"))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::tar::{Attributes, TarReader, TarWriter};
     use std::fs;
+    use std::io::Read;
 
     #[test]
     fn the_spans_are_a_stream_of_their_own() {

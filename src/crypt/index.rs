@@ -8,6 +8,7 @@ use crate::crypt::format::{
     BLOCK_BYTES, FIRST_LINE_BYTES, HEADER_BYTES, MAX_PLAIN_BYTES, SALT_BYTES, SALTED,
 };
 use crate::error::{Error, IoContext, Result};
+use crate::io::{from_hex, hex};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::ops::Range;
@@ -71,7 +72,7 @@ impl Index {
         let head = Head {
             format: FORMAT.to_owned(),
             iter: self.iterations,
-            salt: self.salt.iter().map(|byte| format!("{byte:02x}")).collect(),
+            salt: hex(&self.salt),
             object_bytes: self.object_bytes(),
             records: self.records.len() as u64,
         };
@@ -110,7 +111,8 @@ impl Index {
         if reader.read(&mut pair).during("read the index")? > 0 {
             return Err(wrong("data follows its last record"));
         }
-        let salt = salt(&head.salt).ok_or_else(|| wrong("its salt is none"))?;
+        let salt = from_hex(&head.salt).and_then(|salt| salt.try_into().ok());
+        let salt = salt.ok_or_else(|| wrong("its salt is none"))?;
         let index = Index { iterations: head.iter, salt, records };
         match index.object_bytes() == head.object_bytes {
             true => Ok(index),
@@ -173,18 +175,6 @@ impl Index {
         }
         Ok(runs)
     }
-}
-
-fn salt(hex: &str) -> Option<[u8; SALT_BYTES]> {
-    let digits = hex.as_bytes();
-    if digits.len() != 2 * SALT_BYTES || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    let mut salt = [0; SALT_BYTES];
-    for (byte, pair) in salt.iter_mut().zip(digits.chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(salt)
 }
 
 fn wrong(why: &str) -> Error {

@@ -17,7 +17,7 @@ pub use reader::{Reader, verify};
 
 use crate::catalog::{Label, Mode, decimal_string};
 use crate::error::{Error, IoContext, Result};
-use crate::io::random;
+use crate::io::{from_hex, hex, random};
 use crate::pg::Lsn;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -211,20 +211,6 @@ impl<W: Write> Writer<W> {
         self.sha256.update(&text);
         self.sink.write_all(&text).during("write manifest")
     }
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
-/// Two digits a byte.
-pub fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes().as_chunks::<2>();
-    let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    digits.1.is_empty().then(|| digits.0.iter().map(byte).collect())?
 }
 
 /// The first [`HASH_BYTES`] of keyed BLAKE3.

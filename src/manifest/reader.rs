@@ -2,9 +2,10 @@
 //! is checked before, by [`verify`], because what builds on it begins with it.
 
 use crate::error::{Error, IoContext, Result};
-use crate::manifest::{FORMAT, FileLine, HASH, Head, LINE_LIMIT, Tail, hex};
+use crate::io::{hex, read_line};
+use crate::manifest::{FORMAT, FileLine, HASH, Head, LINE_LIMIT, Tail};
 use sha2::{Digest, Sha256};
-use std::io::{BufRead, Read};
+use std::io::BufRead;
 
 pub struct Reader<R> {
     source: R,
@@ -20,10 +21,10 @@ pub struct Reader<R> {
 /// Reads a manifest to its end, and returns the checksum in its last line, which fits.
 pub fn verify(source: &mut impl BufRead, name: &str) -> Result<String> {
     let mut sha256 = Sha256::new();
-    let mut line = read_line(source, name)?;
+    let mut line = read_line(source, LINE_LIMIT, name)?;
     while !source.fill_buf().during(format_args!("read {name}"))?.is_empty() {
         sha256.update(&line);
-        line = read_line(source, name)?;
+        line = read_line(source, LINE_LIMIT, name)?;
     }
     let sum = hex(&sha256.finalize());
     match serde_json::from_slice::<Tail>(&line) {
@@ -36,7 +37,7 @@ impl<R: BufRead> Reader<R> {
     /// Refuses another format as damaged. `name`: for messages.
     pub fn open(source: R, name: &str) -> Result<Self> {
         let mut source = source;
-        let line = read_line(&mut source, name)?;
+        let line = read_line(&mut source, LINE_LIMIT, name)?;
         let head: Head = serde_json::from_slice(&line)
             .map_err(|e| Error::damaged(format!("{name} is not a pgv manifest: {e}")))?;
         if head.format != FORMAT || head.hash != HASH {
@@ -66,7 +67,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     fn advance(&mut self) -> Result<()> {
-        let line = read_line(&mut self.source, &self.name)?;
+        let line = read_line(&mut self.source, LINE_LIMIT, &self.name)?;
         let file: FileLine = match serde_json::from_slice(&line) {
             Ok(file) => file,
             Err(why) => return self.end(&line, &why),
@@ -92,15 +93,5 @@ impl<R: BufRead> Reader<R> {
 
     fn bad(&self, why: &str) -> Error {
         Error::damaged(format!("{}: {why}", self.name))
-    }
-}
-
-/// With its newline.
-fn read_line(source: &mut impl BufRead, name: &str) -> Result<Vec<u8>> {
-    let mut line = Vec::new();
-    Read::take(&mut *source, LINE_LIMIT).read_until(b'\n', &mut line).during(format_args!("read {name}"))?;
-    match line.last() {
-        Some(b'\n') => Ok(line),
-        _ => Err(Error::damaged(format!("{name} ends too early, or has a line that is too long"))),
     }
 }

@@ -2,7 +2,7 @@
 //! manifests. Reading, page checks and writing go on beside it.
 
 use crate::error::{Error, Result};
-use crate::io::TemporaryFile;
+use crate::io::{TemporaryFile, hex};
 use crate::manifest::{self, FileHasher, FileLine};
 use crate::pg::backup_manifest;
 use std::io::{BufWriter, Write};
@@ -239,7 +239,7 @@ impl Start {
         let listed = self.listed.as_ref()?;
         let (path, path_hex) = match std::str::from_utf8(&self.path) {
             Ok(path) => (Some(path.to_owned()), None),
-            Err(_) => (None, Some(manifest::hex(&self.path))),
+            Err(_) => (None, Some(hex(&self.path))),
         };
         Some(FileLine {
             path,
@@ -252,7 +252,7 @@ impl Start {
             mode: listed.mode,
             racy: listed.racy,
             kind,
-            crc32c: manifest::hex(&crc32c.to_le_bytes()),
+            crc32c: hex(&crc32c.to_le_bytes()),
             blocks: None,
             hashes: None,
         })

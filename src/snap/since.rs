@@ -7,6 +7,7 @@
 
 use crate::catalog::Mode;
 use crate::error::{Error, IoContext, Result};
+use crate::io::from_hex;
 use crate::manifest::{self, Base, Chain, FileHasher, FileLine, HASH_BYTES, Head};
 use crate::pg::incremental::Header;
 use crate::snap::ledger::{BUFFER, Start, timestamp};
@@ -258,6 +259,6 @@ fn is_untouched(line: &FileLine, start: &Start) -> bool {
 }
 
 fn crc_of(line: &FileLine) -> Result<u32> {
-    let bytes = manifest::from_hex(&line.crc32c).and_then(|bytes| bytes.try_into().ok());
+    let bytes = from_hex(&line.crc32c).and_then(|bytes| bytes.try_into().ok());
     bytes.map(u32::from_le_bytes).ok_or_else(|| Error::damaged("manifest: a file without a checksum"))
 }
