@@ -295,6 +295,28 @@ fn some_rules() -> impl Strategy<Value = Rules> {
     rules().prop_map(move |rules| Rules { wal: length, ..rules })
 }
 
+/// A restore into the segment in which a backup ended, whose older timeline went with an expiry long ago.
+#[test]
+fn what_an_expiry_deleted_is_no_gap_after_a_restore_to_the_past() {
+    let rules = Rules { last: Some(9), wal: Some(Duration::from_secs(1)), ..Rules::default() };
+    let mut world = World { timeline: 1, number: 1, ..World::default() };
+    world.back_up(0, DAY, 0, Fortune::Well);
+    (0..4).for_each(|_| world.write(2 * DAY, false));
+    world.back_up(0, 2 * DAY, 0, Fortune::FoundBad);
+    world.leave(0, 0x40);
+    (0..4).for_each(|_| world.write(3 * DAY, false));
+    world.back_up(0, 4 * DAY, 0, Fortune::Well);
+    let last = place_of(&world.sets[2]).2;
+    (0..4).for_each(|_| world.write(8 * DAY, false));
+    let keep = |day| KeepWal { length: Duration::from_secs(2 * 86_400), now: at(day * DAY + 120) };
+    assert_ne!(world.expire(&rules, &keep(8)).1, 0);
+    assert_eq!(world.gaps(Some(&keep(8))), BTreeSet::new());
+    world.leave(world.number - last, 0x1000);
+    assert_eq!(world.timeline, 3);
+    (0..4).for_each(|_| world.write(12 * DAY, false));
+    assert_eq!(world.gaps(Some(&keep(12))), BTreeSet::new(), "{}", world.tell(at(10 * DAY)));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

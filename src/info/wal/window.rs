@@ -151,8 +151,10 @@ impl<'p, 'a> Way<'p, 'a> {
         }
         if sure.is_none() {
             let parents = self.parents(timeline, begins);
+            // An expiry that began with the newest deleted what came before it.
+            let is_on_way = is_on_way && perhaps.is_none() && parents.len() == 1;
             for parent in &parents {
-                is_found |= self.follow(*parent, Some(begins), is_on_way && parents.len() == 1);
+                is_found |= self.follow(*parent, Some(begins), is_on_way);
             }
         }
         self.followed.insert(key, is_found);
