@@ -97,6 +97,10 @@ fn expected_first(needs: &[Need], older: &[Run], run: &Run, windows: &[Window]) 
     if own.is_some() || windows.iter().any(|window| window.run == *run) {
         return own;
     }
+    // It goes on from one that nobody can restore any more: nothing is missing between the two.
+    if older.iter().any(|older| older.first <= run.first && run.first <= older.last + 1) {
+        return None;
+    }
     let left = older.iter().map(|older| older.last + 1).filter(|next| *next <= run.first).max();
     left.or_else(|| earlier.filter(|need| need.timeline < run.timeline).map(|need| need.first).min())
 }
@@ -191,6 +195,11 @@ mod tests {
             missing(&[need(3, 0x20, 0x20, 320)], &[run(1, 2, 7), run(2, 0xA, 0xC), run(3, 0x20, 0x21)]),
             (vec![], 1)
         );
+        // Joined to one that no backup reaches any more, which goes on, or ends there.
+        for last in [0x22, 0x30] {
+            let runs = [run(1, 2, 3), run(2, 4, last), run(3, 0x23, 0x27), run(4, 0x22, 0x23)];
+            assert_eq!(missing(&[need(4, 0x22, 0x22, 320)], &runs), (vec![], 1));
+        }
         // Left in the very segment in which the backup ended, or before that.
         assert_eq!(missing(&[need(1, 5, 5, 50)], &[run(1, 5, 5), run(2, 5, 9)]), (vec![], 2));
         assert_eq!(missing(&[need(1, 5, 6, 60)], &[run(1, 5, 8), run(2, 5, 9)]), (vec![], 1));
