@@ -3,6 +3,8 @@
 # up and restored by cat, tar | zstd | openssl, pg_basebackup | zstd | openssl, pgBackRest, and pgv, one
 # after the other, so that the figures of one run compare; then increments, each after random transactions,
 # and the restore of their chain; the sealing alone, and the memory of each stage. Machines are noisy: read ratios, not seconds.
+# PGV_BENCH_DIR is where all of it lies: /dev/shm takes the disk out of the figures. PGV_BENCH_PGBACKREST is another
+# pgBackRest (bench/pgbackrest.sh), with block increments; PGV_BENCH_OLDER the binaries of another version of pgv.
 # shellcheck disable=SC2016  # $1 in bash -c '…' is for that shell
 set -euo pipefail
 shopt -s inherit_errexit
@@ -14,10 +16,15 @@ transactions=${PGV_BENCH_TRANSACTIONS:-5000}
 rows=${PGV_BENCH_ROWS:-4000000}
 root=$(cd "$(dirname "$0")/.." && pwd)
 pg_bin=/usr/lib/postgresql/15/bin
-scratch=
+pgbackrest=${PGV_BENCH_PGBACKREST:-pgbackrest}
+scratch= bin=
 
 require() { # COMMAND PACKAGE
   command -v "$1" >/dev/null || { echo "bench: $1 is missing: apt-get install $2" >&2; exit 2; }
+}
+
+copy_binaries() { # FROM TO
+  find "$1" -maxdepth 1 -name "pgv-*" -executable -type f -exec cp --target-directory="$2" {} +
 }
 
 as_postgres() { runuser --user postgres -- "$@"; }
@@ -73,20 +80,27 @@ backup_pg_basebackup() {
     zstd -3 -T2 --quiet | openssl enc -aes-256-cbc -pbkdf2 -pass "file:$1" >"$2"' bash "$scratch/key" "$scratch/basebackup.out"
 }
 
-pgbackrest_() { as_postgres pgbackrest --config="$scratch/pgbackrest.conf" --stanza=bench "$@"; }
+pgbackrest_() { as_postgres "$pgbackrest" --config="$scratch/pgbackrest.conf" --stanza=bench "$@"; }
 
 backup_pgbackrest() { pgbackrest_ --type=full --no-archive-check backup; }
 
 backup_pgv() {
-  as_postgres env PATH="$scratch/bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
+  as_postgres env PATH="$bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
     rm --force "$1" "$1.manifest"
     pgv-s3 put "file://$1" -- pgv-crypt -e -- pgv-snap --manifest "$2/m" --facts "$2/f" "$2/data"
     pgv-s3 put "file://$1.manifest" -- pgv-crypt -e <"$2/m"' bash "$scratch/pgv.out" "$scratch"
 }
 
+# The same by the binaries of another version, if there are some.
+older() { # NAME COMMAND…
+  local name=$1 bin=$scratch/older
+  shift
+  [ ! -d "$bin" ] || measure "$name" "$@"
+}
+
 # Its manifest becomes the next one's parent.
 increment_pgv() { # NUMBER
-  as_postgres env PATH="$scratch/bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
+  as_postgres env PATH="$bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
     n=$2 since=()
     for older in $(seq 0 $((n - 1))); do since+=(--since "$1/chain/$older.manifest"); done
     pgv-s3 put "file://$1/chain/$n.pgv" -- pgv-crypt -e -- \
@@ -97,7 +111,7 @@ increment_pgv() { # NUMBER
 increment_pgbackrest() { pgbackrest_ --type=incr --no-archive-check backup; }
 
 restore_chain_pgv() {
-  as_postgres env PATH="$scratch/bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
+  as_postgres env PATH="$bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
     rm --recursive --force "$1/restored"
     links=()
     for n in $(seq 0 "$2"); do links+=("file://$1/chain/$n.pgv"); done
@@ -106,7 +120,7 @@ restore_chain_pgv() {
 
 # The chain becomes a full in the repository.
 consolidate_pgv() {
-  as_postgres env PATH="$scratch/bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
+  as_postgres env PATH="$bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
     links=() since=()
     for n in $(seq 0 "$2"); do links+=("file://$1/chain/$n.pgv") since+=(--since "$1/chain/$n.manifest"); done
     pgv-s3 put --replace "file://$1/chain/merged.pgv" -- pgv-crypt -e -- \
@@ -114,7 +128,7 @@ consolidate_pgv() {
 }
 
 full_pgv_again() {
-  as_postgres env PATH="$scratch/bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
+  as_postgres env PATH="$bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
     pgv-s3 put --replace "file://$1/chain/again.pgv" -- pgv-crypt -e -- \
       pgv-snap --label 20200102-000000F --manifest "$1/chain/again.manifest" "$1/data"' bash "$scratch"
 }
@@ -130,7 +144,7 @@ chain() {
   echo "increments: $transactions random transactions before each"
   as_postgres mkdir "$scratch/chain"
   backup_pgbackrest 2>/dev/null
-  as_postgres env PATH="$scratch/bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
+  as_postgres env PATH="$bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
     pgv-s3 put "file://$1/chain/0.pgv" -- pgv-crypt -e -- \
       pgv-snap --label 20200101-000000F --manifest "$1/chain/0.manifest" "$1/data"' bash "$scratch"
   sleep 3
@@ -158,7 +172,7 @@ chain() {
 
 # Resident KiB at most, of each stage and what it started.
 memory() {
-  as_postgres env PATH="$scratch/bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
+  as_postgres env PATH="$bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
     rm --recursive --force "$1" "$2/restored"
     t=(/usr/bin/time --append "--output=$2/memory" "--format=%M %C")
     "${t[@]}" pgv-s3 put "file://$1" -- "${t[@]}" pgv-crypt -e -- "${t[@]}" pgv-snap --manifest "$2/m" "$2/data"
@@ -170,14 +184,14 @@ memory() {
 }
 
 restore_pgv() {
-  as_postgres env PATH="$scratch/bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
+  as_postgres env PATH="$bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
     rm --recursive --force "$2/restored"
     pgv-s3 get "file://$1" | pgv-crypt -d | pgv-apply "$2/restored"' bash "$scratch/pgv.out" "$scratch"
 }
 
-seal_pgv() { bash -c '"$1/bin/pgv-crypt" -e -k "$1/key" <"$1/plain.tar" >"$1/sealed.pgv"' bash "$scratch"; }
+seal_pgv() { bash -c '"$2/pgv-crypt" -e -k "$1/key" <"$1/plain.tar" >"$1/sealed.pgv"' bash "$scratch" "$bin"; }
 
-open_pgv() { bash -c '"$1/bin/pgv-crypt" -d -k "$1/key" <"$1/sealed.pgv" >/dev/null' bash "$scratch"; }
+open_pgv() { bash -c '"$2/pgv-crypt" -d -k "$1/key" <"$1/sealed.pgv" >/dev/null' bash "$scratch" "$bin"; }
 
 seal_openssl() {
   bash -c 'set -euo pipefail; zstd -3 -T2 --quiet --stdout <"$1/plain.tar" |
@@ -224,6 +238,10 @@ pg1-path=$scratch/data
 pg1-port=5432
 pg1-socket-path=$scratch
 CONF
+  # What 2.46 and newer have.
+  if [ -n "${PGV_BENCH_PGBACKREST:-}" ]; then
+    sed --in-place '/^repo1-path/a repo1-bundle=y\nrepo1-block=y' "$scratch/pgbackrest.conf"
+  fi
   pgbackrest_ stanza-create --no-online
 }
 
@@ -244,17 +262,22 @@ summary() {
 }
 
 main() {
-  require pgbackrest pgbackrest
+  require "$pgbackrest" pgbackrest
   require zstd zstd
   require /usr/bin/time time
   [ -x "$pg_bin/postgres" ] || { echo "bench: PostgreSQL 15 is missing: apt-get install postgresql-15" >&2; exit 2; }
   [ "$(id -u)" -eq 0 ] || { echo "bench: run as root, it starts a server as user postgres" >&2; exit 2; }
-  scratch=$(mktemp --directory /var/tmp/pgv-bench.XXXXXX)
+  scratch=$(mktemp --directory "${PGV_BENCH_DIR:-/var/tmp}/pgv-bench.XXXXXX")
   trap clean_up EXIT
   chown postgres "$scratch"
   chmod 0755 "$scratch"
-  mkdir "$scratch/bin"
-  find "$root/target/release" -maxdepth 1 -name "pgv-*" -executable -type f -exec cp --target-directory="$scratch/bin" {} +
+  bin=$scratch/bin
+  mkdir "$bin"
+  copy_binaries "$root/target/release" "$bin"
+  if [ -n "${PGV_BENCH_OLDER:-}" ]; then
+    mkdir "$scratch/older"
+    copy_binaries "$PGV_BENCH_OLDER" "$scratch/older"
+  fi
   "$scratch/bin/pgv-crypt" --generate-key >"$scratch/key"
   chown postgres "$scratch/key"
   chmod 0600 "$scratch/key"
@@ -272,13 +295,17 @@ main() {
     measure backup-tar backup_tar
     measure backup-pg_basebackup backup_pg_basebackup
     measure backup-pgbackrest backup_pgbackrest
+    older backup-pgv_older backup_pgv
     measure backup-pgv backup_pgv
     measure restore-tar restore_tar
     measure restore-pgbackrest restore_pgbackrest
+    older restore-pgv_older restore_pgv
     measure restore-pgv restore_pgv
     measure seal-openssl seal_openssl
+    older seal-pgv_older seal_pgv
     measure seal-pgv seal_pgv
     measure open-openssl open_openssl
+    older open-pgv_older open_pgv
     measure open-pgv open_pgv
   done
   du --bytes --summarize "$scratch/pgbackrest/backup" >"$scratch/size"
