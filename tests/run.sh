@@ -8,6 +8,8 @@ mkdir -p target
 log=$(mktemp target/test.XXXXXX)
 trap 'rm --force "$log"' EXIT
 status=0
+# Most of them wait for servers and clocks most of the time.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))}
 cargo test --release --locked --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?
 
 # Scripts say their own time ("wal.sh 15: 213 s"); of the other files the test harness says it.
