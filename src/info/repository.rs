@@ -27,6 +27,13 @@ impl Repository {
         Ok(sets)
     }
 
+    /// For work on one backup and its parents, or on all: there nothing may be unread. Warns of those that are damaged.
+    pub fn read(&self, label: Option<&Label>) -> Result<Vec<Set>> {
+        let sets = if label.is_some() { self.survey()? } else { self.collect()? };
+        warn_of_damaged(&sets);
+        Ok(sets)
+    }
+
     /// A mistyped repository must not look like an empty one.
     fn refuse_missing(&self, sets: &[Set]) -> Result<()> {
         let url = &self.query.repository;

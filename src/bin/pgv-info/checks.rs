@@ -31,11 +31,7 @@ pub struct Args {
 
 pub fn run(args: Args, place: Place) -> Result<Status> {
     let repository = place.open_chain(args.cluster, args.label.clone())?;
-    let sets = match &args.label {
-        Some(_) => repository.survey()?,
-        None => repository.collect()?,
-    };
-    info::warn_of_damaged(&sets);
+    let sets = repository.read(args.label.as_ref())?;
     if sets.is_empty() {
         return Err(Error::not_found("there are no backups"));
     }

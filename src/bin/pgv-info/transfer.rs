@@ -35,11 +35,7 @@ pub fn run(args: Args, place: Place) -> Result<Status> {
     input.read_to_string(&mut text).during(format_args!("read {}", input.name()))?;
     let there = info::parse_listing(&text, &to)?;
     let repository = place.open_chain(args.cluster, args.label.clone())?;
-    let sets = match &args.label {
-        Some(_) => repository.survey()?,
-        None => repository.collect()?,
-    };
-    info::warn_of_damaged(&sets);
+    let sets = repository.read(args.label.as_ref())?;
     let wanted = Transfer { label: args.label, wal_since: args.wal_since };
     info::transfer(&repository.store, &repository.query.repository, &sets, &wanted, &there)?.print()?;
     Ok(Status::Done)
