@@ -1,29 +1,66 @@
 # Sourced, after pgv-common.sh and pgv-way.sh, by pgv-restore: the streams of a chain, which are looked at and then laid
-# down, merged into one.
+# down, merged into one. With --delta only what differs is fetched.
 # shellcheck shell=bash disable=SC2034,SC2154  # what is set here is for the script, and its own is used
+
+# Whether the streams are fetched in parts, and the directory that has the rest, once it is known which parts.
+parts=no over=''
+# One stream in parts: how many words open it, those, those that get it, and its number.
+# shellcheck disable=SC2016  # of that shell
+part='n=${!#} && cd "$0" && exec ${1:+pgv-apply --quiet --complete "$n.steps" "$1" --} "${@:3:$2}" --index "$n.index" \
+  --ranges "$n.ranges" -- "${@:3+$2:$#-3-$2}" --ranges - "$(<"$n.url")"'
 
 # The backup, into pgv-apply: its stream, or those of all that it builds on and its own as one.
 apply_chain() { # OPTION…
-  local number stream=() open=(pgv-crypt --no-progress "${talk[@]}" --decrypt) get=(pgv-s3 --no-progress "${talk[@]}" get ${rate:+--rate "$rate"})
-  if [ "${#urls[@]}" -eq 1 ]; then
-    stream=("${open[@]}" -- "${get[@]}" "${urls[0]}/data.pgv")
-  else
+  local number links=() stream=() open=(pgv-crypt --no-progress "${talk[@]}" --decrypt) get=(pgv-s3 --no-progress "${talk[@]}" get ${rate:+--rate "$rate"})
+  if [ "${#urls[@]}" -gt 1 ]; then
     # All links are read at the same time: they share what one has alone.
-    get+=(--jobs "${way[link_jobs]}" ${rate:+--rate-shared-in "$tmp/rate"})
-    stream=("${pgv_merge[@]}" "${talk[@]}")
+    open+=(--jobs "${way[link_jobs]}") get+=(--jobs "${way[link_jobs]}" ${rate:+--rate-shared-in "$tmp/rate"})
+    stream=("${pgv_merge[@]}" "${talk[@]}" ${head:+--head})
     for number in "${!urls[@]}"; do stream+=(--record "$tmp/record-$number"); done
-    stream+=("${urls[@]/%//data.pgv}" -- "${open[@]}" --jobs "${way[link_jobs]}" -- "${get[@]}")
   fi
+  if [ "$parts" = yes ]; then
+    links=("${!urls[@]}") open=(bash -c "$part" "$tmp/parts" "$over" "${#open[@]}" "${open[@]}" "${get[@]}")
+  else
+    links=("${urls[@]/%//data.pgv}") open+=(-- "${get[@]}")
+  fi
+  [ "${#urls[@]}" -gt 1 ] && stream+=("${links[@]}" -- "${open[@]}") || stream=("${open[@]}" "${links[0]}")
   pgv-apply "${talk[@]}" "$@" ${time:+--before "$time"} --expect "$label" --system-id "$system_id" \
     --record "$tmp/record-$((${#urls[@]} - 1))" "${placed[@]}" "$directory" -- "${stream[@]}"
 }
 
+# With --delta: what says where in each stream a block lies. Without it everything is fetched, and what differs written.
+fetch_places() {
+  local number url name status
+  [ "$delta" = yes ] || return 0
+  mkdir "$tmp/parts"
+  for number in "${!urls[@]}"; do
+    url=${urls[number]}
+    printf '%s' "$url/data.pgv" >"$tmp/parts/$number.url"
+    for name in index members manifest; do
+      status=0
+      pgv-crypt --quiet --decrypt --context "${url#"$PGV_REPO/$PGV_CLUSTER/"}/$name.pgv" --output "$tmp/parts/$number.$name" -- \
+        pgv-s3 --quiet get --whole "$url/$name.pgv" 2>"$tmp/said" || status=$?
+      case $status in
+        0) ;;
+        3) say "everything is fetched: backup ${url##*/} has no $name.pgv; an older pgv made it" && return ;;
+        [45]) warn "everything is fetched: $name.pgv of backup ${url##*/} does not open: $(sed --quiet '1s/.*: error: //p' "$tmp/said")" && return ;;
+        *) cat "$tmp/said" >&2 && die "$status" "$url/$name.pgv cannot be read" 'nothing was written' ;;
+      esac
+    done
+  done
+  pgv-apply --quiet --compare "$tmp/parts" || die $? "the lists of members of $label cannot be read" 'nothing was written'
+  parts=yes
+}
+
 # Reads the head of each stream, with the key: the refusals of a restore, before anything is written or moved.
 look_at_streams() {
-  local number given=(--plan) status=0 hints=('nothing was written') talk=(--quiet)
+  local number given=(--plan) status=0 hints=('nothing was written') talk=(--quiet) head=''
   for number in "${!urls[@]}"; do
     pgv-s3 --quiet get "${urls[number]}/record.json" >"$tmp/record-$number" || die $? "${urls[number]}/record.json cannot be read" 'nothing was written'
   done
+  fetch_places
+  # Of streams in parts nothing but their heads is there yet.
+  [ "$parts" = no ] || head=yes
   [ "$replace" = no ] || given+=(--replace)
   [ "$delta" = no ] || given+=(--delta)
   apply_chain "${given[@]}" >"$tmp/places" || status=$?
@@ -33,11 +70,25 @@ look_at_streams() {
     die "$status" "backup $label cannot be restored into $directory" "${hints[@]}" "${may_again[@]}"
   fi
   read_lines places <"$tmp/places"
+  # Nothing lies there that could be compared.
+  [ "${places[laid]}" = over ] || parts=no
+}
+
+# Reads the directory, and finds what it lacks of each stream.
+find_missing() {
+  local text
+  local -A found=()
+  [ "$parts" = yes ] || return 0
+  text=$(pgv-apply --quiet --compare "$tmp/parts" "$directory") || die $? "$directory cannot be compared with backup $label" 'nothing was written'
+  read_lines found <<<"$text"
+  over=$directory
+  say "fetching $(size "${found[wanted_bytes]}") of $(size "${found[stream_bytes]}"): the rest lies in $directory"
 }
 
 # Nothing can be started before pgv-recover has written the settings.
 lay_down() {
-  local drawn=() talk=() given=()
+  local drawn=() talk=() given=() head=''
+  find_missing
   [ "$progress_on_stdout" = no ] || drawn=(--progress-on-stdout)
   [ "$quiet" = no ] || talk=(--quiet)
   [ "$delta" = no ] || given=(--delta)

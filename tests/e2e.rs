@@ -115,6 +115,11 @@ fn increments_over_changes_of_shape() {
 }
 
 #[test]
+fn a_copy_is_refreshed_with_what_differs() {
+    run("delta.sh", debian_postgres());
+}
+
+#[test]
 fn chains_become_synthetic_fulls() {
     run("consolidate.sh", debian_postgres());
 }

@@ -6,6 +6,7 @@ mod aside;
 mod base;
 mod commit;
 mod decide;
+mod delta;
 mod layer;
 mod lists;
 mod look;
@@ -22,6 +23,7 @@ mod user;
 
 pub use aside::set_aside;
 pub use commit::commit;
+pub use delta::{compare, complete};
 pub use options::Options;
 pub use plan::plan;
 pub use run::run;

@@ -62,6 +62,12 @@ struct Args {
     /// Move the content of DIR to DIR.before-NAME
     #[arg(long, value_name = "NAME", value_parser = parse_name, conflicts_with_all = ["check_only", "commit", "plan", "hold", "delta"])]
     set_aside: Option<String>,
+    /// Write which parts of each stream DIR lacks into PARTS
+    #[arg(long, value_name = "PARTS", conflicts_with_all = ["check_only", "commit", "plan", "set_aside", "complete"])]
+    compare: Option<PathBuf>,
+    /// Complete a stream, by the STEPS of --compare, with what DIR has
+    #[arg(long, value_name = "STEPS", requires = "directory", conflicts_with_all = ["check_only", "commit", "plan", "set_aside"])]
+    complete: Option<PathBuf>,
     /// Write the identity of the stream to a file
     #[arg(long, value_name = "FILE", conflicts_with = "commit")]
     identity: Option<PathBuf>,
@@ -72,13 +78,13 @@ struct Args {
     #[arg(long, conflicts_with_all = ["progress", "no_progress", "plan"])]
     progress_on_stdout: bool,
     /// Check the stream, and write nothing
-    #[arg(long, conflicts_with = "directory", required_unless_present = "directory")]
+    #[arg(long, conflicts_with = "directory", required_unless_present_any = ["directory", "compare"])]
     check_only: bool,
     /// The new data directory, created or empty; for an increment, what its parent was laid into
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
     /// Read the output of COMMAND [default: stdin]
-    #[arg(last = true, value_name = "COMMAND", conflicts_with_all = ["commit", "set_aside"])]
+    #[arg(last = true, value_name = "COMMAND", conflicts_with_all = ["commit", "set_aside", "compare"])]
     command: Vec<OsString>,
 }
 
@@ -98,6 +104,12 @@ fn run(args: Args) -> Result<Status> {
     }
     if let (Some(name), Some(directory)) = (&args.set_aside, &args.directory) {
         return apply::set_aside(directory, name);
+    }
+    if let Some(parts) = &args.compare {
+        return apply::compare(parts, args.directory.as_deref());
+    }
+    if let (Some(steps), Some(directory)) = (&args.complete, &args.directory) {
+        return apply::complete(steps, directory, Input::of(&args.command, None)?);
     }
     let claims = Claims {
         expect: args.expect,

@@ -33,8 +33,8 @@ type Manifest = Reader<BufReader<File>>;
 
 /// A file as the newest backup of the chain holds it.
 pub struct Base {
-    /// What each manifest says of it, oldest first, the newest last.
-    lines: Vec<FileLine>,
+    /// What each older manifest says of it, oldest first, and the number of the manifest.
+    lines: Vec<(usize, FileLine)>,
     newest: FileLine,
     /// Bytes under one hash.
     block: u64,
@@ -70,6 +70,11 @@ impl Chain {
         self.parent.head()
     }
 
+    /// Of all manifests, oldest first.
+    pub fn heads(&self) -> impl Iterator<Item = &Head> {
+        self.older.iter().chain([&self.parent]).map(Reader::head)
+    }
+
     /// The next file of the parent.
     pub fn next_path(&self) -> Option<&[u8]> {
         self.parent.path()
@@ -79,10 +84,10 @@ impl Chain {
     pub fn find(&mut self, path: &[u8]) -> Result<Option<Base>> {
         let block = u64::from(self.head().hash_pages) * u64::from(self.head().page_size);
         let mut lines = Vec::new();
-        for manifest in &mut self.older {
+        for (number, manifest) in self.older.iter_mut().enumerate() {
             skip_to(manifest, path)?;
             if manifest.path() == Some(path) {
-                lines.extend(manifest.take()?);
+                lines.extend(manifest.take()?.map(|line| (number, line)));
             }
         }
         self.removed += skip_to(&mut self.parent, path)?;
@@ -153,10 +158,15 @@ impl Base {
         &self.newest
     }
 
+    /// As one of the older manifests has it, which are counted from the oldest.
+    pub fn older_line(&self, number: usize) -> Option<&FileLine> {
+        self.lines.iter().find(|(of, _)| *of == number).map(|(_, line)| line)
+    }
+
     /// All block hashes of the file, or the one of a file that has no blocks.
     pub fn hashes(&self) -> Result<Vec<u8>> {
         let mut known: Option<Vec<u8>> = None;
-        for line in self.lines.iter().chain([&self.newest]) {
+        for line in self.lines.iter().map(|(_, line)| line).chain([&self.newest]) {
             match line.kind {
                 Kind::Whole => known = Some(decode(line)?),
                 Kind::Same => {}

@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 use crate::merge::link::Link;
 use crate::merge::output::Output;
-use crate::merge::pages::{Pages, Source};
 use crate::pg::incremental::Header;
+use crate::stream::{Pages, Source};
 use crate::tar::Attributes;
 use std::io::Write;
 

@@ -10,7 +10,6 @@ mod file;
 mod link;
 mod names;
 mod output;
-mod pages;
 mod partial;
 mod run;
 mod tail;

@@ -29,6 +29,8 @@ pub struct Input {
 pub struct Options {
     /// Of the merged full; by default that of the newest stream, whose state it is.
     pub label: Option<Label>,
+    /// Only who the merged stream is: its head, and the end of an archive.
+    pub head: bool,
     /// Of each stream, oldest first; or none.
     pub records: Vec<Record>,
     /// Where the facts of the merged full go, for its record.
@@ -49,6 +51,9 @@ pub fn run(options: &Options, inputs: Vec<Input>) -> Result<Status> {
     let Some(newest) = links.last() else { return Err(Error::usage("no stream to merge")) };
     let identity = identity(options, &links, newest);
     check_label(&identity.label, options.label.is_some(), &links)?;
+    if options.head {
+        return write_head(newest, &identity).map(|()| Status::Done);
+    }
     let hashes = match &options.manifest {
         Some(path) => Some(manifest::merge(&options.since, &identity.label, Some(&newest.identity), path)?),
         None => None,
@@ -69,6 +74,16 @@ pub(super) fn open(inputs: Vec<Input>) -> Result<Vec<Link>> {
     let links = inputs.into_iter().map(open).collect::<Result<Vec<_>>>()?;
     check_chain(&links)?;
     Ok(links)
+}
+
+/// The streams need not go on behind their heads.
+fn write_head(newest: &Link, identity: &StreamIdentity) -> Result<()> {
+    let mut output = Output::new(io::Output::create(None)?, major_of(identity)?, identity.system_identifier)?;
+    output.tar.directory(b".", newest.top.0.attributes())?;
+    let (member, listed) = &newest.head;
+    output.small(member::IDENTITY.as_bytes(), &identity.encode()?, member, Some(listed))?;
+    let (sink, _) = output.tar.finish()?;
+    sink.finish()
 }
 
 /// `facts`: where those of the merged full go.

@@ -5,10 +5,12 @@ mod claims;
 mod head;
 mod last;
 mod members;
+mod pages;
 mod seen;
 
 pub use claims::{Claims, End};
 pub use head::Head;
 pub use last::control;
 pub use members::{Part, part};
+pub use pages::{Pages, Source};
 pub use seen::{Listed, Seen, is_data};

@@ -39,6 +39,8 @@ pub enum Fault {
     FlipGot,
     /// It is carried out, and nobody says so.
     Lose,
+    /// The server is asked for all of the object, whatever range was asked for.
+    Whole,
     /// Calls this before it is carried out.
     First(Arc<dyn Fn() + Send + Sync>),
     /// Calls this when it has been carried out, before the answer goes on.
@@ -184,6 +186,7 @@ impl Shared {
             Fault::First(ref first) => first(),
             _ => {}
         }
+        let head = if matches!(fault, Fault::Whole) { with_header(&head, "range", None) } else { head };
         let (answer_head, mut answer) = self.ask(&head, &body)?;
         self.seen.lock().unwrap()[index].answered = answer.len();
         let answer_head = self.checksummed(&head, answer_head);

@@ -196,6 +196,84 @@ fn ranges_and_readers_that_stop() {
 }
 
 #[test]
+fn parts_of_an_object_are_of_one_object() {
+    let url = server().url("parts", "x");
+    let data = noise(20 << 20);
+    done(&["put", &url], &data);
+    // A step of 1 MiB costs less than a request; what is farther away is asked for by itself.
+    let ranges = b"0-0\n1048576-1048577\n3000000-3000009\n8388607-16777216\n20971519-20971519\n";
+    let wanted = [0..1, 1_048_576..1_048_578, 3_000_000..3_000_010, 8_388_607..16_777_217, 20_971_519..20_971_520]
+        .map(|range| &data[range])
+        .concat();
+    let get = |endpoint: &Proxy, ranges: &[u8]| {
+        let arguments = ["get", "--ranges", "-", "--jobs", "1", "--timeout", "3s", "--endpoint-url", &endpoint.url, &url];
+        run(&mut command(&arguments), ranges)
+    };
+    let plain = through(|_| Fault::Nothing);
+    let got = get(&plain, ranges);
+    assert!(code(&got) == 0 && got.stdout == wanted, "{}", errors(&got));
+    let seen = plain.seen();
+    assert_eq!(seen.iter().map(|request| request.answered).sum::<usize>(), wanted.len() + (1 << 20) - 1);
+    // Two pieces of 8 MiB, the second of one byte or two.
+    assert_eq!(seen.len(), 5, "{seen:?}");
+    // All but the first name the object that the first was of.
+    assert!(seen[0].header("if-match").is_none() && seen[1..].iter().all(|next| next.header("if-match").is_some()));
+
+    // What is wrong from the second request on; the first part has come by then.
+    const DENIED: &str = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
+    const OTHER: &str = "<Error><Code>PreconditionFailed</Code><Message>no</Message></Error>";
+    const GONE: &str = "<Error><Code>NoSuchKey</Code><Message>no</Message></Error>";
+    const BROKEN: &str = "<Error><Code>InternalError</Code><Message>broken</Message></Error>";
+    let later = |fault: Fault| through(move |request| if request.place > 0 { fault.clone() } else { Fault::Nothing });
+    for (fault, status, said) in [
+        (Fault::Answer("403 Forbidden", DENIED), 1, "access denied"),
+        (Fault::Answer("412 Precondition Failed", OTHER), 1, "it was replaced while it was read"),
+        (Fault::Answer("404 Not Found", GONE), 1, "it was removed while it was read"),
+        (Fault::Answer("500 Internal Server Error", BROKEN), 75, ""),
+        (Fault::Whole, 75, "byte range"),
+        (Fault::Cut(5), 75, ""),
+        (Fault::Retold("ETag", "\"another\""), 1, "it was replaced while it was read"),
+        (Fault::Retold("Content-Range", "bytes 7-16/20971520"), 1, "byte ranges"),
+    ] {
+        let got = get(&later(fault), ranges);
+        assert!(code(&got) == status && errors(&got).contains(said), "{status} {said}: {}", errors(&got));
+        assert!(wanted.starts_with(&got.stdout) && got.stdout.len() < wanted.len());
+    }
+    // A service that knows no ranges at all.
+    let got = get(&through(|_| Fault::Whole), ranges);
+    assert!(code(&got) == 1 && errors(&got).contains("does not support byte ranges"), "{}", errors(&got));
+    assert!(got.stdout.is_empty());
+
+    // Replaced by another of the same length between two ranges: what was there before, and no byte of the other.
+    let (other, target) = (noise((20 << 20) + 8)[8..].to_vec(), url.clone());
+    let replaced = through(move |request| {
+        let (other, target) = (other.clone(), target.clone());
+        let replace = move || drop(done(&["put", "--replace", &target], &other));
+        if request.place == 0 { Fault::Then(std::sync::Arc::new(replace)) } else { Fault::Nothing }
+    });
+    let got = get(&replaced, ranges);
+    assert!(code(&got) == 1 && errors(&got).contains("it was replaced while it was read"), "{}", errors(&got));
+    assert!(wanted.starts_with(&got.stdout) && got.stdout.len() < wanted.len());
+
+    // Beyond the end, and of an empty object; no range asks only whether it is there.
+    let empty = server().url("parts", "empty");
+    done(&["put", &empty], b"");
+    for (url, ranges, status) in [
+        (&url, &b"20971519-20971520\n"[..], 5),
+        (&url, b"0-0\n20971520-20971520\n", 5),
+        (&url, b"30000000-30000001\n", 1),
+        (&empty, b"0-0\n", 5),
+        (&empty, b"", 0),
+        (&url, b"", 0),
+        (&server().url("parts", "absent"), b"", 3),
+        (&server().url("parts", "absent"), b"0-0\n", 3),
+    ] {
+        let got = s3(&["get", "--ranges", "-", url], ranges);
+        assert!(code(&got) == status && got.stdout.is_empty(), "{url} {ranges:?}: {}", errors(&got));
+    }
+}
+
+#[test]
 fn listings_go_on_over_pages() {
     let directory = server().url("pages", "");
     let names: Vec<String> =

@@ -34,6 +34,9 @@ pub struct Args {
     /// The streams hold some members only: write those as an archive
     #[arg(long, conflicts_with_all = ["label", "record", "facts", "manifest", "members"])]
     partial: bool,
+    /// Write only the head of the merged stream, for pgv-apply --plan
+    #[arg(long, conflicts_with_all = ["facts", "members", "manifest", "partial"])]
+    head: bool,
     /// Streams as files or pipes; with COMMAND, what is appended to it. None:
     /// only the manifest is written
     #[arg(value_name = "STREAM")]
@@ -68,6 +71,7 @@ pub fn run(args: Args) -> Result<Status> {
     }
     let options = merge::Options {
         label: args.label.clone(),
+        head: args.head,
         records: args.record.iter().map(|path| read_record(path)).collect::<Result<_>>()?,
         facts: args.facts.clone(),
         members: args.members.clone(),

@@ -51,19 +51,28 @@ impl Pages {
         self.owners.len() as u32
     }
 
+    /// Where one page comes from.
+    pub fn source(&self, page: u32) -> Source {
+        source_of(self.owners.get(page as usize))
+    }
+
     pub fn runs(&self) -> impl Iterator<Item = Run> + '_ {
         let mut first = 0;
         self.owners.chunk_by(|one, other| one == other).map(move |run| {
             let count = run.len() as u32;
-            let source = match run.first() {
-                Some(&BASE) => Source::Base,
-                None | Some(&ZEROS) => Source::Zeros,
-                Some(&layer) => Source::Layer(layer),
-            };
+            let source = source_of(run.first());
             let found = Run { source, first, count };
             first += count;
             found
         })
+    }
+}
+
+fn source_of(owner: Option<&u8>) -> Source {
+    match owner {
+        Some(&BASE) => Source::Base,
+        None | Some(&ZEROS) => Source::Zeros,
+        Some(&layer) => Source::Layer(layer),
     }
 }
 

@@ -1,0 +1,166 @@
+#!/usr/bin/env bash
+# pgv-restore --delta: over an old copy of the cluster, or one that a server wrote to, it gives what a restore into a new
+# directory gives, and fetches little more than what differs; of a full, of chains in both modes and of a synthetic full,
+# with a tablespace; killed anywhere it can be given again; and a backup without an index is fetched whole.
+set -euo pipefail
+shopt -s inherit_errexit
+
+# shellcheck source=tests/e2e/lib.sh
+source "$(dirname "$0")/lib.sh"
+root=$(cd "$(dirname "$0")/../.." && pwd)
+major=${1:-$debian_major}
+copy_options=(--immediate --quiet --tablespaces-under)
+
+backup() { # OPTION…
+  sql checkpoint
+  as_postgres pgv-backup demo --quiet "$@"
+  label=$(as_postgres pgv-info demo --format label | tail --lines=1)
+}
+
+restore() { # DIR OPTION…
+  as_postgres pgv-restore demo "$1" --tablespaces-under "$1.spaces" --immediate --archive off "${@:2}" >"$scratch/out" 2>"$scratch/err" ||
+    fail "pgv-restore into $1 exits with $?: $(cat "$scratch/err")"
+}
+
+# Sets `read` and `stored`: what a command reads of the backup with this label and of those that it builds on.
+measure() { # LABEL COMMAND…
+  local urls url
+  mapfile -t urls < <(as_postgres pgv-info choose demo --label "$1")
+  stored=0
+  for url in "${urls[@]}"; do stored=$((stored + $(stat --format=%s "${url#file://}/data.pgv"))); done
+  as_postgres strace --follow-forks --seccomp-bpf --trace=openat,read,pread64 --quiet=all --decode-fds=path --output="$scratch/trace" \
+    "${@:2}" >"$scratch/out" 2>"$scratch/err" || fail "${*:2} exits with $?: $(cat "$scratch/err")"
+  read=$(grep --extended-regexp '/backup/[^>]*\.pgv>' "$scratch/trace" | awk '$NF > 0 { bytes += $NF } END { print bytes + 0 }')
+}
+
+# By content, tablespaces included. Settings name the directory.
+compare() { # DIR
+  as_postgres rm --recursive --force "$scratch/new" "$scratch/new.spaces"
+  as_postgres mkdir "$scratch/new.spaces"
+  restore "$scratch/new" --quiet
+  diff --recursive --brief --exclude=postgresql.auto.conf --exclude=postmaster.opts "$1" "$scratch/new" >"$scratch/differs" || true # none differs
+  [ ! -s "$scratch/differs" ] || fail "$1 is not $label: $(head --lines=5 "$scratch/differs")"
+  local listed=(find . -printf '%p %y %m\n')
+  diff <(cd "$1" && "${listed[@]}" | sort) <(cd "$scratch/new" && "${listed[@]}" | sort) >"$scratch/differs" || true # none differs
+  [ ! -s "$scratch/differs" ] || fail "$1 has other modes than $label: $(head --lines=5 "$scratch/differs")"
+}
+
+# Over the copy, reading at most so many percent of the backup.
+refresh() { # PERCENT
+  measure "$label" pgv-restore demo "$copy" "${copy_options[@]}" "$copy.spaces" --delta
+  [ $((read * 100)) -le $((stored * $1)) ] || fail "$label: $read of $stored bytes were read, more than $1 %"
+  echo "delta: $label: read $read of $stored bytes, $((read * 1000 / stored)) per mille"
+  compare "$copy"
+}
+
+# One row a page: every two hundredth changes, and moves. Files of other relations come and go.
+change() { # NUMBER
+  sql "update big set v = $1 where id % 200 = $1; drop table if exists gone; create table gone as select 1
+    ; create table t$1 as select 2; insert into quick values ($1); insert into far values ($1); insert into small values ($1)"
+}
+
+# A server writes to the copy, on a timeline of its own as far as its data go.
+diverge() {
+  stop_cluster "$bin" "$scratch/primary"
+  rm "$copy/recovery.signal"
+  start_cluster "$bin" "$copy"
+  sql "update big set v = -1 where id % 300 = 0; drop table small; create table mine as select generate_series(1, 1000); checkpoint"
+  stop_cluster "$bin" "$copy"
+  start_cluster "$bin" "$scratch/primary"
+}
+
+# Killed while it writes, wherever; until it is done no server can start.
+kills() {
+  local try restore=(setsid) killed=0
+  [ "$EUID" -ne 0 ] || restore+=(runuser --user postgres --)
+  for try in {1..6}; do
+    "${restore[@]}" pgv-restore demo "$copy" "${copy_options[@]}" "$copy.spaces" --delta >/dev/null 2>&1 &
+    pid=$!
+    rm --force "$scratch/begun" && touch "$scratch/begun"
+    for _ in {1..600}; do
+      [ ! "$copy/pgv/stream.json" -nt "$scratch/begun" ] || break
+      kill -0 "$pid" 2>/dev/null || break
+      sleep 0.02
+    done
+    sleep "0.$((try * 7 % 10))"
+    ! kill -KILL -- "-$pid" 2>/dev/null || killed=$((killed + 1))
+    wait "$pid" || true # it was killed
+    [ ! -e "$copy/pgv/applying" ] || [ ! -e "$copy/global/pg_control" ] || fail "a copy that is not complete can be started"
+  done
+  [ "$killed" -gt 0 ] || fail "no restore was killed"
+}
+
+# What cannot be used is not, and what is damaged leaves no copy that starts.
+damages() {
+  local object=$scratch/repository/demo/$system/backup/$label status=0
+  flip "$object/data.pgv" $(($(stat --format=%s "$object/data.pgv") / 3))
+  as_postgres pgv-restore demo "$copy" "${copy_options[@]}" "$copy.spaces" --delta >/dev/null 2>"$scratch/err" || status=$?
+  [ "$status" -eq 5 ] || fail "of a damaged backup it exits with $status: $(cat "$scratch/err")"
+  [ ! -e "$copy/global/pg_control" ] || fail "of a damaged backup a copy can be started"
+  flip "$object/data.pgv" $(($(stat --format=%s "$object/data.pgv") / 3))
+  refresh 100
+  # The index of another backup, and none.
+  mv "$object/index.pgv" "$scratch/index"
+  as_postgres cp "$scratch/repository/demo/$system/backup/$full/index.pgv" "$object/index.pgv"
+  restore "$copy" --delta
+  grep --quiet "everything is fetched: index.pgv of backup $label does not open" "$scratch/err" || fail "it does not say why: $(cat "$scratch/err")"
+  compare "$copy"
+  rm "$object/index.pgv"
+  restore "$copy" --delta
+  grep --quiet "everything is fetched: backup $label has no index.pgv" "$scratch/err" || fail "it does not say why: $(cat "$scratch/err")"
+  compare "$copy"
+  mv "$scratch/index" "$object/index.pgv"
+  restore "$copy" --delta
+  grep --quiet 'fetching .* the rest lies in' "$scratch/err" || fail "it does not say how much: $(cat "$scratch/err")"
+}
+
+begin
+cp "$root"/scripts/pgv-* "$scratch/bin/"
+bin=$(server_bin "$major")
+create_cluster "$bin" "$scratch/primary"
+{ echo "archive_mode = on" && echo "archive_command = '$scratch/bin/pgv-wal-push -c $scratch/etc/demo.conf %p'"; } |
+  as_postgres tee --append "$scratch/primary/postgresql.conf" >/dev/null
+start_cluster "$bin" "$scratch/primary"
+configure_demo "$scratch/primary" PGV_WAL_TIMEOUT=20s
+system=$(sql "select system_identifier from pg_control_system()")
+copy=$scratch/copy
+as_postgres mkdir "$scratch/space" "$copy.spaces"
+sql "create tablespace away location '$scratch/space'"
+sql "create table big (id int, v int, filler text); alter table big alter filler set storage plain
+  ; create table small (a int); create table gone as select 1; create unlogged table quick (a int); create table far (a int) tablespace away
+  ; insert into big select i, 0, (select string_agg(md5(i || ' ' || n || random()), '') from generate_series(1, 200) n) from generate_series(1, 30000) i"
+backup --type full
+full=$label
+restore "$copy" --quiet
+refresh 5
+change 1
+backup --type incr
+refresh 5
+# A file that changes is whole in an increment of files.
+change 2
+backup --type incr --files
+change 3
+backup --type incr
+diverge
+refresh 60
+# What has changed since the full lies in one increment, next to what the copy has of it.
+change 4
+backup --type diff
+refresh 12
+change 5
+backup --type incr
+change 6
+backup --type incr
+diverge
+refresh 12
+as_postgres pgv-consolidate demo --quiet
+label=$(as_postgres pgv-info demo --format label | tail --lines=1)
+refresh 5
+sql "update big set v = 7 where id % 3 = 0"
+backup --type incr
+kills
+refresh 100
+sql "update big set v = 8 where id % 3 = 1"
+backup --type incr
+damages
+echo "delta $major: fulls, increments of both kinds, a synthetic full, over copies that a server wrote to; killed, damaged"
