@@ -232,6 +232,7 @@ fn a_verification_reads_what_is_complete() {
     assert_eq!(lines(&place.info(&["checks", "demo", "--label", FULL])).len(), 1);
     let sample = lines(&place.info(&["checks", "demo", "--sample", "1"]));
     assert_eq!(sample.iter().filter(|line| line.starts_with("backup ")).count(), 1);
+    assert_eq!(sample.iter().filter(|line| line.starts_with("unchosen ")).count(), 1);
     assert_eq!(sample.iter().filter(|line| line.starts_with("file ")).count(), 1);
     for wrong in [["--sample", "0"], ["--sample", "101"], ["--wal", "--no-wal"]] {
         assert_eq!(status(&place.info(&[&["checks", "demo"], &wrong[..]].concat())), 2, "{wrong:?}");

@@ -8,7 +8,7 @@ use crate::crypt::format::{
     BLOCK_BYTES, FIRST_LINE_BYTES, HEADER_BYTES, MAX_PLAIN_BYTES, SALT_BYTES, SALTED,
 };
 use crate::error::{Error, IoContext, Result};
-use crate::io::{from_hex, hex};
+use crate::io::{from_hex, hex, random};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::ops::Range;
@@ -120,6 +120,30 @@ impl Index {
         }
     }
 
+    /// So many percent of the records by chance, at least one if there is one, as ranges of the plaintext.
+    pub fn sample(&self, percent: u8) -> Result<Vec<Range<u64>>> {
+        let all = self.records.len();
+        let wanted = all.saturating_mul(usize::from(percent)).div_ceil(100).min(all);
+        let mut chosen: Vec<usize> = (0..all).collect();
+        for at in 0..wanted {
+            // Of some millions of records each is as likely as the others.
+            let by_chance = u64::from_le_bytes(random()?) % (all - at) as u64;
+            chosen.swap(at, at + by_chance as usize);
+        }
+        chosen.truncate(wanted);
+        chosen.sort_unstable();
+        let mut chosen = chosen.into_iter().peekable();
+        let (mut ranges, mut offset) = (Vec::with_capacity(wanted), 0);
+        for (number, record) in self.records.iter().enumerate() {
+            let end = offset + u64::from(record.plain);
+            if chosen.next_if_eq(&number).is_some() {
+                ranges.push(offset..end);
+            }
+            offset = end;
+        }
+        Ok(ranges)
+    }
+
     /// Where in the object to find what opens `wanted`, in ascending order: the beginning, and for each run of records
     /// the cipher block before it and the records. `wanted`: of the plaintext, ascending, without overlap.
     pub fn object_ranges(&self, wanted: &[Range<u64>]) -> Result<Vec<Range<u64>>> {
@@ -218,6 +242,19 @@ mod tests {
         {
             assert!(Index::read(&changed[..]).is_err());
         }
+    }
+
+    #[test]
+    fn a_sample_is_of_whole_records() {
+        let sample = |percent| index().sample(percent).unwrap();
+        assert_eq!(sample(100), [0..10, 10..20, 20..25]);
+        for _ in 0..20 {
+            let (one, two) = (sample(1), sample(34));
+            assert!(one.len() == 1 && sample(100).contains(&one[0]), "{one:?}");
+            assert!(two.len() == 2 && two[0].end <= two[1].start, "{two:?}");
+        }
+        assert!((0..100).any(|_| sample(1) != sample(1)));
+        assert_eq!(Index::default().sample(50).unwrap(), []);
     }
 
     #[test]

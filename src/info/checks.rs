@@ -11,7 +11,7 @@ use crate::store::{Store, Url};
 /// STREAM-BYTES STORED-BYTES DATA-SHA256 MANIFEST-SHA256` for each that is; "-" is what there is not. Before it
 /// `orphan LABEL PARENT` where the backup that it builds on is not there, or not complete.
 ///
-/// `sample`: percent of the complete ones, at least one.
+/// `sample`: percent of the complete ones, at least one; for each of the others a line `unchosen` with the same words.
 pub fn backup_checks(sets: &[&Set], sample: Option<u8>) -> Result<Lines> {
     let mut lines = Lines::new();
     for set in sets {
@@ -22,7 +22,8 @@ pub fn backup_checks(sets: &[&Set], sample: Option<u8>) -> Result<Lines> {
         };
     }
     let complete: Vec<_> = sets.iter().filter(|set| set.record().is_some()).collect();
-    for set in some(&complete, sample)? {
+    let chosen = some(&complete, sample)?;
+    for set in &complete {
         let Some(record) = set.record() else { continue };
         let is_there = |label: &Label| {
             complete
@@ -44,8 +45,9 @@ pub fn backup_checks(sets: &[&Set], sample: Option<u8>) -> Result<Lines> {
                 }
             })
         };
+        let is_chosen = chosen.iter().any(|other| std::ptr::eq(**other, *set));
         lines.add(
-            "backup",
+            if is_chosen { "backup" } else { "unchosen" },
             format_args!(
                 "{} {} {parent} {} {} {} {}",
                 set.system_identifier,

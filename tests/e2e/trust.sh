@@ -34,7 +34,16 @@ all_is_good() {
   as_postgres pgv-info demo --format table | grep --quiet 'verify 20' || fail "the table has no verdict"
   as_postgres pgv-info demo --metrics | grep --quiet '^pgv_last_check_ok{.*kind="verify"} 1$' || fail "no metric"
   expect 0 '' pgv-verify demo --sample 1 --no-verdict
-  [ "$(grep --count '^ok   20' "$scratch/out")" -eq 1 ] || fail "a sample is not one backup: $(cat "$scratch/out")"
+  [ "$(grep --count '^ok   20.*: 1 % of its records open' "$scratch/out")" -eq 2 ] || fail "a sample is not a part of both backups: $(cat "$scratch/out")"
+  verdicts_before=$(find "$scratch/repository" -name '*-verify.json' | wc --lines)
+  expect 0 '' pgv-verify demo --sample 50 --no-wal
+  [ "$(find "$scratch/repository" -name '*-verify.json' | wc --lines)" -eq "$verdicts_before" ] || fail "a good sample is a verdict on all"
+  mv "$scratch/repository/demo/$system/backup/$full/index.pgv" "$scratch/index"
+  mv "$scratch/repository/demo/$system/backup/$incr/index.pgv" "$scratch/index-incr"
+  expect 0 '' pgv-verify demo --sample 1 --no-verdict
+  [ "$(grep --count '^ok   20' "$scratch/out")" -eq 1 ] || fail "without an index a sample is not one backup: $(cat "$scratch/out")"
+  mv "$scratch/index" "$scratch/repository/demo/$system/backup/$full/index.pgv"
+  mv "$scratch/index-incr" "$scratch/repository/demo/$system/backup/$incr/index.pgv"
   expect 0 '' pgv-verify demo --label "$incr" --no-verdict --quiet
   [ ! -s "$scratch/out" ] || fail "--quiet prints what is good"
   expect 2 '' pgv-verify demo --sample 0

@@ -19,10 +19,9 @@ pub fn decrypt(args: &Args) -> Result<()> {
     if let (true, Some(directory)) = (args.batch, &args.output) {
         return decrypt_batch(args, &keys, directory);
     }
-    match (&args.index, &args.ranges) {
-        (Some(index), Some(ranges)) => decrypt_ranges(args, &keys, index, ranges),
-        (Some(_), None) => Err(Error::usage("--index without --ranges opens nothing")),
-        _ => decrypt_all(args, &keys),
+    match &args.index {
+        Some(index) => decrypt_ranges(args, &keys, index),
+        None => decrypt_all(args, &keys),
     }
 }
 
@@ -37,12 +36,18 @@ fn decrypt_all(args: &Args, keys: &Keyring) -> Result<()> {
 }
 
 /// A command gets on its stdin which bytes of the sealed stream it is to print.
-fn decrypt_ranges(args: &Args, keys: &Keyring, index: &Path, ranges: &Path) -> Result<()> {
+fn decrypt_ranges(args: &Args, keys: &Keyring, index: &Path) -> Result<()> {
     let index = Index::read(File::open(index).during_path("open", index)?)
         .map_err(|error| error.context(index.display()))?;
-    let ranges = Input::open(Some(ranges))?;
-    let name = ranges.name().to_owned();
-    let wanted = cli::read_ranges(BufReader::new(ranges), &name)?;
+    let wanted = match (&args.ranges, args.sample) {
+        (Some(ranges), _) => {
+            let ranges = Input::open(Some(ranges))?;
+            let name = ranges.name().to_owned();
+            cli::read_ranges(BufReader::new(ranges), &name)?
+        }
+        (None, Some(percent)) => index.sample(percent)?,
+        (None, None) => return Err(Error::usage("--index without --ranges or --sample opens nothing")),
+    };
     let stored = index.object_ranges(&wanted)?;
     let (name, reader): (String, Box<dyn Read + Send>) = match args.command.is_empty() {
         false => {

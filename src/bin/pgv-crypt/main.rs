@@ -76,6 +76,10 @@ struct Args {
     /// Open only the bytes of the plaintext that this file names
     #[arg(long, value_name = "FILE", requires = "index", conflicts_with = "encrypt")]
     ranges: Option<PathBuf>,
+    /// Open only so many percent of the records, chosen at random
+    #[arg(long, value_name = "PERCENT", requires = "index", conflicts_with_all = ["encrypt", "ranges"],
+        value_parser = clap::value_parser!(u8).range(1..=100))]
+    sample: Option<u8>,
     /// Write to this file, which appears only when it is complete
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
