@@ -112,14 +112,19 @@ impl Comparison {
     /// An increment of files has the names in it. What else a stream says of a directory that is there is its name;
     /// `global` tells whether the group may read the cluster, and links have their own way.
     fn directory(&mut self, key: &[u8], path: &[u8]) -> Result<()> {
-        let is_special = path == b"global" || path.starts_with(b"pg_wal") || path.starts_with(b"pg_tblspc/");
-        let mode = if is_special { None } else { self.directory.mode_of(path) };
+        let is_link = path.strip_prefix(b"pg_tblspc/").is_some_and(|rest| !rest.contains(&b'/'));
+        let in_wal = key.starts_with(b"pg_wal/");
+        let mode = match path == b"global" || is_link || in_wal {
+            true => None,
+            false => self.directory.mode_of(path),
+        };
         for link in &mut self.links {
             let Some(placed) = link.at(key).map(|data| data.placed.clone()) else { continue };
             match mode {
                 _ if placed.kind == tar::Kind::DumpDirectory => link.take_member(&placed)?,
                 Some(mode) if link.is_newest => link.step(&Step::Directory { path: path.to_vec(), mode })?,
-                _ if link.is_newest || is_special => link.take_member(&placed)?,
+                // Of an increment of files the full has what belongs into pg_wal.
+                _ if link.is_newest || in_wal => link.take_member(&placed)?,
                 _ => {}
             }
         }

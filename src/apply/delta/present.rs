@@ -94,13 +94,10 @@ impl Directory {
         while left > 0 {
             let length = usize::try_from(left).map_or(BUFFER, |left| left.min(BUFFER));
             let got = read_full(file, &mut self.buffer[..length]).during_path("read", path)?;
-            for (piece, (hash, slot)) in self.buffer[..length].chunks(block).zip(&mut wanted).enumerate().map(
-                |(index, (piece, pair))| {
-                    // What lies beyond the file's end is not there.
-                    let there = got.saturating_sub(index * block).min(piece.len());
-                    (if there == piece.len() { Some(piece) } else { None }, pair)
-                },
-            ) {
+            // What lies beyond the file's end is not there.
+            let there = &self.buffer[..got];
+            for (index, (hash, slot)) in wanted.by_ref().take(length.div_ceil(block)).enumerate() {
+                let piece = there.get(index * block..length.min((index + 1) * block));
                 *slot = piece.is_some_and(|piece| manifest::hash(&self.key, piece) == *hash);
             }
             if got < length {
