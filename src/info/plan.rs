@@ -16,6 +16,8 @@ pub struct Asked {
     pub replace: bool,
     /// It holds the cluster already, so that little room is enough.
     pub delta: bool,
+    /// Only what differs is fetched: how much that is, reading the directory tells.
+    pub in_parts: bool,
     /// Of the server, if they are on this machine.
     pub programs: Option<String>,
     /// Such as "time 2026-11-29 01:00Z".
@@ -69,7 +71,11 @@ pub fn plan(way: &Values, places: Option<&Values>, asked: &Asked) -> Plan {
         0 => {}
         bad => show("pages", format!("{bad} bad: they had a wrong checksum when they were backed up")),
     }
-    show("read", format!("{} from the repository", size(way.number("stored_bytes"))));
+    let stored = size(way.number("stored_bytes"));
+    show("read", match asked.in_parts {
+        true => format!("what differs from the repository, at most {stored}"),
+        false => format!("{stored} from the repository"),
+    });
     let rooms = rooms(way, places, &asked.directory);
     for room in &rooms {
         show(if room.tablespace.is_some() { "tablespace" } else { "write" }, room.text(&asked.directory));
@@ -186,6 +192,7 @@ mod tests {
             directory: "/d".to_owned(),
             replace: false,
             delta: false,
+            in_parts: false,
             programs: None,
             target: Some("lsn 0/9".to_owned()),
             action: "pause".to_owned(),
@@ -219,6 +226,16 @@ mod tests {
         has("PostgreSQL   15.20, not installed on this machine: apt-get install postgresql-15");
         has("target       lsn 0/9, then pause");
         assert_eq!(plan.tight, None);
+    }
+
+    #[test]
+    fn what_differs_is_known_when_the_directory_was_read() {
+        let values = |text| Values::parse(text).unwrap();
+        let places = values("directory /d\ndevice 7\nfree 2147483648\nstate cluster 1\n");
+        let asked = Asked { delta: true, in_parts: true, ..asked() };
+        let plan = plan(&values(WAY), Some(&places), &asked);
+        let line = "\nread         what differs from the repository, at most 16.8 GiB\n";
+        assert!(plan.text.contains(line), "{}", plan.text);
     }
 
     #[test]

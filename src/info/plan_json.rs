@@ -127,6 +127,7 @@ mod tests {
             directory: "/d".to_owned(),
             replace: true,
             delta: false,
+            in_parts: false,
             programs: None,
             target: Some("before xid 5".to_owned()),
             action: "pause".to_owned(),

@@ -25,6 +25,9 @@ pub struct Args {
     /// It holds the cluster already: little room is no reason to refuse
     #[arg(long)]
     delta: bool,
+    /// Only what differs is fetched
+    #[arg(long, requires = "delta")]
+    in_parts: bool,
     /// Print the plan, too
     #[arg(long)]
     print: bool,
@@ -65,6 +68,7 @@ pub fn run(args: Args) -> Result<Status> {
         directory: args.directory.display().to_string(),
         replace: args.replace,
         delta: args.delta,
+        in_parts: args.in_parts,
         programs: some(args.programs),
         target: some(args.target),
         action: args.action,
