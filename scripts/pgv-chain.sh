@@ -28,26 +28,34 @@ apply_chain() { # OPTION…
     --record "$tmp/record-$((${#urls[@]} - 1))" "${placed[@]}" "$directory" -- "${stream[@]}"
 }
 
+take_place() { # KEY VALUE
+  local status=${2%% *} path=${2#* } of
+  path=${path% *} of=${path%/*}
+  case $1 in
+    why) why=$2 ;;
+    ended)
+      case $status in
+        0) ;;
+        3) whole="backup ${of##*/} has no ${path##*/}; an older pgv made it" ;;
+        *) whole="${path##*/} of backup ${of##*/} does not open: $why" ;;
+      esac
+      ;;
+  esac
+}
+
 # With --delta: what says where in each stream a block lies. Without it everything is fetched, and what differs written.
 fetch_places() {
-  local number url name status
+  local number name text why='' whole='' base=$PGV_REPO/$PGV_CLUSTER
   [ "$delta" = yes ] || return 0
   mkdir "$tmp/parts"
   for number in "${!urls[@]}"; do
-    url=${urls[number]}
-    printf '%s' "$url/data.pgv" >"$tmp/parts/$number.url"
-    for name in index members manifest; do
-      status=0
-      pgv-crypt --quiet --decrypt --context "${url#"$PGV_REPO/$PGV_CLUSTER/"}/$name.pgv" --output "$tmp/parts/$number.$name" -- \
-        pgv-s3 --quiet get --whole "$url/$name.pgv" 2>"$tmp/said" || status=$?
-      case $status in
-        0) ;;
-        3) say "everything is fetched: backup ${url##*/} has no $name.pgv; an older pgv made it" && return ;;
-        [45]) warn "everything is fetched: $name.pgv of backup ${url##*/} does not open: $(sed --quiet '1s/.*: error: //p' "$tmp/said")" && return ;;
-        *) cat "$tmp/said" >&2 && die "$status" "$url/$name.pgv cannot be read" 'nothing was written' ;;
-      esac
-    done
-  done
+    printf '%s' "${urls[number]}/data.pgv" >"$tmp/parts/$number.url"
+    for name in index members manifest; do echo "${urls[number]#"$base/"}/$name.pgv $number.$name"; done
+  done >"$tmp/parts/list"
+  text=$("${pgv_env[@]}" --each 8 --accept 3,4,5 -- pgv-crypt --quiet --decrypt --jobs 1 --context '{1}' --output "$tmp/parts/{2}" -- \
+    pgv-s3 --quiet get --whole "$base/{1}" <"$tmp/parts/list") || die $? "what says where the blocks of $label lie cannot be read" 'nothing was written'
+  each_line take_place <<<"$text"
+  [ -z "$whole" ] || { say "everything is fetched: $whole" && return; }
   pgv-apply --quiet --compare "$tmp/parts" || die $? "the lists of members of $label cannot be read" 'nothing was written'
   parts=yes
 }

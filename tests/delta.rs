@@ -12,6 +12,7 @@ use histories::{Change, DIRECTORIES, Step, histories, take_step, tree};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::fs;
+use std::process::Command;
 
 const FULL: &str = "20260101-000000F";
 const PAGE: u64 = 8192;
@@ -83,17 +84,28 @@ fn restore_both(cluster: &Cluster, links: usize) {
         ));
     }
     cluster.ok("diff -r --no-dereference copy other");
-    let listed = "find . -printf '%p %y %m %s\\n' | sort";
+    let listed = "find . -printf '%p %y %m\\n' | sort";
     cluster.ok(&format!("cmp <(cd copy && {listed}) <(cd other && {listed})"));
     assert!(tree(&cluster.path("copy")) == tree(&cluster.path("data")));
     cluster.ok("pgv-apply --commit copy");
+}
+
+/// What happens to `copy`; its files stay those of one user.
+fn take_copy_step(cluster: &Cluster, step: &Step) {
+    take_step(&cluster.path("copy"), step);
+    let status = Command::new("chown")
+        .arg("--recursive")
+        .arg(format!("--reference={}", cluster.path("data").display()))
+        .arg(cluster.path("copy/base"))
+        .status();
+    assert!(status.unwrap().success());
 }
 
 fn check(cluster: &Cluster, history: &[Vec<Step>], (files, at, changes): (&[bool], usize, &[Step])) {
     take_chain(cluster, history, files);
     let at = at % history.len() + 1;
     cluster.ok(&format!("pgv-merge {} | pgv-apply --hold copy", numbers(at, ".tar")));
-    changes.iter().for_each(|change| take_step(&cluster.path("copy"), change));
+    changes.iter().for_each(|change| take_copy_step(cluster, change));
     restore_both(cluster, history.len());
 }
 
@@ -142,7 +154,7 @@ fn only_what_is_missing_is_wanted() {
     let data = |name: &str| cluster.path("copy/base/77777").join(name);
     let least = wanted(&cluster);
     let changed = |change: &Step| {
-        take_step(&cluster.path("copy"), change);
+        take_copy_step(&cluster, change);
         let found = wanted(&cluster) - least;
         restore_both(&cluster, links);
         found
@@ -213,7 +225,7 @@ fn a_part_that_is_cut_short_or_changed_leaves_nothing_that_starts() {
     assert!(!cluster.path("copy/global/pg_control").exists());
     // Something changed since it was compared: the stream's own checksums tell.
     wanted(&cluster);
-    take_step(&cluster.path("copy"), &step(0, Change::Write(100, 99)));
+    take_copy_step(&cluster, &step(0, Change::Write(100, 99)));
     let output = restore(opened);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && text.contains("its checksum"), "{text}");
@@ -221,7 +233,7 @@ fn a_part_that_is_cut_short_or_changed_leaves_nothing_that_starts() {
     // Or became shorter, or went.
     for change in [Change::Resize(20), Change::Remove] {
         wanted(&cluster);
-        take_step(&cluster.path("copy"), &step(0, change));
+        take_copy_step(&cluster, &step(0, change));
         let output = restore(opened);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && text.contains("changed while it was restored"), "{text}");
