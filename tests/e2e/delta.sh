@@ -28,9 +28,11 @@ measure() { # LABEL COMMAND…
   mapfile -t urls < <(as_postgres pgv-info choose demo --label "$1")
   stored=0
   for url in "${urls[@]}"; do stored=$((stored + $(stat --format=%s "${url#file://}/data.pgv"))); done
-  as_postgres strace --follow-forks --seccomp-bpf --trace=openat,read,pread64 --quiet=all --decode-fds=path --output="$scratch/trace" \
-    "${@:2}" >"$scratch/out" 2>"$scratch/err" || fail "${*:2} exits with $?: $(cat "$scratch/err")"
-  read=$(grep --extended-regexp '/backup/[^>]*\.pgv>' "$scratch/trace" | awk '$NF > 0 { bytes += $NF } END { print bytes + 0 }')
+  # Each process by itself: a call that another interrupts would be two lines, and the second names no file.
+  as_postgres rm --recursive --force "$scratch/trace" && as_postgres mkdir "$scratch/trace"
+  as_postgres strace --follow-forks --output-separately --seccomp-bpf --trace=read,pread64 --quiet=all --decode-fds=path \
+    --output="$scratch/trace/of" "${@:2}" >"$scratch/out" 2>"$scratch/err" || fail "${*:2} exits with $?: $(cat "$scratch/err")"
+  read=$(cat "$scratch/trace"/of.* | grep --extended-regexp '/backup/[^>]*\.pgv>' | awk '$NF > 0 { bytes += $NF } END { print bytes + 0 }')
 }
 
 # By content, tablespaces included. Settings name the directory.
@@ -59,12 +61,12 @@ change() { # NUMBER
     ; create table t$1 as select 2; insert into quick values ($1); insert into far values ($1); insert into small values ($1)"
 }
 
-# A server writes to the copy, on a timeline of its own as far as its data go.
+# A server writes to the copy: next to each other, because every record that holds a changed page is fetched.
 diverge() {
   stop_cluster "$bin" "$scratch/primary"
   rm "$copy/recovery.signal"
   start_cluster "$bin" "$copy"
-  sql "update big set v = -1 where id % 300 = 0; drop table small; create table mine as select generate_series(1, 1000); checkpoint"
+  sql "update big set v = -1 where id < 300; drop table small; create table mine as select generate_series(1, 1000); checkpoint"
   stop_cluster "$bin" "$copy"
   start_cluster "$bin" "$scratch/primary"
 }
@@ -126,9 +128,12 @@ system=$(sql "select system_identifier from pg_control_system()")
 copy=$scratch/copy
 as_postgres mkdir "$scratch/space" "$copy.spaces"
 sql "create tablespace away location '$scratch/space'"
-sql "create table big (id int, v int, filler text); alter table big alter filler set storage plain
+# 250 MB that no compression makes much smaller.
+sql "create table big (id int generated always as identity, v int default 0, filler text); alter table big alter filler set storage plain
   ; create table small (a int); create table gone as select 1; create unlogged table quick (a int); create table far (a int) tablespace away
-  ; insert into big select i, 0, (select string_agg(md5(i || ' ' || n || random()), '') from generate_series(1, 200) n) from generate_series(1, 30000) i"
+  ; copy big (filler) from program 'head --bytes=150000000 /dev/urandom | base64 --wrap=6400'"
+# Whoever reads a new page writes to it.
+sql "vacuum freeze big"
 backup --type full
 full=$label
 restore "$copy" --quiet
@@ -136,12 +141,13 @@ refresh 5
 change 1
 backup --type incr
 refresh 5
-# A file that changes is whole in an increment of files.
+# A file that changes is whole in an increment of files, and what changed is scattered over it.
 change 2
 backup --type incr --files
-change 3
-backup --type incr
 diverge
+refresh 60
+change 3
+backup --type incr --files
 refresh 60
 # What has changed since the full lies in one increment, next to what the copy has of it.
 change 4
@@ -152,7 +158,7 @@ backup --type incr
 change 6
 backup --type incr
 diverge
-refresh 12
+refresh 15
 as_postgres pgv-consolidate demo --quiet
 label=$(as_postgres pgv-info demo --format label | tail --lines=1)
 refresh 5
