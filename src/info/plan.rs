@@ -72,10 +72,13 @@ pub fn plan(way: &Values, places: Option<&Values>, asked: &Asked) -> Plan {
         bad => show("pages", format!("{bad} bad: they had a wrong checksum when they were backed up")),
     }
     let stored = size(way.number("stored_bytes"));
-    show("read", match asked.in_parts {
-        true => format!("what differs from the repository, at most {stored}"),
-        false => format!("{stored} from the repository"),
-    });
+    show(
+        "read",
+        match asked.in_parts {
+            true => format!("what differs from the repository, at most {stored}"),
+            false => format!("{stored} from the repository"),
+        },
+    );
     let rooms = rooms(way, places, &asked.directory);
     for room in &rooms {
         show(if room.tablespace.is_some() { "tablespace" } else { "write" }, room.text(&asked.directory));

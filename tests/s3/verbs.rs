@@ -202,11 +202,13 @@ fn parts_of_an_object_are_of_one_object() {
     done(&["put", &url], &data);
     // A step of 1 MiB costs less than a request; what is farther away is asked for by itself.
     let ranges = b"0-0\n1048576-1048577\n3000000-3000009\n8388607-16777216\n20971519-20971519\n";
-    let wanted = [0..1, 1_048_576..1_048_578, 3_000_000..3_000_010, 8_388_607..16_777_217, 20_971_519..20_971_520]
-        .map(|range| &data[range])
-        .concat();
+    let wanted =
+        [0..1, 1_048_576..1_048_578, 3_000_000..3_000_010, 8_388_607..16_777_217, 20_971_519..20_971_520]
+            .map(|range| &data[range])
+            .concat();
     let get = |endpoint: &Proxy, ranges: &[u8]| {
-        let arguments = ["get", "--ranges", "-", "--jobs", "1", "--timeout", "3s", "--endpoint-url", &endpoint.url, &url];
+        let arguments =
+            ["get", "--ranges", "-", "--jobs", "1", "--timeout", "3s", "--endpoint-url", &endpoint.url, &url];
         run(&mut command(&arguments), ranges)
     };
     let plain = through(|_| Fault::Nothing);
@@ -217,14 +219,18 @@ fn parts_of_an_object_are_of_one_object() {
     // Two pieces of 8 MiB, the second of one byte or two.
     assert_eq!(seen.len(), 5, "{seen:?}");
     // All but the first name the object that the first was of.
-    assert!(seen[0].header("if-match").is_none() && seen[1..].iter().all(|next| next.header("if-match").is_some()));
+    assert!(
+        seen[0].header("if-match").is_none()
+            && seen[1..].iter().all(|next| next.header("if-match").is_some())
+    );
 
     // What is wrong from the second request on; the first part has come by then.
     const DENIED: &str = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
     const OTHER: &str = "<Error><Code>PreconditionFailed</Code><Message>no</Message></Error>";
     const GONE: &str = "<Error><Code>NoSuchKey</Code><Message>no</Message></Error>";
     const BROKEN: &str = "<Error><Code>InternalError</Code><Message>broken</Message></Error>";
-    let later = |fault: Fault| through(move |request| if request.place > 0 { fault.clone() } else { Fault::Nothing });
+    let later =
+        |fault: Fault| through(move |request| if request.place > 0 { fault.clone() } else { Fault::Nothing });
     for (fault, status, said) in [
         (Fault::Answer("403 Forbidden", DENIED), 1, "access denied"),
         (Fault::Answer("412 Precondition Failed", OTHER), 1, "it was replaced while it was read"),
@@ -252,7 +258,11 @@ fn parts_of_an_object_are_of_one_object() {
         if request.place == 0 { Fault::Then(std::sync::Arc::new(replace)) } else { Fault::Nothing }
     });
     let got = get(&replaced, ranges);
-    assert!(code(&got) == 1 && errors(&got).contains("it was replaced while it was read"), "{}", errors(&got));
+    assert!(
+        code(&got) == 1 && errors(&got).contains("it was replaced while it was read"),
+        "{}",
+        errors(&got)
+    );
     assert!(wanted.starts_with(&got.stdout) && got.stdout.len() < wanted.len());
 
     // Beyond the end, and of an empty object; no range asks only whether it is there.

@@ -54,7 +54,9 @@ fn check(links: &[Link], chain: &Chain) -> Result<()> {
     for (link, head) in links.iter().zip(chain.heads()) {
         if (link.label(), link.mode()) != (&head.label, head.mode) {
             let (one, other) = (link.label(), &head.label);
-            return Err(Error::damaged(format!("the members are those of backup {one}, the manifest of {other}")));
+            return Err(Error::damaged(format!(
+                "the members are those of backup {one}, the manifest of {other}"
+            )));
         }
     }
     Ok(())
@@ -292,7 +294,9 @@ fn write_pieces(link: &mut Link, at: u64, pieces: impl Iterator<Item = (u64, u64
     let mut run: Option<(u64, u64, Fate)> = None;
     for (offset, bytes, fate) in pieces {
         match &mut run {
-            Some((first, length, same)) if *same == fate && (fate != Fate::Present || *first + *length == offset) => {
+            Some((first, length, same))
+                if *same == fate && (fate != Fate::Present || *first + *length == offset) =>
+            {
                 *length += bytes;
             }
             _ => {

@@ -24,8 +24,7 @@ pub fn complete(steps: &Path, directory: &Path, input: impl Read) -> Result<Stat
     Rights::of(&root)?.become_owner()?;
     let sink = BufWriter::with_capacity(PIECE, Output::create(None)?);
     let scratch = vec![0; PIECE];
-    let mut whole =
-        Whole { input, sink, root, from: Vec::new(), open: None, left: 0, padding: 0, scratch };
+    let mut whole = Whole { input, sink, root, from: Vec::new(), open: None, left: 0, padding: 0, scratch };
     let mut lines = BufReader::new(file);
     let name = steps.display().to_string();
     while !lines.fill_buf().during_path("read", steps)?.is_empty() {
@@ -52,11 +51,7 @@ impl<R: Read> Whole<R> {
     fn take(&mut self, step: Step) -> Result<()> {
         let is_content = matches!(
             step,
-            Step::From(_)
-                | Step::Pages { .. }
-                | Step::Fetched(_)
-                | Step::Present { .. }
-                | Step::Unused(_)
+            Step::From(_) | Step::Pages { .. } | Step::Fetched(_) | Step::Present { .. } | Step::Unused(_)
         );
         if !is_content && self.left > 0 {
             return Err(wrong("a file lacks a part of its content"));
@@ -131,7 +126,8 @@ impl<R: Read> Whole<R> {
         let mut left = bytes;
         while left > 0 {
             let length = piece(left);
-            let got = read_full(&mut self.input, &mut self.scratch[..length]).during("read the fetched parts")?;
+            let got =
+                read_full(&mut self.input, &mut self.scratch[..length]).during("read the fetched parts")?;
             if got < length {
                 return Err(Error::damaged("the fetched parts end too early")
                     .hint("if the command before it in the pipe failed, see its message"));
@@ -154,9 +150,13 @@ impl<R: Read> Whole<R> {
         let mut done = 0;
         while done < bytes {
             let length = piece(bytes - done);
-            file.read_exact_at(&mut self.scratch[..length], at + done).map_err(|error| match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => changed(format!("{} became shorter", path.display())),
-                _ => Error::io(format_args!("read {}", path.display()), error),
+            file.read_exact_at(&mut self.scratch[..length], at + done).map_err(|error| {
+                match error.kind() {
+                    std::io::ErrorKind::UnexpectedEof => {
+                        changed(format!("{} became shorter", path.display()))
+                    }
+                    _ => Error::io(format_args!("read {}", path.display()), error),
+                }
             })?;
             self.sink.write_all(&self.scratch[..length]).during(WRITE)?;
             done += length as u64;
@@ -208,5 +208,6 @@ fn wrong(why: &str) -> Error {
 }
 
 fn changed(why: String) -> Error {
-    Error::new(Kind::Temporary, why).hint("the directory changed while it was restored; give the same command again")
+    Error::new(Kind::Temporary, why)
+        .hint("the directory changed while it was restored; give the same command again")
 }

@@ -62,7 +62,8 @@ impl Directory {
     pub fn present(&mut self, path: &[u8], size: u64, hashes: &[u8]) -> Result<Present> {
         let count = hashes.len() / HASH_BYTES;
         let file = open(&self.root, path)?;
-        let damaged = || Error::damaged(format!("manifest: {}: a wrong number of hashes", path.escape_ascii()));
+        let damaged =
+            || Error::damaged(format!("manifest: {}: a wrong number of hashes", path.escape_ascii()));
         if u64::try_from(count) == Ok(size.div_ceil(self.block)) {
             let mut blocks = vec![false; count];
             if let Some((mut file, absolute)) = file {

@@ -129,7 +129,8 @@ mod tests {
         ] {
             assert_eq!(Step::parse(format!("{step}\n").as_bytes()).unwrap(), step, "{step}");
         }
-        for wrong in ["", "end 1", "members", "members x", "pages 1 1", "pages 8192 1 4294967295+1", "file 1 2 3 0"]
+        for wrong in
+            ["", "end 1", "members", "members x", "pages 1 1", "pages 8192 1 4294967295+1", "file 1 2 3 0"]
         {
             assert!(Step::parse(wrong.as_bytes()).is_err(), "{wrong}");
         }
