@@ -12,7 +12,7 @@ use crate::error::{Error, Result, Status};
 use crate::manifest::{self, Base, Chain, FileLine, Kind, MAX_LINKS};
 use crate::pg::incremental::Header;
 use crate::stream::{Pages, Source};
-use crate::tar;
+use crate::tar::Kind as MemberKind;
 use std::path::Path;
 
 /// `parts`: a directory with `N.members` and `N.manifest` of each link, N from 0, the oldest. Writes `N.ranges`, the bytes of
@@ -123,7 +123,7 @@ impl Comparison {
         for link in &mut self.links {
             let Some(placed) = link.at(key).map(|data| data.placed.clone()) else { continue };
             match mode {
-                _ if placed.kind == tar::Kind::DumpDirectory => link.take_member(&placed)?,
+                _ if placed.kind == MemberKind::DumpDirectory => link.take_member(&placed)?,
                 Some(mode) if link.is_newest => link.step(&Step::Directory { path: path.to_vec(), mode })?,
                 // Of an increment of files the full has what belongs into pg_wal.
                 _ if link.is_newest || in_wal => link.take_member(&placed)?,
