@@ -1,29 +1,45 @@
-# Sourced, after pgv-common.sh and pgv-way.sh, by pgv-restore: the streams of a chain, which are looked at and then laid
+# Sourced, after pgv-common.sh and pgv-way.sh, by pgv-restore, with pgv-databases.sh: the streams of a chain, which are looked at and then laid
 # down, merged into one.
 # shellcheck shell=bash disable=SC2034,SC2154  # what is set here is for the script, and its own is used
 
 # The backup, into pgv-apply: its stream, or those of all that it builds on and its own as one.
 apply_chain() { # OPTION…
-  local number stream=() open=(pgv-crypt --no-progress "${talk[@]}" --decrypt) get=(pgv-s3 --no-progress "${talk[@]}" get ${rate:+--rate "$rate"})
+  local number stream=() selected=() links=("${urls[@]/%//data.pgv}") open_part open=(pgv-crypt --no-progress "${talk[@]}" --decrypt) get=(pgv-s3 --no-progress "${talk[@]}" get ${rate:+--rate "$rate"})
   if [ "${#urls[@]}" -eq 1 ]; then
-    stream=("${open[@]}" -- "${get[@]}" "${urls[0]}/data.pgv")
+    stream=("${open[@]}" -- "${get[@]}" "${links[0]}")
+    ! selects || { set_open_part && stream=("${open_part[@]}" 0); }
   else
     # All links are read at the same time: they share what one has alone.
     get+=(--jobs "${way[link_jobs]}" ${rate:+--rate-shared-in "$tmp/rate"})
     stream=("${pgv_merge[@]}" "${talk[@]}")
     for number in "${!urls[@]}"; do stream+=(--record "$tmp/record-$number"); done
-    stream+=("${urls[@]/%//data.pgv}" -- "${open[@]}" --jobs "${way[link_jobs]}" -- "${get[@]}")
+    open+=(--jobs "${way[link_jobs]}")
+    if selects; then
+      set_open_part
+      stream+=(--databases "$tmp/selection" "${!urls[@]}" -- "${open_part[@]}")
+    else
+      stream+=("${links[@]}" -- "${open[@]}" -- "${get[@]}")
+    fi
   fi
-  pgv-apply "${talk[@]}" "$@" ${time:+--before "$time"} --expect "$label" --system-id "$system_id" \
+  ! selects || selected=(--databases "$tmp/selection")
+  pgv-apply "${talk[@]}" "$@" "${selected[@]}" ${time:+--before "$time"} --expect "$label" --system-id "$system_id" \
     --record "$tmp/record-$((${#urls[@]} - 1))" "${placed[@]}" "$directory" -- "${stream[@]}"
+}
+
+# The records of the chain, which say what each stream must be.
+fetch_records() {
+  local number
+  for number in "${!urls[@]}"; do
+    [ ! -e "$tmp/record-$number" ] || continue
+    pgv-s3 --quiet get "${urls[number]}/record.json" >"$tmp/record" || die $? "${urls[number]}/record.json cannot be read" 'nothing was written'
+    mv "$tmp/record" "$tmp/record-$number"
+  done
 }
 
 # Reads the head of each stream, with the key: the refusals of a restore, before anything is written or moved.
 look_at_streams() {
-  local number given=(--plan) status=0 hints=('nothing was written') talk=(--quiet)
-  for number in "${!urls[@]}"; do
-    pgv-s3 --quiet get "${urls[number]}/record.json" >"$tmp/record-$number" || die $? "${urls[number]}/record.json cannot be read" 'nothing was written'
-  done
+  local given=(--plan) status=0 hints=('nothing was written') talk=(--quiet)
+  fetch_records
   [ "$replace" = no ] || given+=(--replace)
   [ "$delta" = no ] || given+=(--delta)
   apply_chain "${given[@]}" >"$tmp/places" || status=$?

@@ -56,6 +56,15 @@ pub fn plan(way: &Values, places: Option<&Values>, asked: &Asked) -> Plan {
         show(if index == 0 { "from" } else { "" }, url.clone());
     }
     show("to", destination(places, asked));
+    let chosen = way.all("database");
+    if !chosen.is_empty() {
+        show("databases", format!("{}, the templates, and what all databases share", chosen.join(", ")));
+        let others = match way.all("skipped") {
+            [] => "of all others only empty files".to_owned(),
+            skipped => format!("of others only empty files: {}", skipped.join(", ")),
+        };
+        show("", others);
+    }
     let chain = match chain.len() {
         1 => "a full backup".to_owned(),
         2 => "a full backup and an increment".to_owned(),
@@ -69,7 +78,8 @@ pub fn plan(way: &Values, places: Option<&Values>, asked: &Asked) -> Plan {
         0 => {}
         bad => show("pages", format!("{bad} bad: they had a wrong checksum when they were backed up")),
     }
-    show("read", format!("{} from the repository", size(way.number("stored_bytes"))));
+    let about = if chosen.is_empty() { "" } else { "about " };
+    show("read", format!("{about}{} from the repository", size(way.number("stored_bytes"))));
     let rooms = rooms(way, places, &asked.directory);
     for room in &rooms {
         show(if room.tablespace.is_some() { "tablespace" } else { "write" }, room.text(&asked.directory));
@@ -219,6 +229,21 @@ mod tests {
         has("PostgreSQL   15.20, not installed on this machine: apt-get install postgresql-15");
         has("target       lsn 0/9, then pause");
         assert_eq!(plan.tight, None);
+    }
+
+    #[test]
+    fn a_plan_names_the_databases_that_are_left_out() {
+        let way = Values::parse(&format!("{WAY}database shop\nskipped a\\nb\nskipped c\n")).unwrap();
+        let places = Values::parse("directory /d\ndevice 7\nfree 2147483648\nstate absent\n").unwrap();
+        let text = plan(&way, Some(&places), &asked()).text;
+        assert!(
+            text.contains(
+                "databases    shop, the templates, and what all databases share\n             of others only \
+                 empty files: a\\nb, c\n"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("read         about 16.8 GiB"), "{text}");
     }
 
     #[test]
