@@ -35,23 +35,31 @@ recover_selection() {
   start_command=("${usual[@]}") directory_log=$usual_log
 }
 
-# After the start: what is whole, and the SQL that drops the rest, on stdout and in a file. Template1 is always whole.
+# After the start: what is not whole, and the SQL that drops it, on stdout and in a file. Template1 is always whole.
 tell_selection() {
-  local chosen=() skipped=() copied=() there lost names sql=$directory/pgv/drop-skipped.sql status=0
+  local chosen=() skipped=() copied=() sql=$directory/pgv/drop-skipped.sql status=0 found names="string_agg(quote_ident(datname), ', ' order by datname)"
   each_line take_database <<<"$selection"
-  there=$(ask_server "select count(*) from pg_database where oid in ($(oids "${chosen[@]}"))") || die 1 "the server in $directory is up, but does not answer" "$(cat "$tmp/asked")"
-  [ "$there" = "${#chosen[@]}" ] || { warn 'a database that was asked for does not exist at the target of the recovery: it was dropped before' && status=7; }
-  lost=$(ask_server "select string_agg(quote_ident(datname), ', ' order by datname) from pg_database where oid in ($(oids "${copied[@]}"))") || exit $?
-  [ -z "$lost" ] || { warn "not usable: $lost, which replay made by copying the files of a database that was left out" && status=7; }
-  names=$(ask_server "select string_agg(quote_ident(datname), ', ' order by datname) from pg_database where oid in ($(oids "${skipped[@]}" "${copied[@]}"))") || exit $?
+  found=$(ask_of 'count(*)' "${chosen[@]}")
+  [ "$found" = "${#chosen[@]}" ] ||
+    { warn "a database that was asked for was dropped before the target of the recovery; there is $(ask_of "$names" "${chosen[@]}")" && status=7; }
+  found=$(ask_of "$names" "${copied[@]}")
+  [ -z "$found" ] || { warn "not usable, because replay copied the files of a database that is not whole: $found" && status=7; }
   {
-    ask_server "select format('DROP DATABASE %I;', datname) from pg_database where oid in ($(oids "${skipped[@]}" "${copied[@]}")) order by datname" || exit $?
+    ask_of "format('DROP DATABASE %I;', datname)" "${skipped[@]}" "${copied[@]}"
     [ -n "$isolated" ] || printf '%s\n' 'ALTER SYSTEM RESET autovacuum;' 'SELECT pg_reload_conf();'
   } >"$tmp/drop"
   as_owner tee "$sql" <"$tmp/drop"
-  [ -z "$names" ] || say "these databases are empty, and refuse connections: $names"
-  say "next: drop them, and switch autovacuum on again, with the SQL above: psql --host=${postmaster[4]:-localhost} --port=${postmaster[3]} --dbname=template1 --file=$sql"
+  found=$(ask_of "$names" "${skipped[@]}" "${copied[@]}")
+  [ -z "$found" ] || say "these databases are empty, and refuse connections: $found"
+  say "next: drop them, and switch autovacuum on again, with the SQL above: psql$(printf ' %q' --host="${postmaster[4]:-localhost}" --port="${postmaster[3]}" --dbname=template1 --file="$sql")"
   finish "$status"
+}
+
+ask_of() { # EXPRESSION OID…
+  local IFS=, expression=$1
+  shift
+  ask_server "select $expression from pg_database where oid in (0${*:+,}$*)" ||
+    die 1 "the server in $directory is up, but does not answer" "$(cat "$tmp/asked")"
 }
 
 take_database() { # KEY VALUE
@@ -60,10 +68,4 @@ take_database() { # KEY VALUE
     skipped) skipped+=("$2") ;;
     copied) copied+=("$2") ;;
   esac
-}
-
-# A list of SQL, which may not be empty.
-oids() { # OID…
-  local IFS=,
-  echo "0${*:+,}$*"
 }

@@ -44,7 +44,8 @@ pub fn select(
 ) -> Result<Selection> {
     let number = |name: &[u8]| std::str::from_utf8(name).ok().and_then(|text| text.parse::<u32>().ok());
     let Some(databases) = databases else {
-        let numbers = |name: &Vec<u8>| match number(name) {
+        let numbers = |name: &Vec<u8>| {
+            match number(name) {
             Some(oid) if present.is_none_or(|present| present.contains(&oid)) => Ok(oid),
             Some(oid) => Err(Error::usage(format!("backup {label} has no database with OID {oid}"))
                 .hint(format!("nothing was written; it has {}", words(present.into_iter().flatten())))),
@@ -54,6 +55,7 @@ pub fn select(
             ))
             .hint("nothing was written; give OIDs, which are the names of the directories in base: 1 is template1")
             .hint("on a server of the cluster: select oid, datname from pg_database")),
+        }
         };
         let chosen = names.iter().map(numbers).collect::<Result<_>>()?;
         return Ok(Selection::new(label.clone(), chosen, None));
@@ -156,7 +158,9 @@ pub fn way(
         let space = value.split(' ').next().and_then(|oid| oid.parse::<u32>().ok());
         let line = match key {
             "stored_bytes" => format!("{key} {read}"),
-            "database_bytes" | "merged_bytes" if is_known => format!("{key} {}", total.min(value.parse().unwrap_or(total))),
+            "database_bytes" | "merged_bytes" if is_known => {
+                format!("{key} {}", total.min(value.parse().unwrap_or(total)))
+            }
             "tablespace" if is_known => {
                 let mut words = value.splitn(3, ' ');
                 let (oid, size) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
@@ -190,7 +194,8 @@ mod tests {
             accepts_connections: true,
             tablespace: 1663,
         };
-        let all = [(1, "template1", true), (5, "postgres", false), (16384, "shop", false), (16385, "5", false)];
+        let all =
+            [(1, "template1", true), (5, "postgres", false), (16384, "shop", false), (16385, "5", false)];
         Databases::new(all.into_iter().map(|(oid, name, template)| one(oid, name, template)).collect())
     }
 
@@ -250,7 +255,10 @@ mod tests {
         let newest = share(members(), &selection, true).unwrap();
         assert_eq!(newest.chosen.ranges, [0..4608, 6656..10752]);
         assert_eq!((newest.stream_bytes, &newest.bytes), (10752, &[(None, 1034)].into()));
-        assert_eq!(share(members(), &selection, false).unwrap().chosen.ranges, [0..4608, 6656..7680, 8704..10752]);
+        assert_eq!(
+            share(members(), &selection, false).unwrap().chosen.ranges,
+            [0..4608, 6656..7680, 8704..10752]
+        );
         let plan = way(
             "stored_bytes 3000\ndatabase_bytes 5000\ntablespace 7 400 far off\nlabel L\n",
             &[Some(newest), None],

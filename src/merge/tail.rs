@@ -83,7 +83,9 @@ impl Tail<'_> {
             member::UNSTACK if blocks => Ok(()),
             backup_label::PATH | member::BACKUP_LABEL if blocks => label(link, member, output),
             member::RESULT_MANIFEST if blocks => {
-                self.result = Some(compare(link, self.selection, output).map_err(|e| e.context(member::RESULT_MANIFEST))?);
+                self.result = Some(
+                    compare(link, self.selection, output).map_err(|e| e.context(member::RESULT_MANIFEST))?,
+                );
                 Ok(())
             }
             _ => {
@@ -118,10 +120,11 @@ fn compare<W: Write>(
     };
     let manifest = BufReader::with_capacity(PIECE / 16, link.tar.content());
     let seen = output.take_seen()?;
-    let unsent = &mut |listed: &Entry| match selection.is_some_and(|selection| selection.skips_file(&listed.path)) {
-        true => output.list_unsent(listed).map(|()| true),
-        false => Ok(false),
-    };
+    let unsent =
+        &mut |listed: &Entry| match selection.is_some_and(|selection| selection.skips_file(&listed.path)) {
+            true => output.list_unsent(listed).map(|()| true),
+            false => Ok(false),
+        };
     seen.compare(manifest, unsent, gone)
 }
 

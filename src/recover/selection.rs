@@ -94,7 +94,9 @@ fn name(path: &Path) -> String {
 /// Of a directory; what is none has none.
 fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     match fs::read_dir(directory) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::NotFound) => Ok(Vec::new()),
+        Err(error) if matches!(error.kind(), ErrorKind::NotADirectory | ErrorKind::NotFound) => {
+            Ok(Vec::new())
+        }
         entries => entries
             .during_path("read", directory)?
             .map(|entry| Ok(entry.during_path("read", directory)?.path()))
@@ -141,7 +143,13 @@ mod tests {
         // 16391 was dropped again.
         let good = ["base/16390/1", "pg_tblspc/16400/PG_15_202209061/16385/7_vm", "base/16391/1"];
         assert_eq!(told(&good).unwrap(), "chosen 16384\nskipped 16385\ncopied 16390\n");
-        for bad in ["base/16384/2619", "base/1/2619", "global/1262", "odd", "pg_tblspc/16400/PG_15_202209061/16384/7"] {
+        for bad in [
+            "base/16384/2619",
+            "base/1/2619",
+            "global/1262",
+            "odd",
+            "pg_tblspc/16400/PG_15_202209061/16384/7",
+        ] {
             let error = told(&[bad]).unwrap_err();
             assert!(error.kind == Kind::Damaged && error.to_string().contains(bad), "{error}");
         }

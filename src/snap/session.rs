@@ -156,7 +156,8 @@ impl Session {
     }
 
     pub fn databases(&mut self) -> Result<Vec<Database>> {
-        let sql = "SELECT oid, datname, datistemplate, datallowconn, dattablespace FROM pg_database ORDER BY oid";
+        let sql =
+            "SELECT oid, datname, datistemplate, datallowconn, dattablespace FROM pg_database ORDER BY oid";
         let rows = self.psql.rows(sql)?;
         let number = |value: Vec<u8>| {
             let text = text_of(value);

@@ -147,7 +147,7 @@ chain() {
   [ "$bytes" -gt 0 ] || fail 'no byte was counted'
   [ "$bytes" -lt $((stored / 3)) ] || fail "$bytes of $stored bytes were read"
   chain_bytes="$bytes of $stored"
-  says 'not usable: copied'
+  says 'a database that is not whole: copied'
   says 'refuse connections: copied, "odd ""name""", other, postgres'
   grep --quiet 'WAL contains references to invalid pages' "$scratch/copy/pgv/recovery.log" || fail 'no page was missing: this tries nothing'
   whole "$scratch/at-end"
