@@ -57,8 +57,8 @@ pub fn select(
             .hint("on a server of the cluster: select oid, datname from pg_database")),
         }
         };
-        let chosen = names.iter().map(numbers).collect::<Result<_>>()?;
-        return Ok(Selection::new(label.clone(), chosen, None));
+        let chosen = names.iter().map(numbers).collect::<Result<BTreeSet<_>>>()?;
+        return Ok(Selection::new(label.clone(), chosen.into_iter().collect(), None));
     };
     let all = &databases.databases;
     let find = |name: &Vec<u8>| {
@@ -70,11 +70,11 @@ pub fn select(
                 .hint(format!("nothing was written; it has {known}"))
         })
     };
-    let chosen = names.iter().map(find).collect::<Result<Vec<_>>>()?;
+    let chosen = names.iter().map(find).collect::<Result<BTreeSet<_>>>()?;
     let is_skipped =
         |database: &&Database| !database.is_template && database.oid != 1 && !chosen.contains(&database.oid);
     let skipped = all.iter().filter(is_skipped).cloned().collect();
-    Ok(Selection::new(label.clone(), chosen, Some(skipped)))
+    Ok(Selection::new(label.clone(), chosen.into_iter().collect(), Some(skipped)))
 }
 
 fn words<T: ToString>(all: impl IntoIterator<Item = T>) -> String {
@@ -216,7 +216,7 @@ mod tests {
         let skips = |selection: &Selection| [1, 5, 16384, 16385, 16390].map(|oid| selection.skips(oid));
         assert_eq!(skips(&selection), [false, true, false, true, false]);
         // A name comes before a number.
-        assert_eq!(chosen(&["5", "16384"]).unwrap().chosen, [16385, 16384]);
+        assert_eq!(chosen(&["5", "16384", "5"]).unwrap().chosen, [16384, 16385]);
         let error = chosen(&["shop", "sho"]).unwrap_err();
         assert_eq!(error.kind, crate::error::Kind::Usage);
         assert!(error.to_string().contains("has no database sho"), "{error}");

@@ -78,10 +78,13 @@ fn directories(root: &Path) -> Result<Found> {
         let path = database.join(VERSION);
         match fs::metadata(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            found_there => match found_there.during_path("look at", &path)?.len() {
-                0 => drop(found.hollow.insert(oid)),
-                _ => drop(found.whole.insert(oid)),
-            },
+            version => {
+                let databases = match version.during_path("look at", &path)?.len() {
+                    0 => &mut found.hollow,
+                    _ => &mut found.whole,
+                };
+                databases.insert(oid);
+            }
         }
     }
     Ok(found)

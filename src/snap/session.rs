@@ -159,7 +159,7 @@ impl Session {
         let sql =
             "SELECT oid, datname, datistemplate, datallowconn, dattablespace FROM pg_database ORDER BY oid";
         let rows = self.psql.rows(sql)?;
-        let number = |value: Vec<u8>| {
+        let number = |value: Vec<u8>| -> Result<u32> {
             let text = text_of(value);
             text.parse().map_err(|_| unexpected("database", &text))
         };

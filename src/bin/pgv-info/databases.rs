@@ -1,6 +1,6 @@
 //! `databases`: which databases of a backup a restore leaves out, and what it reads of each stream.
 
-use pgv::catalog::{MembersReader, Record, Selection};
+use pgv::catalog::{Label, MembersReader, Record, Selection};
 use pgv::cli;
 use pgv::error::{Error, IoContext, Result};
 use pgv::info::{self, Share, Values};
@@ -37,7 +37,7 @@ pub fn lines(args: &Args) -> Result<String> {
     let values = Values::parse(&text)?;
     let links = values.all("backup").len();
     let label = values.get("label").ok_or_else(|| Error::usage("the plan of the recovery has no label"))?;
-    let label = label.parse().map_err(Error::usage)?;
+    let label = label.parse::<Label>().map_err(Error::usage)?;
     let names: Vec<_> = args.names.iter().map(|name| name.as_bytes().to_vec()).collect();
     let list = args.list.as_deref().map(open).transpose()?.map(info::read_databases);
     let list = list.transpose()?.flatten();
