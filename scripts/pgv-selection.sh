@@ -28,6 +28,7 @@ recover_selection() {
   start_command=(as_owner "$programs/pg_ctl" --pgdata="$directory" --log="$directory_log" --options="$setting" --silent --wait --timeout=864000 start)
   say 'recovering; pages that are missing in databases that were left out are passed over'
   run_recovery || give_up
+  replayed=$(ask_server 'select pg_last_xact_replay_timestamp()') || replayed='unknown: see its log'
   stop_server || die 1 "the server in $directory does not stop" "its log is $directory_log"
   selection=$(as_owner pgv-info skipped "$directory" --log "$directory_log") ||
     die $? "$directory cannot be used: see above" "its server is stopped; its log is $directory_log" \
