@@ -253,11 +253,11 @@ mod tests {
         assert_eq!(databases_of(members()).unwrap(), [16384, 16385].into());
         let selection = select(&label(), &names(&["shop"]), Some(&databases()), None).unwrap();
         let newest = share(members(), &selection, true).unwrap();
-        assert_eq!(newest.chosen.ranges, [0..4608, 6656..10752]);
+        assert_eq!(newest.chosen.ranges, [0..4096, 6656..10752]);
         assert_eq!((newest.stream_bytes, &newest.bytes), (10752, &[(None, 1034)].into()));
         assert_eq!(
             share(members(), &selection, false).unwrap().chosen.ranges,
-            [0..4608, 6656..7680, 8704..10752]
+            [0..4096, 6656..7680, 8704..10752]
         );
         let plan = way(
             "stored_bytes 3000\ndatabase_bytes 5000\ntablespace 7 400 far off\nlabel L\n",
@@ -268,7 +268,7 @@ mod tests {
         );
         assert_eq!(
             plan,
-            "stored_bytes 2809\ndatabase_bytes 5000\ntablespace 7 400 far off\nlabel L\ndatabase shop\nskipped postgres\nskipped 5\n"
+            "stored_bytes 2761\ndatabase_bytes 5000\ntablespace 7 400 far off\nlabel L\ndatabase shop\nskipped postgres\nskipped 5\n"
         );
     }
 }
