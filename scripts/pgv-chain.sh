@@ -1,5 +1,5 @@
-# Sourced, after pgv-common.sh and pgv-way.sh, by pgv-restore: the streams of a chain, which are looked at and then laid
-# down, merged into one. With --delta only what differs is fetched.
+# Sourced, after pgv-common.sh and pgv-way.sh, by pgv-restore, with pgv-databases.sh: the streams of a chain, which are
+# looked at and then written, merged into one. With --delta only what differs is fetched, with --database what is wanted.
 # shellcheck shell=bash disable=SC2034,SC2154  # what is set here is for the script, and its own is used
 
 # Whether the streams are fetched in parts, and the directory that has the rest, once it is known which parts.
@@ -11,20 +11,24 @@ part='n=${!#} && cd "$0" && exec ${1:+pgv-apply --quiet --complete "$n.steps" "$
 
 # The backup, into pgv-apply: its stream, or those of all that it builds on and its own as one.
 apply_chain() { # OPTION…
-  local number links=() stream=() open=(pgv-crypt --no-progress "${talk[@]}" --decrypt) get=(pgv-s3 --no-progress "${talk[@]}" get ${rate:+--rate "$rate"})
+  local number links=("${!urls[@]}") stream=() selected=() open_part open=(pgv-crypt --no-progress "${talk[@]}" --decrypt) get=(pgv-s3 --no-progress "${talk[@]}" get ${rate:+--rate "$rate"})
+  ! selects || selected=(--databases "$tmp/selection")
   if [ "${#urls[@]}" -gt 1 ]; then
     # All links are read at the same time: they share what one has alone.
     open+=(--jobs "${way[link_jobs]}") get+=(--jobs "${way[link_jobs]}" ${rate:+--rate-shared-in "$tmp/rate"})
-    stream=("${pgv_merge[@]}" "${talk[@]}" ${head:+--head})
+    stream=("${pgv_merge[@]}" "${talk[@]}" ${head:+--head} "${selected[@]}")
     for number in "${!urls[@]}"; do stream+=(--record "$tmp/record-$number"); done
   fi
   if [ "$parts" = yes ]; then
-    links=("${!urls[@]}") open=(bash -c "$part" "$tmp/parts" "$over" "${#open[@]}" "${open[@]}" "${get[@]}")
+    open=(bash -c "$part" "$tmp/parts" "$over" "${#open[@]}" "${open[@]}" "${get[@]}")
+  elif selects; then
+    set_open_part
+    open=("${open_part[@]}")
   else
     links=("${urls[@]/%//data.pgv}") open+=(-- "${get[@]}")
   fi
   [ "${#urls[@]}" -gt 1 ] && stream+=("${links[@]}" -- "${open[@]}") || stream=("${open[@]}" "${links[0]}")
-  pgv-apply "${talk[@]}" "$@" ${time:+--before "$time"} --expect "$label" --system-id "$system_id" \
+  pgv-apply "${talk[@]}" "$@" "${selected[@]}" ${time:+--before "$time"} --expect "$label" --system-id "$system_id" \
     --record "$tmp/record-$((${#urls[@]} - 1))" "${placed[@]}" "$directory" -- "${stream[@]}"
 }
 
@@ -60,12 +64,20 @@ fetch_places() {
   parts=yes
 }
 
+# The records of the chain, which say what each stream must be.
+fetch_records() {
+  local number
+  for number in "${!urls[@]}"; do
+    [ ! -e "$tmp/record-$number" ] || continue
+    pgv-s3 --quiet get "${urls[number]}/record.json" >"$tmp/record" || die $? "${urls[number]}/record.json cannot be read" 'nothing was written'
+    mv "$tmp/record" "$tmp/record-$number"
+  done
+}
+
 # Reads the head of each stream, with the key: the refusals of a restore, before anything is written or moved.
 look_at_streams() {
-  local number given=(--plan) status=0 hints=('nothing was written') talk=(--quiet) head=''
-  for number in "${!urls[@]}"; do
-    pgv-s3 --quiet get "${urls[number]}/record.json" >"$tmp/record-$number" || die $? "${urls[number]}/record.json cannot be read" 'nothing was written'
-  done
+  local given=(--plan) status=0 hints=('nothing was written') talk=(--quiet) head=''
+  fetch_records
   fetch_places
   # Of streams in parts nothing but their heads is there yet.
   [ "$parts" = no ] || head=yes

@@ -195,6 +195,16 @@ fn files_of_a_backup() {
 }
 
 #[test]
+fn some_databases_of_a_backup() {
+    run("database.sh", "");
+}
+
+#[test]
+fn some_databases_of_the_oldest_major() {
+    run("database.sh", "13");
+}
+
+#[test]
 fn wal_by_workers_in_a_directory() {
     run("async.sh", "file");
 }

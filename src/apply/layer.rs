@@ -6,7 +6,7 @@ use crate::apply::parent::Cursor;
 use crate::apply::pieces::Pieces;
 use crate::apply::prune::prune;
 use crate::apply::target::Target;
-use crate::catalog::{Mode, StreamIdentity, member};
+use crate::catalog::{Mode, Selection, StreamIdentity, member};
 use crate::error::{Error, IoContext, Result, Status};
 use crate::pg::backup_manifest::{self, Entry};
 use crate::pg::control;
@@ -26,6 +26,8 @@ pub struct Layer<R> {
     pub tar: TarReader<R>,
     pub identity: StreamIdentity,
     pub claims: Claims,
+    /// Of other databases than these there are empty files.
+    pub selection: Option<Selection>,
     /// None: everything is checked, and nothing written.
     pub target: Option<Target>,
     /// What an increment is laid over, if it is.
@@ -81,6 +83,9 @@ impl<R: Read> Layer<R> {
                 let path = target.root().join(backup_manifest::PATH);
                 std::fs::rename(&manifest, &path).during_path("rename", &manifest)?;
             }
+            if let Some(selection) = &self.selection {
+                target.write_selection(&selection.encode()?)?;
+            }
             target.finish(member, content, hold)?;
         }
         report::verbose(format_args!("backup {label} is complete"));
@@ -110,6 +115,12 @@ impl<R: Read> Layer<R> {
     }
 
     fn file(&mut self, member: &Member) -> Result<()> {
+        if self.selection.as_ref().is_some_and(|selection| selection.skips_file(&member.path)) {
+            // As if it had not been sent.
+            io::copy(&mut self.tar.content(), &mut io::sink()).during("read stdin")?;
+            self.progress.add(member.size);
+            return Ok(());
+        }
         if self.identity.mode == Mode::Blocks {
             let path = std::str::from_utf8(&member.path).unwrap_or_default();
             match path {
@@ -228,7 +239,11 @@ impl<R: Read> Layer<R> {
         };
         let copy = Summed::new(self.tar.content(), file);
         let (is_files, base) = (self.identity.mode == Mode::Files, &mut self.base);
+        let (selection, target) = (self.selection.as_ref(), self.target.as_ref());
         let unsent = &mut |listed: &Entry| match (is_files, &mut *base) {
+            (false, _) if selection.is_some_and(|selection| selection.skips_file(&listed.path)) => {
+                target.map_or(Ok(()), |target| target.hollow_file(&listed.path, listed.size)).map(|()| true)
+            }
             (false, _) => Ok(false),
             (true, Some(base)) => base.has(listed),
             // Nothing lies there that could be compared.

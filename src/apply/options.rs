@@ -3,7 +3,8 @@
 use crate::apply::decide::Request;
 use crate::apply::places::Wanted;
 use crate::apply::user::Owner;
-use crate::catalog::{Mode, StreamIdentity};
+use crate::catalog::{Mode, Selection, StreamIdentity};
+use crate::error::{Error, Result};
 use crate::report::Drawn;
 use crate::stream::Claims;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ pub struct Options {
     pub hold: bool,
     /// The directory holds the cluster already: what is the same is not written.
     pub delta: bool,
+    /// Of other databases than these there are empty files.
+    pub selection: Option<Selection>,
     /// Of a plan: what lies in the directory will be set aside.
     pub replace: bool,
     /// Where `pgv/stream.json` is written, too.
@@ -32,6 +35,23 @@ pub struct Options {
 }
 
 impl Options {
+    /// Files that are left out have a length only in a full.
+    pub(super) fn check_selection(&self, identity: &StreamIdentity) -> Result<()> {
+        match &self.selection {
+            None => Ok(()),
+            Some(_) if identity.mode != Mode::Full => {
+                Err(Error::usage(format!("backup {} builds on others", identity.label))
+                    .hint("nothing was written; with --databases give one stream, of pgv-merge --databases"))
+            }
+            Some(selection) if !identity.is_state_of(&selection.label) => {
+                let (own, other) = (&identity.label, &selection.label);
+                Err(Error::usage(format!("the selection is of backup {other}, not {own}"))
+                    .hint("nothing was written"))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
     pub(super) fn wanted(&self, identity: &StreamIdentity) -> Wanted {
         Wanted {
             each: self.tablespaces.clone(),

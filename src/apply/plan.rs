@@ -14,6 +14,7 @@ pub fn plan(options: &Options, input: impl Read) -> Result<Status> {
     let mut tar = TarReader::new(BufReader::with_capacity(64 << 10, input));
     let Head { top, identity, .. } = Head::read(&mut tar)?;
     options.claims.check(&identity)?;
+    options.check_selection(&identity)?;
     let Some(directory) = &options.directory else { return Ok(Status::Done) };
     let rights = Rights::new(options.owner, (top.uid, top.gid))?;
     let wanted = options.wanted(&identity);

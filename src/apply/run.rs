@@ -22,6 +22,7 @@ pub fn run(options: Options, input: impl Read) -> Result<Status> {
     let mut tar = TarReader::new(BufReader::with_capacity(64 << 10, input));
     let Head { top, member, json, identity, .. } = Head::read(&mut tar)?;
     options.claims.check(&identity)?;
+    options.check_selection(&identity)?;
     if let Some(path) = &options.identity {
         std::fs::write(path, &json).during_path("write", path)?;
     }
@@ -46,8 +47,8 @@ pub fn run(options: Options, input: impl Read) -> Result<Status> {
         _ => None,
     };
     let pieces = Pieces::new(options.delta);
-    let (claims, seen) = (options.claims, SeenBeside::default());
-    let layer = Layer { tar, identity, claims, target, base, lists, pieces, progress, seen };
+    let (claims, selection, seen) = (options.claims, options.selection, SeenBeside::default());
+    let layer = Layer { tar, identity, claims, selection, target, base, lists, pieces, progress, seen };
     layer.run(&member, &json, options.hold).map_err(|error| match root {
         None => error,
         Some(root) => error.hint(format!(

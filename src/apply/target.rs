@@ -150,6 +150,24 @@ impl Target {
         Ok(file)
     }
 
+    /// A file of a database that is left out: of its length, and without a byte, so that replayed WAL finds its pages. Without
+    /// its version a database refuses connections.
+    pub fn hollow_file(&self, path: &[u8], size: u64) -> Result<()> {
+        let mode = if self.group { GROUP_FILE } else { 0o600 };
+        let is_version = path.ends_with(b"/PG_VERSION");
+        let path = self.path(path);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.map_err(|error| creation("file", &path, error))?;
+        file.set_len(if is_version { 0 } else { size }).during_path("write", &path)?;
+        file.set_permissions(Permissions::from_mode(mode)).during_path("set the mode of", &path)
+    }
+
+    /// The mark of a directory in which only some databases are whole.
+    pub fn write_selection(&self, json: &[u8]) -> Result<()> {
+        let path = self.root.join(member::SELECTION);
+        fs::write(&path, json).during_path("write", &path)
+    }
+
     /// Syncs everything, then gives `global/pg_control` its name: from then on a server can start. `hold`:
     /// it does not, and the directory waits for `--commit` or the next link of its chain.
     pub fn finish(self, member: &Member, content: &[u8], hold: bool) -> Result<()> {

@@ -3,7 +3,7 @@
 use clap::Parser;
 use nix::unistd::User;
 use pgv::apply::{self, Owner};
-use pgv::catalog::{Label, Record, layout};
+use pgv::catalog::{Label, Record, Selection, layout};
 use pgv::cli::{self, Arguments, Common};
 use pgv::error::{Error, IoContext, Result, Status};
 use pgv::io::Input;
@@ -50,6 +50,9 @@ struct Args {
     /// Write a full over DIR, which holds this cluster, with its server stopped
     #[arg(long, conflicts_with_all = ["check_only", "commit"])]
     delta: bool,
+    /// Make empty files of databases that this selection skips
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["check_only", "commit", "delta"])]
+    databases: Option<PathBuf>,
     /// Read the head of the stream, write nothing, and print key value lines
     #[arg(long, conflicts_with_all = ["check_only", "commit"])]
     plan: bool,
@@ -129,6 +132,7 @@ fn run(args: Args) -> Result<Status> {
         directory: args.directory,
         hold: args.hold,
         delta: args.delta,
+        selection: args.databases.as_deref().map(read_selection).transpose()?,
         replace: args.replace,
     };
     let input = Input::of(&args.command, None)?;
@@ -136,6 +140,11 @@ fn run(args: Args) -> Result<Status> {
         true => apply::plan(&options, input),
         false => apply::run(options, input),
     }
+}
+
+fn read_selection(path: &Path) -> Result<Selection> {
+    let json = std::fs::read(path).during_path("read", path)?;
+    Selection::parse(&json).map_err(|error| error.context(path.display()))
 }
 
 fn read_record(path: &Path) -> Result<Record> {

@@ -9,6 +9,8 @@ pub const IDENTITY: &str = "pgv/stream.json";
 pub const CONFIGURATION: &str = "pgv/configuration";
 /// Copies of the configuration that lies outside the data directory.
 pub const CONFIGURATION_DIRECTORY: &str = "pgv/config";
+/// Which databases the cluster had when the backup began.
+pub const DATABASES: &str = "pgv/databases";
 /// The server's tablespace_map, under a name that no server obeys: a restore chooses the places.
 pub const TABLESPACE_MAP: &str = "pgv/tablespace_map";
 /// Where the label of an increment waits for its merging on servers that would start one unmerged (13 to 16).
@@ -24,6 +26,9 @@ pub const APPLYING: &str = "pgv/applying";
 pub const HELD: &str = "pgv/held";
 /// The mark of a directory whose settings are written, while it is not decided whether its server archives.
 pub const ARCHIVING_UNDECIDED: &str = "pgv/archiving-undecided";
+
+/// The mark of a directory in which only some databases are whole: which, and which are not.
+pub const SELECTION: &str = "pgv/selection";
 
 /// Whether a path of a stream lies in the directory.
 pub fn is_inside(path: &[u8]) -> bool {

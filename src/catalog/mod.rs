@@ -2,6 +2,7 @@
 //! `pgv-format(5)` describes all of it for people.
 
 pub mod configuration;
+mod databases;
 mod escape;
 mod label;
 pub mod layout;
@@ -14,6 +15,7 @@ mod time;
 mod verdict;
 
 pub use configuration::{Configuration, Link, SavedFile};
+pub use databases::{Database, Databases, Selection};
 pub use escape::{escape, unescape};
 pub use label::{BackupType, Label};
 pub use mark::{MarkKind, NOTE_FORMAT, Note, PIN_FORMAT, Pin, mark_kind, mark_name};

@@ -94,7 +94,7 @@ pub fn choose<R: BufRead>(mut members: MembersReader<R>, patterns: &Patterns) ->
 }
 
 impl Chosen {
-    fn take(&mut self, span: &Range<u64>) {
+    pub(super) fn take(&mut self, span: &Range<u64>) {
         match self.ranges.last_mut().filter(|last| last.end == span.start) {
             Some(last) => last.end = span.end,
             None => self.ranges.push(span.clone()),
@@ -107,7 +107,7 @@ fn is_above(directory: &[u8], path: &[u8]) -> bool {
 }
 
 /// Changed blocks count as the file that they belong to.
-fn plain_path(member: &Placed, mode: Mode) -> Vec<u8> {
+pub(super) fn plain_path(member: &Placed, mode: Mode) -> Vec<u8> {
     let directory =
         std::str::from_utf8(&member.path).ok().and_then(|path| path.rsplit_once('/')).map(|(d, _)| d);
     let plain = directory

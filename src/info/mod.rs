@@ -8,6 +8,7 @@ mod checks;
 mod choose;
 mod claim;
 mod columns;
+mod databases;
 mod doctor;
 mod estimate;
 mod facts;
@@ -45,6 +46,9 @@ pub use checks::{backup_checks, wal_checks};
 pub use choose::{Choice, choose, require};
 pub use claim::{claim, leftovers, remember};
 pub use columns::{object_lines, set_line, with_parents};
+pub use databases::{
+    Share, databases_of, read_databases, select as select_databases, share, way as way_of_databases,
+};
 pub use doctor::{Limits, doctor};
 pub use files::{Patterns, choose as choose_files, list as list_files};
 pub use histories::{

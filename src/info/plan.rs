@@ -58,6 +58,15 @@ pub fn plan(way: &Values, places: Option<&Values>, asked: &Asked) -> Plan {
         show(if index == 0 { "from" } else { "" }, url.clone());
     }
     show("to", destination(places, asked));
+    let chosen = way.all("database");
+    if !chosen.is_empty() {
+        show("databases", format!("{}, the templates, and what all databases share", chosen.join(", ")));
+        let others = match way.all("skipped") {
+            [] => "of all others only empty files".to_owned(),
+            skipped => format!("of others only empty files: {}", skipped.join(", ")),
+        };
+        show("", others);
+    }
     let chain = match chain.len() {
         1 => "a full backup".to_owned(),
         2 => "a full backup and an increment".to_owned(),
@@ -71,12 +80,13 @@ pub fn plan(way: &Values, places: Option<&Values>, asked: &Asked) -> Plan {
         0 => {}
         bad => show("pages", format!("{bad} bad: they had a wrong checksum when they were backed up")),
     }
+    let about = if chosen.is_empty() { "" } else { "about " };
     let stored = size(way.number("stored_bytes"));
     show(
         "read",
         match asked.in_parts {
             true => format!("what differs from the repository, at most {stored}"),
-            false => format!("{stored} from the repository"),
+            false => format!("{about}{stored} from the repository"),
         },
     );
     let rooms = rooms(way, places, &asked.directory);
@@ -239,6 +249,21 @@ mod tests {
         let plan = plan(&values(WAY), Some(&places), &asked);
         let line = "\nread         what differs from the repository, at most 16.8 GiB\n";
         assert!(plan.text.contains(line), "{}", plan.text);
+    }
+
+    #[test]
+    fn a_plan_names_the_databases_that_are_left_out() {
+        let way = Values::parse(&format!("{WAY}database shop\nskipped a\\nb\nskipped c\n")).unwrap();
+        let places = Values::parse("directory /d\ndevice 7\nfree 2147483648\nstate absent\n").unwrap();
+        let text = plan(&way, Some(&places), &asked()).text;
+        assert!(
+            text.contains(
+                "databases    shop, the templates, and what all databases share\n             of others only \
+                 empty files: a\\nb, c\n"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("read         about 16.8 GiB"), "{text}");
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub fn plan_json(way: &Values, places: Option<&Values>, asked: &Asked) -> Value 
         "target": target(way, asked),
         "replica_of": value("primary_shown"),
         "slot": value("primary_slot_name"),
+        "databases": Some(way.all("database")).filter(|names| !names.is_empty()),
+        "skipped_databases": Some(way.all("skipped")).filter(|names| !names.is_empty()),
         "configuration": value("configuration").map(|files| files.split(' ').collect::<Vec<_>>()),
     });
     if let (Some(places), Some(plan)) = (places, plan.as_object_mut()) {

@@ -1,20 +1,26 @@
 //! The directories and files of the cluster, in the order of their paths, as the newest backup has them.
 
+use crate::catalog::Selection;
 use crate::error::Result;
 use crate::merge::file;
 use crate::merge::link::Link;
 use crate::merge::output::Output;
 use std::io::Write;
 
-/// Reads the data of all links, oldest first.
-pub fn merge<W: Write>(links: &mut [Link], output: &mut Output<W>, scratch: &mut [u8]) -> Result<()> {
+/// Reads the data of all links, oldest first. `selection`: files of other databases are passed over.
+pub fn merge<W: Write>(
+    links: &mut [Link],
+    selection: Option<&Selection>,
+    output: &mut Output<W>,
+    scratch: &mut [u8],
+) -> Result<()> {
     for link in links.iter_mut() {
         link.begin(scratch)?;
     }
     while let Some(key) = links.iter().filter_map(Link::key).min().map(<[u8]>::to_vec) {
         if key.ends_with(b"/") {
             directory(links, &key, output)?;
-        } else if is_there(links, &key) {
+        } else if !selection.is_some_and(|selection| selection.skips_file(&key)) && is_there(links, &key) {
             file::merge(links, &key, output, scratch)?;
         }
         for link in links.iter_mut().filter(|link| link.at(&key).is_some()) {

@@ -67,6 +67,11 @@ impl<W: Write> Output<W> {
         self.seen()?.add(&Entry { path, size, crc32c })
     }
 
+    /// A file that is in the manifest only.
+    pub fn list_unsent(&mut self, entry: &Entry) -> Result<()> {
+        self.manifest.file(&entry.path, entry.size, 0, entry.crc32c)
+    }
+
     /// A file of known content; `as_listed`: what the newest backup's manifest has in its place, where that differs.
     pub fn small(
         &mut self,

@@ -18,7 +18,7 @@ pub fn run_partial(inputs: Vec<run::Input>) -> Result<Status> {
     let sink = BufWriter::with_capacity(PIECE / 4, io::Output::create(None)?);
     let mut output = Output::new(sink, major, system_identifier)?;
     let mut scratch = vec![0; PIECE];
-    body::merge(&mut links, &mut output, &mut scratch)?;
+    body::merge(&mut links, None, &mut output, &mut scratch)?;
     let Some(newest) = links.pop() else { return Err(Error::usage("no stream to merge")) };
     rest(newest, &mut output, &mut scratch)?;
     for link in links {

@@ -1,7 +1,7 @@
 //! The order of a merge: who all the streams are, and then the data. Nothing is written before every stream was found to
 //! follow the one before it, and the last member only when all of them have ended well.
 
-use crate::catalog::{BackupType, Label, MembersWriter, Mode, Record, StreamIdentity, member};
+use crate::catalog::{BackupType, Label, MembersWriter, Mode, Record, Selection, StreamIdentity, member};
 use crate::error::{Error, Result, Status};
 use crate::io;
 use crate::manifest::{self, MAX_LINKS, Merged};
@@ -41,6 +41,8 @@ pub struct Options {
     pub manifest: Option<PathBuf>,
     /// The pgv manifests of the chain, oldest first.
     pub since: Vec<PathBuf>,
+    /// Of other databases than these the streams may have no files, and the merged one has none.
+    pub selection: Option<Selection>,
 }
 
 /// Merges the streams, oldest first, into one on stdout. Ends with a stream that is complete, or with an error and one
@@ -104,11 +106,12 @@ fn write(
     output.tar.directory(b".", newest.top.0.attributes())?;
     let (member, listed) = &newest.head;
     output.small(member::IDENTITY.as_bytes(), &identity.encode()?, member, Some(listed))?;
-    body::merge(&mut links, &mut output, &mut scratch)?;
+    let selection = options.selection.as_ref();
+    body::merge(&mut links, selection, &mut output, &mut scratch)?;
     let (files, bytes) = (output.files, output.bytes);
     let Some(newest) = links.pop() else { return Err(Error::usage("no stream to merge")) };
     output.tar.begin_tail();
-    let last = tail::copy(newest, &claims, &mut output, &mut scratch)?;
+    let last = tail::copy(newest, (&claims, selection), &mut output, &mut scratch)?;
     for link in links {
         link.finish(&mut scratch)?;
     }

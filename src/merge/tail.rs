@@ -1,7 +1,7 @@
 //! What the newest backup adds to the files of the cluster: WAL, the configuration, the label. Its manifest says what the
 //! merged files must be; `global/pg_control` is kept until all is known to be right.
 
-use crate::catalog::{Mode, member};
+use crate::catalog::{Mode, Selection, member};
 use crate::error::{Error, IoContext, Result};
 use crate::merge::file::PIECE;
 use crate::merge::link::Link;
@@ -18,11 +18,11 @@ const LABEL_LIMIT: u64 = 64 << 10;
 /// Reads the rest of the newest stream to its end. `links` are behind the data.
 pub fn copy<W: Write>(
     mut link: Link,
-    claims: &Claims,
+    (claims, selection): (&Claims, Option<&Selection>),
     output: &mut Output<W>,
     scratch: &mut [u8],
 ) -> Result<Last> {
-    let mut tail = Tail { result: None, last_wal: false };
+    let mut tail = Tail { selection, result: None, last_wal: false };
     let mut member = link.take_rest().ok_or_else(|| link.has_no_control())?;
     let manifest = loop {
         if member.path == backup_manifest::PATH.as_bytes() && member.kind == Kind::File {
@@ -52,14 +52,15 @@ fn next(link: &mut Link) -> Result<Member> {
     member.ok_or_else(|| link.has_no_control())
 }
 
-struct Tail {
+struct Tail<'a> {
+    selection: Option<&'a Selection>,
     /// What the manifest of an increment's result says, once it was compared.
     result: Option<Listed>,
     /// Whether the last segment of WAL that the record names was there.
     last_wal: bool,
 }
 
-impl Tail {
+impl Tail<'_> {
     fn member<W: Write>(
         &mut self,
         link: &mut Link,
@@ -82,7 +83,9 @@ impl Tail {
             member::UNSTACK if blocks => Ok(()),
             backup_label::PATH | member::BACKUP_LABEL if blocks => label(link, member, output),
             member::RESULT_MANIFEST if blocks => {
-                self.result = Some(compare(link, output).map_err(|e| e.context(member::RESULT_MANIFEST))?);
+                self.result = Some(
+                    compare(link, self.selection, output).map_err(|e| e.context(member::RESULT_MANIFEST))?,
+                );
                 Ok(())
             }
             _ => {
@@ -97,20 +100,32 @@ impl Tail {
         match (self.result.take(), link.identity.mode) {
             (Some(listed), _) => Ok(listed),
             (None, Mode::Blocks) => Err(Error::damaged("the stream has no pgv/result_manifest")),
-            (None, _) => compare(link, output),
+            (None, _) => compare(link, self.selection, output),
         }
     }
 }
 
 /// Compares what was written with what the newest backup says of it. A file that went while an increment of files was
 /// taken is in its list of names and not in its manifest: it was written as its parent has it, and WAL removes it.
-fn compare<W: Write>(link: &mut Link, output: &mut Output<W>) -> Result<Listed> {
+///
+/// What was left out is listed as the newest backup has it, for whoever makes empty files in its place.
+fn compare<W: Write>(
+    link: &mut Link,
+    selection: Option<&Selection>,
+    output: &mut Output<W>,
+) -> Result<Listed> {
     let of_files = link.is_increment_of_files();
     let gone = &mut |seen: &Entry, listed: &Entry| {
         of_files && is_data(&seen.path) && (!is_data(&listed.path) || seen.path < listed.path)
     };
     let manifest = BufReader::with_capacity(PIECE / 16, link.tar.content());
-    output.take_seen()?.compare(manifest, &mut |_| Ok(false), gone)
+    let seen = output.take_seen()?;
+    let unsent =
+        &mut |listed: &Entry| match selection.is_some_and(|selection| selection.skips_file(&listed.path)) {
+            true => output.list_unsent(listed).map(|()| true),
+            false => Ok(false),
+        };
+    seen.compare(manifest, unsent, gone)
 }
 
 fn whole<W: Write>(

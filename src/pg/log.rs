@@ -1,5 +1,11 @@
 //! What a server writes where a recovery fails, in English (lc_messages = C) as the minimal configuration of a drill has it.
 
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, Read as _};
+
+/// Bytes of a line that are looked at.
+const LINE_LIMIT: u64 = 64 << 10;
+
 /// Lines as they were written.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -58,6 +64,42 @@ pub fn look(text: &str) -> Seen {
     seen
 }
 
+/// The relations of which a server with ignore_invalid_pages lacked pages that the WAL changes. Its words are in no
+/// catalog of messages (report_invalid_page, xlogutils.c), so they are English whatever lc_messages is.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct InvalidPages {
+    /// Paths below the data directory.
+    pub relations: BTreeSet<String>,
+}
+
+impl InvalidPages {
+    /// Memory grows with the number of relations.
+    pub fn read(mut log: impl BufRead) -> io::Result<Self> {
+        let mut found = InvalidPages::default();
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            if (&mut log).take(LINE_LIMIT).read_until(b'\n', &mut line)? == 0 {
+                return Ok(found);
+            }
+            if let Some(path) = invalid_relation(&String::from_utf8_lossy(&line))
+                && !found.relations.contains(path)
+            {
+                found.relations.insert(path.to_owned());
+            }
+        }
+    }
+}
+
+/// Of `page 7 of relation base/5/2619 is uninitialized` or `… does not exist`.
+fn invalid_relation(line: &str) -> Option<&str> {
+    let (before, rest) = line.split_once(" of relation ")?;
+    let (words, number) = before.rsplit_once(' ')?;
+    let (path, why) = rest.trim_end().split_once(' ')?;
+    let is_page = words.ends_with("page") && number.bytes().all(|byte| byte.is_ascii_digit());
+    (is_page && matches!(why, "is uninitialized" | "does not exist")).then_some(path)
+}
+
 fn unfetched(line: &str) -> Option<&str> {
     let (_, rest) = line.split_once("could not restore file \"")?;
     let (name, rest) = rest.split_once("\" from archive: ")?;
@@ -76,6 +118,19 @@ mod tests {
         let hole = format!("pgv-wal-get: error: x: a hole in the archive\n{UNFETCHED}");
         assert_eq!(look(&hole).unfetched, None);
         assert_eq!(look(&UNFETCHED.replace("200", "1")).unfetched, None);
+    }
+
+    #[test]
+    fn relations_without_their_pages() {
+        let text = "2026 [7] WARNING:  page 0 of relation base/16385/2619 is uninitialized\n\
+            [7] CONTEXT:  WAL redo at 0/5 for Heap2/VISIBLE: cutoff xid 7\n\
+            [7] WARNING:  page 12 of relation pg_tblspc/16400/PG_15_1/16385/7_vm does not exist\n\
+            [7] WARNING:  01000: page 3 of relation base/16385/2619 is uninitialized\n\
+            [7] WARNING:  WAL contains references to invalid pages\n\
+            [7] LOG:  statement: select 'page 3 of relation x is odd', 'page x of relation y does not exist'";
+        let found = InvalidPages::read(text.as_bytes()).unwrap();
+        let expected = ["base/16385/2619", "pg_tblspc/16400/PG_15_1/16385/7_vm"].map(str::to_owned);
+        assert_eq!(found.relations, expected.into());
     }
 
     #[test]

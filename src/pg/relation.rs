@@ -69,6 +69,18 @@ pub fn is_relation_directory(path: &str) -> bool {
     }
 }
 
+/// From here on OIDs are given after initdb (FirstNormalObjectId, transam.h).
+pub const FIRST_NORMAL_OID: u32 = 16384;
+
+/// The database to which a file belongs, by its path below the data directory: `base/OID/…`, `pg_tblspc/OID/PG_…/OID/…`.
+pub fn database_of(path: &str) -> Option<u32> {
+    let (directory, _) = path.rsplit_once('/')?;
+    match directory == "global" || !is_relation_directory(directory) {
+        true => None,
+        false => directory.rsplit_once('/')?.1.parse().ok(),
+    }
+}
+
 /// Directories that a backup has, but empty (`excludeDirContents`); pg_wal is filled by other means.
 pub const EMPTIED_DIRECTORIES: [&str; 8] = [
     "pg_dynshmem",
@@ -115,6 +127,20 @@ mod tests {
         for bad in ["", "0", "01", "PG_VERSION", "pg_filenode.map", "5_x", "5.0", "5.", "5.01", "t1_5", "+5"]
         {
             assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn databases_of_files() {
+        for (path, oid) in [
+            ("base/5/PG_VERSION", Some(5)),
+            ("pg_tblspc/16384/PG_15_202209061/16390/2619_vm.1", Some(16390)),
+            ("base/5", None),
+            ("global/1262", None),
+            ("base/pgsql_tmp/5", None),
+            ("pg_tblspc/16384/PG_15_202209061/pgsql_tmp/1", None),
+        ] {
+            assert_eq!(database_of(path), oid, "{path}");
         }
     }
 

@@ -9,6 +9,7 @@ mod libraries;
 mod locales;
 mod plan;
 mod request;
+mod selection;
 mod target;
 mod text;
 
@@ -16,6 +17,7 @@ pub use debian::refuse_cluster;
 pub use libraries::libraries_of;
 pub use plan::{Action, Goal, Plan, Primary};
 pub use request::{Home, Request};
+pub use selection::skipped;
 pub use text::Get;
 
 use crate::catalog::member;
@@ -61,7 +63,11 @@ pub fn prepare(request: &Request) -> Result<Lines> {
         keep_archiving: request.keep_archiving,
         is_replica: request.plan.primary.is_some(),
     };
-    let decisions = decide::decide(&facts, &files.settings, &control);
+    let mut decisions = decide::decide(&facts, &files.settings, &control);
+    if selection::read(root)?.is_some() {
+        // It would try databases that refuse connections, again and again.
+        decisions.stay.push(("autovacuum", "off".to_owned()));
+    }
     files.write(request)?;
     let mut auto = files.auto_conf.clone();
     auto.extend(text::places(&decisions, request.port).into_bytes());

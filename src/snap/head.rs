@@ -13,6 +13,7 @@ pub fn write(
     tree: &Tree,
     identity: &StreamIdentity,
     config: &SavedConfiguration,
+    names_databases: bool,
 ) -> Result<()> {
     let root = stream.generated_directory();
     match stream.is_files() {
@@ -30,6 +31,9 @@ pub fn write(
     if stream.is_files() {
         let mut files = config.members();
         files.extend([member::IDENTITY, member::TABLESPACE_MAP].map(|path| path.as_bytes().to_vec()));
+        if names_databases {
+            files.push(member::DATABASES.as_bytes().to_vec());
+        }
         for (directory, names) in directories(&files) {
             stream.tar.dump_directory(directory, &names, root)?;
         }

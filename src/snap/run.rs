@@ -32,7 +32,7 @@ pub fn run(options: &Options) -> Result<Status> {
     let identity = &started.identity;
     let mut copier = open(options, &mut source, manifest, identity, since, total)?;
 
-    head::write(&mut copier.stream, &source.tree, identity, &config)?;
+    head::write(&mut copier.stream, &source.tree, identity, &config, started.databases.is_some())?;
     let copied = data::copy(&source, &mut copier, &config)?;
     let bad_pages = copier.reading.settle()?;
     let control = last_control(&source, copier.reading.session.is_some())?;
@@ -53,6 +53,9 @@ pub fn run(options: &Options) -> Result<Status> {
         copier.stream.add(member::TABLESPACE_MAP, map, Lists::All)?;
     }
     config.write(&mut copier.stream)?;
+    if let Some(databases) = &started.databases {
+        copier.stream.add(member::DATABASES, &databases.encode()?, Lists::All)?;
+    }
     copier.stream.add("recovery.signal", b"", Lists::All)?;
     if let Some(stopped) = &stopped {
         label::write(&mut copier.stream, identity, source.major, &stopped.label)?;

@@ -1,6 +1,7 @@
 //! The server's side of an online backup: one session from start to stop. When it ends, so does the
 //! backup, and everything copied so far is worthless; hence the pulse.
 
+use crate::catalog::Database;
 use crate::error::{Error, Kind, Result};
 use crate::io::random;
 use crate::pg::{Lsn, major};
@@ -150,6 +151,26 @@ impl Session {
             let oid = text_of(oid);
             let number = oid.parse().map_err(|_| unexpected("tablespace", &oid))?;
             Ok((number, OsString::from_vec(name)))
+        };
+        rows.into_iter().map(one).collect()
+    }
+
+    pub fn databases(&mut self) -> Result<Vec<Database>> {
+        let sql =
+            "SELECT oid, datname, datistemplate, datallowconn, dattablespace FROM pg_database ORDER BY oid";
+        let rows = self.psql.rows(sql)?;
+        let number = |value: Vec<u8>| -> Result<u32> {
+            let text = text_of(value);
+            text.parse().map_err(|_| unexpected("database", &text))
+        };
+        let one = |[oid, name, template, connections, tablespace]: [Vec<u8>; 5]| {
+            Ok(Database {
+                oid: number(oid)?,
+                name,
+                is_template: template == b"t",
+                accepts_connections: connections == b"t",
+                tablespace: number(tablespace)?,
+            })
         };
         rows.into_iter().map(one).collect()
     }

@@ -1,6 +1,6 @@
 //! Starts a backup: from here on the server keeps what it needs, and the stream's identity is fixed.
 
-use crate::catalog::{BackupType, Label, Mode, STREAM_FORMAT, StreamIdentity};
+use crate::catalog::{BackupType, Databases, Label, Mode, STREAM_FORMAT, StreamIdentity};
 use crate::error::{Error, Result};
 use crate::pg::Lsn;
 use crate::report;
@@ -23,6 +23,8 @@ pub struct Started {
     pub identity: StreamIdentity,
     /// Whether the server archives its WAL.
     pub archiving: bool,
+    /// A server that is down does not tell them.
+    pub databases: Option<Databases>,
     /// Whether a tablespace may be younger than the checkpoint where the backup begins.
     pub tablespaces_changed: bool,
     /// The state of `pg_tblspc` when `identity` was made.
@@ -61,6 +63,8 @@ pub fn start(
             (start_lsn, session.timeline()?, present, changed)
         }
     };
+    // After the checkpoint: a database that comes later is made by the WAL that recovery replays.
+    let databases = source.session.as_mut().map(Session::databases).transpose()?.map(Databases::new);
     source.tree.keep_tablespaces(present.spaces.iter().map(|space| space.oid).collect());
     let parent = since.map(Since::head);
     if parent.is_some_and(|parent| parent.timeline == timeline && parent.start_lsn > start_lsn) {
@@ -82,7 +86,7 @@ pub fn start(
         tablespaces: present.spaces,
         merged_from: Vec::new(),
     };
-    Ok(Started { identity, archiving, tablespaces_changed, tablespaces_at: present.changed })
+    Ok(Started { identity, archiving, databases, tablespaces_changed, tablespaces_at: present.changed })
 }
 
 /// Begins at a checkpoint that is younger than every tablespace: replaying a CREATE TABLESPACE fails if files lie

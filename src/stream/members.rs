@@ -19,9 +19,13 @@ pub enum Part {
 }
 
 pub fn part(member: &Member, mode: Mode) -> Part {
-    let path = &member.path[..];
+    part_of(member.kind, &member.path, mode)
+}
+
+/// The same by what a list of members tells.
+pub fn part_of(kind: Kind, path: &[u8], mode: Mode) -> Part {
     let in_wal = path.starts_with(b"pg_wal/");
-    match member.kind {
+    match kind {
         Kind::DumpDirectory if path == member::DIRECTORY.as_bytes() || member::is_inside(path) => Part::Names,
         // Its names are known at the end only.
         Kind::DumpDirectory if mode == Mode::Files && (path == b"pg_wal" || in_wal) => Part::Rest,

@@ -11,6 +11,6 @@ mod seen;
 pub use claims::{Claims, End};
 pub use head::Head;
 pub use last::control;
-pub use members::{Part, part};
+pub use members::{Part, part, part_of};
 pub use pages::{Pages, Source};
 pub use seen::{Listed, Seen, is_data};

@@ -179,6 +179,11 @@ one_table() {
   [ "$(orders "$port")" = 3000 ] || fail "the table came back with $(orders "$port") rows"
   [ "$(sql_at "$port" "select count(*) from pg_indexes where tablename = 'orders'" shop)" = 1 ] || fail "the table's index did not come back"
   type_block table-remove
+  sql_at "$port" 'drop table orders' shop
+  type_block table-database
+  type_block table-dump
+  [ "$(orders "$port")" = 3000 ] || fail "of its database alone the table came back with $(orders "$port") rows"
+  type_block table-remove
   [ ! -e "$scratch/srv/beside" ] || fail "the copy is still there"
 }
 

@@ -5,6 +5,7 @@ mod arrival;
 mod checks;
 mod choose;
 mod claim;
+mod databases;
 mod doctor;
 mod files;
 mod histories;
@@ -26,6 +27,7 @@ mod record;
 mod recovery;
 mod segments;
 mod sets;
+mod skipped;
 mod transfer;
 mod verdict;
 mod wal;
@@ -87,6 +89,7 @@ enum Verb {
     Choose(choose::Args),
     Checks(checks::Args),
     Transfer(transfer::Args),
+    Databases(databases::Args),
     Doctor(doctor::Args),
     Files(files::Args),
     Merging(merging::Args),
@@ -94,6 +97,7 @@ enum Verb {
     Next(next::Args),
     Segments(segments::Args),
     Sets(sets::Args),
+    Skipped(skipped::Args),
     Recovery(recovery::Args),
     Prune(prune::Args),
     Pin(pin::Args),
@@ -162,6 +166,8 @@ fn run_verb(Args { verb, list, place, .. }: Args) -> Result<Status> {
         Some(Verb::Choose(args)) => return choose::run(args, place),
         Some(Verb::Checks(args)) => return checks::run(args, place),
         Some(Verb::Transfer(args)) => return transfer::run(args, place),
+        Some(Verb::Databases(args)) => databases::lines(&args)?,
+        Some(Verb::Skipped(args)) => skipped::lines(&args)?,
         Some(Verb::Doctor(args)) => return doctor::run(args, place),
         Some(Verb::Files(args)) => return files::run(&args),
         Some(Verb::Merging(args)) => return merging::run(args, place),

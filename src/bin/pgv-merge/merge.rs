@@ -1,7 +1,7 @@
 //! The verb of `pgv-merge`, which `pgv-info merge` has as well.
 
 use clap::Parser;
-use pgv::catalog::{Label, Record};
+use pgv::catalog::{Label, Record, Selection};
 use pgv::cli::{Arguments, Common};
 use pgv::error::{Error, IoContext, Result, Status};
 use pgv::io::{Input, Output};
@@ -31,6 +31,9 @@ pub struct Args {
     /// The pgv manifest of a stream; one for each, oldest first
     #[arg(long, value_name = "MANIFEST", requires = "manifest")]
     since: Vec<PathBuf>,
+    /// Leave out the files of databases that this selection skips
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["label", "facts", "manifest", "members", "partial"])]
+    databases: Option<PathBuf>,
     /// The streams hold some members only: write those as an archive
     #[arg(long, conflicts_with_all = ["label", "record", "facts", "manifest", "members"])]
     partial: bool,
@@ -77,6 +80,7 @@ pub fn run(args: Args) -> Result<Status> {
         members: args.members.clone(),
         manifest: args.manifest.clone(),
         since: args.since.clone(),
+        selection: args.databases.as_deref().map(read_selection).transpose()?,
     };
     merge::run(&options, inputs()?)
 }
@@ -97,6 +101,11 @@ fn merge_manifests(args: &Args) -> Result<()> {
             .hint("give streams, oldest first; or --manifest, --since and --label for the manifest alone"));
     };
     manifest::merge(&args.since, label, None, path)?.finish()
+}
+
+fn read_selection(path: &Path) -> Result<Selection> {
+    let json = std::fs::read(path).during_path("read", path)?;
+    Selection::parse(&json).map_err(|error| error.context(path.display()))
 }
 
 fn read_record(path: &Path) -> Result<Record> {
