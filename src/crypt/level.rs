@@ -193,7 +193,11 @@ mod tests {
         for output in 1..120 {
             let (levels, took) = run(2, 1, |_| output, 2_000);
             let least = 2_000 * output.max(compressing(2) / 2);
-            assert!(took * 100 <= least * 125, "{output} ms: {took} instead of {least}, {:?}", &levels[1_900..]);
+            assert!(
+                took * 100 <= least * 125,
+                "{output} ms: {took} instead of {least}, {:?}",
+                &levels[1_900..]
+            );
         }
     }
 
