@@ -8,15 +8,13 @@
 
 use crate::catalog::layout;
 use crate::error::{IoContext, Result};
-use crate::info::wal::pages::{BLOCK, PAGE, Page, Shared};
+use crate::info::wal::pages::{BLOCK, Lane, PAGE, Page, READERS, Shared};
 use crate::pg::{timeline, wal};
 use crate::store::{Entry, Span, Store, Url};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::thread;
 
-/// Requests at once.
-pub const READERS: usize = 16;
 /// Names that are asked for at once where the first segment is enough.
 const OUTLINE: u16 = 4;
 
@@ -29,35 +27,12 @@ pub(in crate::info) struct Place<'a> {
     pub segment_bytes: u64,
 }
 
-/// What of a timeline is listed.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::info) struct Lane {
-    pub timeline: u32,
-    /// Segments from this number on; with nothing, all, with the history.
-    pub from: Option<u64>,
-    /// As far as this segment, at least; what comes behind it may be listed as well.
-    pub to: Option<u64>,
-    /// A segment that is expected there: only how much is asked for at once follows from it.
-    pub expected: Option<u64>,
-}
-
 /// One file of an archive.
 pub(in crate::info) struct Found<'a> {
     pub timeline: u32,
     /// Without the suffix.
     pub name: &'a str,
     pub entry: &'a Entry,
-}
-
-impl Lane {
-    /// The history, if there is one, and the first segment: names come in this order.
-    fn outline(timeline: u32) -> Self {
-        Lane { timeline, from: None, to: Some(0), expected: None }
-    }
-
-    fn is_outline(&self) -> bool {
-        self.to == Some(0)
-    }
 }
 
 /// What there is of each timeline.

@@ -2,11 +2,12 @@
 //! and put them, and whoever uses them gets them in the order of names. It knows numbers, not names or services.
 
 use crate::error::Result;
-use crate::info::wal::listing::{Lane, READERS};
 use crate::store::Entry;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+/// Requests at once.
+pub const READERS: usize = 16;
 /// Names of one page (S3).
 pub const PAGE: usize = 1000;
 /// Segments from where one page begins to where the next one does: together with what else lies among them, such as a
@@ -15,6 +16,29 @@ pub const BLOCK: u64 = 960;
 /// Pages that were asked for and are not used yet, at most, because one before them has not come. Memory: some 200
 /// bytes for each of their names.
 const WAITING: usize = 2 * READERS;
+
+/// What of a timeline is listed.
+#[derive(Clone, Copy, Debug)]
+pub struct Lane {
+    pub timeline: u32,
+    /// Segments from this number on; with nothing, all, with the history.
+    pub from: Option<u64>,
+    /// As far as this segment, at least; what comes behind it may be listed as well.
+    pub to: Option<u64>,
+    /// A segment that is expected there: only how much is asked for at once follows from it.
+    pub expected: Option<u64>,
+}
+
+impl Lane {
+    /// The history, if there is one, and the first segment: names come in this order.
+    pub fn outline(timeline: u32) -> Self {
+        Lane { timeline, from: None, to: Some(0), expected: None }
+    }
+
+    pub fn is_outline(&self) -> bool {
+        self.to == Some(0)
+    }
+}
 
 /// A part of a timeline's listing.
 pub struct Page {

@@ -13,6 +13,7 @@
 //! before anything is read, before the object is made, and afterwards whether what is there is ours. Where it is remembered
 //! that the service honours it, what fits into one part is one request.
 
+mod began;
 mod begin;
 mod condition;
 mod finish;
@@ -32,7 +33,7 @@ use crate::store::s3::parts::Parts;
 use crate::store::url::Url;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::CompletedPart;
-use begin::{Abilities, Beginning};
+use began::{Abilities, Beginning};
 use condition::{Known, recall};
 use request::Integrity;
 use std::io::Read;

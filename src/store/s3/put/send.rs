@@ -7,7 +7,7 @@ use crate::store::s3::checksum;
 use crate::store::s3::client::stopped;
 use crate::store::s3::part::{Part, cut};
 use crate::store::s3::put::Upload;
-use crate::store::s3::put::begin::{Began, Beginning};
+use crate::store::s3::put::began::{Began, Beginning};
 use crate::store::s3::put::request::{Integrity, PartRequest, crc_header};
 use aws_sdk_s3::types::CompletedPart;
 use bytes::Bytes;
