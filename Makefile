@@ -82,6 +82,7 @@ bench: all
 bench-cloud: all
 	bench/cloud.sh
 	bench/cloud-wal.sh
+	bench/cloud-put.sh
 
 PREFIX ?= /usr/local
 BINARIES := pgv-snap pgv-apply pgv-merge pgv-crypt pgv-s3 pgv-info pgv-peek pgv-env

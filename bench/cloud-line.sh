@@ -1,12 +1,12 @@
-# Sourced by cloud.sh and cloud-wal.sh: a long line between two network namespaces, and a Garage server behind TLS at its
+# Sourced by the scripts of make bench-cloud, after lib.sh: a long line between two network namespaces, and a Garage server behind TLS at its
 # far end. Nothing outside these namespaces sees any of it. haproxy, which speaks TLS, notes every request.
 # PGBACKREST is the pgBackRest to compare with: else that of bench/pgbackrest.sh, else that in PATH.
 # PGV_BENCH_SERVER=fake takes the S3 service of the scale tests instead, in memory: a trial that does not build Garage.
 # shellcheck shell=bash disable=SC2154,SC2034  # scratch, root, tools; what the two scripts use
 
 far=10.113.0.2 near=10.113.0.1
-garage_version=2.5.0
 client=pgv-near-$$ server=pgv-far-$$
+enter=(ip netns exec "$client")
 pgbackrest=${PGBACKREST:-$tools/pgbackrest/pgbackrest}
 [ -n "${PGBACKREST:-}" ] || [ -x "$pgbackrest" ] || pgbackrest=$(command -v pgbackrest || true)
 server_kind=${PGV_BENCH_SERVER:-garage}
@@ -16,28 +16,50 @@ case $server_kind in
   *) echo "bench: PGV_BENCH_SERVER is neither garage nor fake" >&2 && exit 2 ;;
 esac
 
-require_all() {
+require_line() {
+  require_root 'it makes network namespaces'
   local command
-  for command in haproxy openssl curl ip python3; do
-    command -v "$command" >/dev/null || { echo "bench: $command is missing: apt-get install ${command/#ip/iproute2}" >&2; exit 2; }
-  done
+  for command in haproxy openssl curl ip python3; do require "$command" "${command/#ip/iproute2}"; done
+  cargo build --quiet --release --locked --example link --example fake-s3
+  [ "$server_kind" = fake ] || install_garage
+}
+
+require_all() {
+  require_line
+  require_postgres
   # Block increments are of 2.46.
   printf '%s\n' 'pgBackRest 2.46' "$("$pgbackrest" version 2>/dev/null || echo none)" | sort --version-sort --check=quiet ||
     { echo "bench: pgBackRest 2.46 or newer is missing: bench/pgbackrest.sh $tools/pgbackrest" >&2; exit 2; }
-  [ "$(id --user)" -eq 0 ] || { echo "bench: run as root: it makes network namespaces" >&2; exit 2; }
-  [ -x "$pg_bin/postgres" ] || { echo "bench: $pg_bin is missing: apt-get install postgresql" >&2; exit 2; }
-  cargo build --quiet --release --locked --example link --example fake-s3
-  [ "$server_kind" = fake ] || "$tools/bin/garage" --version 2>/dev/null | grep --quiet --fixed-strings "$garage_version" ||
-    cargo install --locked --quiet --root "$tools" "garage@$garage_version"
 }
 
-# A command at the near end, as user postgres.
-as_postgres() { ip netns exec "$client" runuser --user postgres -- "$@"; }
+# The far end, in the words of each.
+far_pgv() {
+  cat <<CONF
+PGV_S3_ENDPOINT_URL=https://$far
+PGV_S3_REGION=garage
+PGV_S3_CA_FILE=$scratch/ca.pem
+AWS_ACCESS_KEY_ID=$access_key
+AWS_SECRET_ACCESS_KEY=$secret_key
+CONF
+}
+
+far_pgbackrest() {
+  cat <<CONF
+repo1-type=s3
+repo1-s3-bucket=$bucket
+repo1-s3-endpoint=$far
+repo1-s3-region=garage
+repo1-s3-uri-style=path
+repo1-s3-key=$access_key
+repo1-s3-key-secret=$secret_key
+repo1-storage-ca-file=$scratch/ca.pem
+CONF
+}
 
 # The line is as long as asked for, or nothing is measured on it.
-far_apart() { # MILLISECONDS
+far_apart() { # MILLISECONDS [PERCENT LOST]
   local took
-  echo "$1" >"$scratch/rtt.new"
+  echo "$1 ${2:-0}" >"$scratch/rtt.new"
   mv "$scratch/rtt.new" "$scratch/rtt"
   for _ in {1..50}; do
     took=$(as_postgres curl --silent --output /dev/null --write-out '%{time_connect}' --cacert "$scratch/ca.pem" "https://$far/")
@@ -48,16 +70,9 @@ far_apart() { # MILLISECONDS
   exit 1
 }
 
-clean_up() {
-  local data pid
-  for data in "$scratch"/{data,restored,restored-pgbackrest}; do
-    [ ! -f "$data/postmaster.pid" ] || as_postgres "$pg_bin/pg_ctl" --pgdata="$data" --silent --mode=immediate stop || true # it may be gone
-  done
-  for pid in "$scratch"/*.pid; do [ ! -e "$pid" ] || kill "$(cat "$pid")" 2>/dev/null || true; done # likewise
-  wait
+clean_up_more() {
   ip netns delete "$client" 2>/dev/null || true # it was not made yet
   ip netns delete "$server" 2>/dev/null || true
-  rm --recursive --force "$scratch"
 }
 
 start_line() {
@@ -77,43 +92,18 @@ start_line() {
   done
 }
 
-make_certificates() {
-  openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=bench CA" -keyout "$scratch/ca.key" -out "$scratch/ca.pem" 2>/dev/null
-  openssl req -newkey rsa:2048 -nodes -subj "/CN=$far" -keyout "$scratch/tls.key" -out "$scratch/tls.csr" 2>/dev/null
-  openssl x509 -req -in "$scratch/tls.csr" -CA "$scratch/ca.pem" -CAkey "$scratch/ca.key" -CAcreateserial -days 2 \
-    -extfile <(echo "subjectAltName=IP:$far,DNS:$far") -out "$scratch/tls.crt" 2>/dev/null
-  cat "$scratch/tls.crt" "$scratch/tls.key" >"$scratch/tls.pem"
-}
-
 start_fake() {
   access_key=any secret_key=any
   ip netns exec "$server" "$root/target/release/examples/fake-s3" port=3900 backups=0 segments=0 >"$scratch/server.log" 2>&1 &
   echo $! >"$scratch/server.pid"
 }
 
-start_garage() {
-  mkdir "$scratch/meta" "$scratch/objects"
-  cat >"$scratch/garage.toml" <<CONF
-metadata_dir = "$scratch/meta"
-data_dir = "$scratch/objects"
-db_engine = "sqlite"
-replication_factor = 1
-compression_level = "none"
-rpc_bind_addr = "127.0.0.1:3901"
-rpc_secret = "$(openssl rand -hex 32)"
-[s3_api]
-s3_region = "garage"
-api_bind_addr = "127.0.0.1:3900"
-CONF
-  access_key=GK$(openssl rand -hex 12) secret_key=$(openssl rand -hex 32)
-  GARAGE_DEFAULT_ACCESS_KEY=$access_key GARAGE_DEFAULT_SECRET_KEY=$secret_key GARAGE_DEFAULT_BUCKET=bench \
-    ip netns exec "$server" "$tools/bin/garage" --config "$scratch/garage.toml" server --single-node --default-bucket >"$scratch/server.log" 2>&1 &
-  echo $! >"$scratch/server.pid"
-}
-
 start_server() {
-  "start_$server_kind"
-  make_certificates
+  case $server_kind in
+    garage) start_garage "ip netns exec $server" 3900 ;;
+    fake) start_fake ;;
+  esac
+  make_certificates "$far" "IP:$far,DNS:$far"
   cat >"$scratch/haproxy.cfg" <<CONF
 global
   log stdout format raw local0
@@ -133,13 +123,7 @@ backend store
 CONF
   ip netns exec "$server" haproxy -db -f "$scratch/haproxy.cfg" >"$scratch/requests" 2>"$scratch/haproxy.log" &
   echo $! >"$scratch/haproxy.pid"
-  for _ in {1..100}; do
-    ! as_postgres curl --silent --output /dev/null --cacert "$scratch/ca.pem" "https://$far/" || return 0
-    sleep 0.1
-  done
-  echo "bench: the S3 server does not answer:" >&2
-  cat "$scratch/server.log" "$scratch/haproxy.log" "$scratch/line.log" >&2
-  exit 1
+  await_server "https://$far/" "$scratch/server.log" "$scratch/haproxy.log" "$scratch/line.log"
 }
 
 # Of the requests after line N: writes and lists, reads, deletes.
@@ -159,19 +143,19 @@ measure() {
   "$@" >"$scratch/output" 2>&1 || status=$?
   stop=$(date +%s.%N)
   case $status in 0 | 7) ;; *) echo "bench: $row $tool failed ($status):" >&2; cat "$scratch/output" >&2; exit 1 ;; esac
-  LC_ALL=C awk -v head="$(cat "$scratch/rtt") $row $tool" -v a="$start" -v b="$stop" -v requests="$(requests_after "$before")" \
+  LC_ALL=C awk -v head="$(cut --delimiter=' ' --fields=1 "$scratch/rtt") $row $tool" -v a="$start" -v b="$stop" -v requests="$(requests_after "$before")" \
     'BEGIN { printf "%s %.2f %s\n", head, b - a, requests }' | tee --append "$scratch/rows"
 }
 
-# Seconds of pgBackRest over those of pgv: above 1 pgv is faster.
-summary() {
+# Seconds of another tool over those of pgv: above 1 pgv is faster.
+summary() { # TOOL
   echo
-  echo "ms   row                  pgBackRest/pgv   seconds of pgv and pgBackRest   requests (writes and lists, reads, deletes) of each"
-  LC_ALL=C sort --key=1,1n --key=2,2 --key=4,4n "$scratch/rows" | awk '
+  echo "ms   row                  $1/pgv   seconds of pgv and $1   requests (writes and lists, reads, deletes) of each"
+  LC_ALL=C sort --key=1,1n --key=2,2 --key=4,4n "$scratch/rows" | awk -v other="$1" '
     { k = $1 " " $2; if (!(k in seen)) { seen[k] = 1; order[++rows] = k }
       n[k, $3]++; s[k, $3, n[k, $3]] = $4; q[k, $3] = $5 "+" $6 "+" $7 }
     END { for (i = 1; i <= rows; i++) { k = order[i]; split(k, a, " ")
-      p = s[k, "pgv", int((n[k, "pgv"] + 1) / 2)]; b = s[k, "pgbackrest", int((n[k, "pgbackrest"] + 1) / 2)]
+      p = s[k, "pgv", int((n[k, "pgv"] + 1) / 2)]; b = s[k, other, int((n[k, other] + 1) / 2)]
       printf "%-4s %-20s %14s   %8.2f %8s   %14s %14s\n", a[1], a[2], b ? sprintf("%.2f", b / p) : "-", p, b ? b : "-",
-        q[k, "pgv"], b ? q[k, "pgbackrest"] : "-" } }'
+        q[k, "pgv"], b ? q[k, other] : "-" } }'
 }

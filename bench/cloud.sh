@@ -10,26 +10,10 @@ shopt -s inherit_errexit
 rounds=${PGV_BENCH_ROUNDS:-1}
 scale=${PGV_BENCH_SCALE:-40}
 trips=${PGV_BENCH_RTT:-30 100} # milliseconds
-root=$(cd "$(dirname "$0")/.." && pwd)
-tools=$root/target/bench-tools
-pg_bin=/usr/lib/postgresql/15/bin
+# shellcheck source=bench/lib.sh
+source "$(dirname "$0")/lib.sh"
 # shellcheck source=bench/cloud-line.sh
 source "$root/bench/cloud-line.sh"
-
-make_cluster() {
-  as_postgres "$pg_bin/initdb" --pgdata="$scratch/data" --username=postgres --auth=trust --data-checksums --no-sync >/dev/null
-  as_postgres tee --append "$scratch/data/postgresql.conf" >/dev/null <<CONF
-listen_addresses = ''
-unix_socket_directories = '$scratch'
-shared_buffers = 256MB
-max_wal_size = 1GB
-fsync = off
-autovacuum = off
-CONF
-  as_postgres "$pg_bin/pg_ctl" --pgdata="$scratch/data" --log="$scratch/log" --silent --wait start >/dev/null
-  "$pg_bin/pgbench" --initialize --quiet --scale="$scale" 2>/dev/null
-  psql --quiet --no-psqlrc --command='vacuum analyze' --command=checkpoint
-}
 
 configure() { # NAME
   as_postgres bash -c 'umask 077; cat >"$1"' bash "$scratch/pgv.conf" <<CONF
@@ -39,40 +23,16 @@ PGV_KEY_FILE=$scratch/key
 PGV_PGDATA=$scratch/data
 PGV_STATE_DIR=$scratch/state
 PGV_EXPIRE=no
-PGV_S3_ENDPOINT_URL=https://$far
-PGV_S3_REGION=garage
-PGV_S3_CA_FILE=$scratch/ca.pem
-AWS_ACCESS_KEY_ID=$access_key
-AWS_SECRET_ACCESS_KEY=$secret_key
 PGHOST=$scratch
+$(far_pgv)
 CONF
-  as_postgres bash -c 'umask 077; cat >"$1"' bash "$scratch/pgbackrest.conf" <<CONF
-[global]
-repo1-type=s3
+  write_pgbackrest 2 <<CONF
 repo1-path=/$1-pgbackrest
-repo1-s3-bucket=$bucket
-repo1-s3-endpoint=$far
-repo1-s3-region=garage
-repo1-s3-uri-style=path
-repo1-s3-key=$access_key
-repo1-s3-key-secret=$secret_key
-repo1-storage-ca-file=$scratch/ca.pem
-repo1-cipher-type=aes-256-cbc
-repo1-cipher-pass=bench
+$(far_pgbackrest)
 repo1-bundle=y
 repo1-block=y
 repo1-retention-full=9
-compress-type=zst
-compress-level=3
-process-max=2
 start-fast=y
-log-level-console=warn
-log-level-file=off
-lock-path=$scratch/pgbackrest-lock
-spool-path=$scratch/pgbackrest-spool
-[bench]
-pg1-path=$scratch/data
-pg1-socket-path=$scratch
 CONF
   as_postgres rm --recursive --force "$scratch/state" "$scratch/pgbackrest-spool"
 }
@@ -83,7 +43,7 @@ pgv() { # TOOL ARGUMENT…
 
 pgbackrest() { as_postgres "$pgbackrest" --config="$scratch/pgbackrest.conf" --stanza=bench "$@"; }
 
-change() { "$pg_bin/pgbench" --no-vacuum --transactions=500 >/dev/null 2>&1 && psql --quiet --no-psqlrc --command=checkpoint; }
+change() { "$pg_bin/pgbench" --no-vacuum --transactions=500 >/dev/null 2>&1 && sql checkpoint; }
 
 both() { # TYPE
   measure "$1" pgv pgv pgv-backup --type "$1"
@@ -152,14 +112,15 @@ archived() { # MILLISECONDS
 }
 
 archive_with() { # COMMAND
-  psql --quiet --no-psqlrc --command="alter system set archive_command = '$1'"
-  psql --quiet --no-psqlrc --command='select pg_reload_conf()' >/dev/null
+  sql "alter system set archive_command = '$1'"
+  sql 'select pg_reload_conf()' >/dev/null
 }
 
 # Backups were without an archive, so that nothing but they is measured.
 begin_archiving() {
-  psql --quiet --no-psqlrc --command='alter system set archive_mode = on'
-  as_postgres "$pg_bin/pg_ctl" --pgdata="$scratch/data" --log="$scratch/log" --silent --wait --mode=fast restart >/dev/null
+  sql 'alter system set archive_mode = on'
+  stop "$scratch/data"
+  start "$scratch/data"
 }
 
 expire_labels() { echo "$1" | pgv pgv-expire -; } # LABELS
@@ -167,18 +128,14 @@ expire_labels() { echo "$1" | pgv pgv-expire -; } # LABELS
 main() {
   local trip
   require_all
-  scratch=$(mktemp --directory /var/tmp/pgv-bench.XXXXXX)
-  trap clean_up EXIT
-  chown postgres "$scratch"
-  chmod 0755 "$scratch"
+  begin
   start_line
   start_server
-  mkdir "$scratch/bin"
-  find "$root"/target/release -maxdepth 1 -name 'pgv-*' -executable -type f -exec cp --target-directory="$scratch/bin" {} +
-  cp "$root"/scripts/pgv-* "$scratch/bin/"
-  export PATH=$pg_bin:$PATH PGHOST=$scratch PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
-  as_postgres bash -c 'umask 077; "$1/bin/pgv-crypt" --generate-key >"$1/key"' bash "$scratch"
-  make_cluster
+  install_pgv
+  make_data 'max_wal_size = 1GB' 'autovacuum = off'
+  fill_with_pgbench "$scale"
+  sql 'vacuum analyze'
+  sql checkpoint
   du --summarize --human-readable "$scratch/data"
   as_postgres "$pgbackrest" version
   for trip in $trips; do one_trip "$trip"; done
@@ -187,7 +144,7 @@ main() {
     configure "grown$trip"
     archived "$trip"
   done
-  summary
+  summary pgbackrest
 }
 
 main

@@ -14,46 +14,20 @@ scale=${PGV_BENCH_SCALE:-50}
 increments=${PGV_BENCH_INCREMENTS:-5}
 transactions=${PGV_BENCH_TRANSACTIONS:-5000}
 rows=${PGV_BENCH_ROWS:-4000000}
-root=$(cd "$(dirname "$0")/.." && pwd)
-pg_bin=/usr/lib/postgresql/15/bin
-pgbackrest=${PGV_BENCH_PGBACKREST:-pgbackrest}
-scratch= bin=
-
-require() { # COMMAND PACKAGE
-  command -v "$1" >/dev/null || { echo "bench: $1 is missing: apt-get install $2" >&2; exit 2; }
-}
-
-copy_binaries() { # FROM TO
-  find "$1" -maxdepth 1 -name "pgv-*" -executable -type f -exec cp --target-directory="$2" {} +
-}
-
-as_postgres() { runuser --user postgres -- "$@"; }
-
-clean_up() {
-  [ ! -f "$scratch/data/postmaster.pid" ] || as_postgres "$pg_bin/pg_ctl" --pgdata="$scratch/data" --silent --mode=immediate stop || true
-  rm --recursive --force "$scratch"
-}
+# shellcheck source=bench/lib.sh
+source "$(dirname "$0")/lib.sh"
+pgbackrest=${PGV_BENCH_PGBACKREST:-pgbackrest} bin=
 
 make_cluster() {
-  as_postgres "$pg_bin/initdb" --pgdata="$scratch/data" --username=postgres --auth=trust --data-checksums --no-sync >/dev/null
-  as_postgres tee --append "$scratch/data/postgresql.conf" >/dev/null <<CONF
-listen_addresses = ''
-unix_socket_directories = '$scratch'
-shared_buffers = 256MB
-max_wal_size = 1GB
-fsync = off
-archive_mode = on
-archive_command = 'true'
-CONF
-  as_postgres "$pg_bin/pg_ctl" --pgdata="$scratch/data" --log="$scratch/log" --silent --wait start
-  "$pg_bin/pgbench" --initialize --quiet --scale="$scale" 2>/dev/null
-  psql --quiet --no-psqlrc --command="create table documents as
+  make_data 'max_wal_size = 1GB' 'archive_mode = on' "archive_command = 'true'"
+  fill_with_pgbench "$scale"
+  sql "create table documents as
     select id, repeat(md5(id::text) || ' ', 2) || md5((id % 1000)::text) body,
       jsonb_build_object('id', id, 'name', md5((id * 7)::text), 'tags', jsonb_build_array(id % 10, id % 100)) meta
     from generate_series(1, $rows) id; create index on documents (id)"
   # Or autovacuum writes WAL in the middle of a measurement.
-  psql --quiet --no-psqlrc --command="vacuum analyze"
-  psql --quiet --no-psqlrc --command=checkpoint
+  sql 'vacuum analyze'
+  sql checkpoint
 }
 
 # NAME COMMAND…: wall-clock seconds of one run, the caches as warm as the run before left them.
@@ -150,7 +124,7 @@ chain() {
   sleep 3
   for n in $(seq "$increments"); do
     "$pg_bin/pgbench" --no-vacuum --transactions="$transactions" >/dev/null 2>&1
-    psql --quiet --no-psqlrc --command=checkpoint
+    sql checkpoint
     before=$(du --bytes --summarize "$scratch/pgbackrest/backup" | cut --fields=1)
     measure increment-pgbackrest increment_pgbackrest
     echo "increment-pgbackrest $(($(du --bytes --summarize "$scratch/pgbackrest/backup" | cut --fields=1) - before))" | tee --append "$scratch/increments"
@@ -216,27 +190,12 @@ restore_tar() {
 }
 
 configure_pgbackrest() {
-  mkdir "$scratch/pgbackrest"
-  chown postgres "$scratch/pgbackrest"
-  cat >"$scratch/pgbackrest.conf" <<CONF
-[global]
+  as_postgres mkdir "$scratch/pgbackrest"
+  write_pgbackrest 2 <<CONF
 repo1-path=$scratch/pgbackrest
-repo1-cipher-type=aes-256-cbc
-repo1-cipher-pass=bench
 repo1-retention-full=1
-compress-type=zst
-compress-level=3
-process-max=2
 start-fast=y
 archive-check=n
-log-level-console=warn
-log-level-file=off
-lock-path=$scratch/pgbackrest-lock
-spool-path=$scratch/pgbackrest-spool
-[bench]
-pg1-path=$scratch/data
-pg1-port=5432
-pg1-socket-path=$scratch
 CONF
   # What 2.46 and newer have.
   if [ -n "${PGV_BENCH_PGBACKREST:-}" ]; then
@@ -248,9 +207,7 @@ CONF
 summary() {
   echo
   echo "median of $rounds, in seconds, and the ratio to pgv:"
-  LC_ALL=C sort --key=1,1 --key=2,2n "$scratch/times" | awk '{ v[$1] = v[$1] " " $2; n[$1]++ }
-    END { for (k in v) { split(v[k], t, " "); m[k] = t[int((n[k] + 1) / 2)] }
-      for (k in m) { base = k; sub(/-.*/, "-pgv", base); base = m[base]; printf "%-22s %7.2f  %5.2f\n", k, m[k], m[k] / base } }' | sort
+  medians "$scratch/times" %7.2f
   echo
   echo "stored bytes:"
   du --bytes "$scratch/tar.out" "$scratch/basebackup.out" "$scratch/pgv.out" "$scratch/pgv.out.manifest" | sed "s#$scratch/##"
@@ -262,26 +219,18 @@ summary() {
 }
 
 main() {
+  require_root 'it starts a server as user postgres'
+  require_postgres
   require "$pgbackrest" pgbackrest
   require zstd zstd
   require /usr/bin/time time
-  [ -x "$pg_bin/postgres" ] || { echo "bench: PostgreSQL 15 is missing: apt-get install postgresql-15" >&2; exit 2; }
-  [ "$(id -u)" -eq 0 ] || { echo "bench: run as root, it starts a server as user postgres" >&2; exit 2; }
-  scratch=$(mktemp --directory "${PGV_BENCH_DIR:-/var/tmp}/pgv-bench.XXXXXX")
-  trap clean_up EXIT
-  chown postgres "$scratch"
-  chmod 0755 "$scratch"
+  begin
+  install_pgv
   bin=$scratch/bin
-  mkdir "$bin"
-  copy_binaries "$root/target/release" "$bin"
   if [ -n "${PGV_BENCH_OLDER:-}" ]; then
     mkdir "$scratch/older"
     copy_binaries "$PGV_BENCH_OLDER" "$scratch/older"
   fi
-  "$scratch/bin/pgv-crypt" --generate-key >"$scratch/key"
-  chown postgres "$scratch/key"
-  chmod 0600 "$scratch/key"
-  export PGHOST=$scratch PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
   make_cluster
   du --summarize --human-readable "$scratch/data"
   configure_pgbackrest

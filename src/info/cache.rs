@@ -96,6 +96,23 @@ impl RecordCache {
         }
     }
 
+    /// What was not listed, because the listing began after this name.
+    pub fn retain_until(&self, name: &str) {
+        self.known().entries.range_mut(..name.to_owned()).for_each(|(_, entry)| entry.is_used = true);
+    }
+
+    /// All that is known, as it was listed.
+    pub fn all(&self) -> Vec<(String, Listed)> {
+        let listed =
+            |entry: &Entry| Listed { bytes: entry.content.len() as u64, etag: Some(entry.etag.clone()) };
+        self.known().entries.iter().map(|(name, entry)| (name.clone(), listed(entry))).collect()
+    }
+
+    /// Of all that is known.
+    pub fn names(&self) -> Vec<String> {
+        self.known().entries.keys().cloned().collect()
+    }
+
     /// Writes what was used, if the file holds anything else. A failure only costs the next run its requests.
     pub fn save(self) {
         if let Err(error) = self.write() {
@@ -314,6 +331,23 @@ mod tests {
         cache.forget("20261101-010000F/");
         cache.save();
         assert!(!has(state.path(), "e1", "one\ntwo"), "it seemed damaged");
+    }
+
+    #[test]
+    fn what_was_not_listed_stays() {
+        let state = tempfile::tempdir().unwrap();
+        filled(state.path());
+        let cache = open(state.path());
+        cache.put("20261102-010000F/record.json", &listed("e2", "2"), b"2".to_vec());
+        cache.retain_until("20261102-010000F");
+        cache.save();
+        assert!(has(state.path(), "e1", "one\ntwo"));
+        let cache = open(state.path());
+        assert_eq!(cache.names().len(), 2);
+        // Now it would be listed.
+        cache.retain_until("20261101-010000F");
+        cache.save();
+        assert!(open(state.path()).names().is_empty());
     }
 
     #[test]

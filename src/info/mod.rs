@@ -13,6 +13,7 @@ mod doctor;
 mod estimate;
 mod facts;
 mod files;
+mod glance;
 mod histories;
 mod lineage;
 mod listed;
@@ -51,6 +52,7 @@ pub use databases::{
 };
 pub use doctor::{Limits, doctor};
 pub use files::{Patterns, choose as choose_files, list as list_files};
+pub use glance::glance;
 pub use histories::{
     archived as archived_histories, missing as missing_histories, to_archive as histories_to_archive,
 };
@@ -69,7 +71,9 @@ pub use prune::{Fate, Rules, prune, prune_labels};
 pub use record::{RecordInput, record, require_rest};
 pub use recovery::{Along, Histories, Recovery, Request, Target, recovery};
 pub use repository::{Repository, orphans, warn_of_damaged, warn_of_marks};
-pub use sets::{Query, Set, State, collect, is_repository, refuse_unread, survey, survey_chain};
+pub use sets::{
+    Query, Set, State, collect, is_repository, refuse_unread, survey, survey_chain, survey_newest,
+};
 use sets::{clean, good, systems};
 pub use show::{Format, show, show_fates, show_marks, too_old};
 pub use totals::{Totals, WalBytes, show_totals, totals, totals_metrics};

@@ -2,7 +2,7 @@
 //! object that the record names, with its size. A set without a record is incomplete; one whose record, or an object that
 //! it names, was looked at and is not what it must be is damaged; of one that cannot be read nothing is known.
 
-use crate::catalog::{Label, Record, VERDICT_FORMAT, Verdict, VerdictKind, layout, verdict_kind};
+use crate::catalog::{BackupType, Label, Record, VERDICT_FORMAT, Verdict, VerdictKind, layout, verdict_kind};
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::info::cache::RecordCache;
 use crate::info::facts::{one_line, time_of};
@@ -10,7 +10,7 @@ use crate::info::listed::{Listed, Objects, total};
 use crate::info::look::{Look, Reader};
 use crate::info::marks::Marks;
 use crate::store::{Scheme, Span, Store, Url};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -233,6 +233,35 @@ pub fn survey_chain(store: &Store, query: &Query, label: &Label) -> Result<Vec<S
     Ok(found)
 }
 
+/// Of one cluster and system identifier, which the query names: the newest chains, as far as they say what the next backup
+/// is. Where an earlier run left in PGV_STATE_DIR which backups there were, the listing begins with the last full but one
+/// of these; what there is now is read all the same. Nothing where that is not enough, and everything is to be listed.
+pub fn survey_newest(store: &Store, query: &Query) -> Result<Option<Vec<Set>>> {
+    let (Some(cluster), Some(system_identifier), None) =
+        (&query.cluster, query.system_identifier, &query.label)
+    else {
+        return Ok(None);
+    };
+    let tree = Tree { store, query, cluster, system_identifier };
+    let Some(first) = tree.cache(&tree.directory()).and_then(|cache| last_full_but_one(&cache)) else {
+        return Ok(None);
+    };
+    let mut found = tree.survey(first.as_str(), |_| true, true)?;
+    found.sort_by(|a, b| a.age().cmp(&b.age()));
+    // What is not listed has an earlier label. So no full of it was read from the server later, or is newer.
+    let is_enough = found
+        .iter()
+        .filter_map(Set::record)
+        .any(|record| record.backup.label.backup_type() == BackupType::Full && !record.backup.is_synthetic());
+    Ok(is_enough.then_some(found))
+}
+
+fn last_full_but_one(cache: &RecordCache) -> Option<Label> {
+    let labels = cache.names().into_iter().filter_map(|name| name.split_once('/')?.0.parse::<Label>().ok());
+    let fulls: BTreeSet<String> = labels.map(|label| label.full_part().to_owned()).collect();
+    fulls.into_iter().rev().nth(1)?.parse().ok()
+}
+
 /// Those of a cluster. If one is asked for nothing has to be listed.
 fn system_identifiers(store: &Store, query: &Query, cluster: &str) -> Result<Vec<u64>> {
     if let Some(wanted) = query.system_identifier {
@@ -276,19 +305,57 @@ fn below(url: &Url, directory: &Url) -> String {
 }
 
 /// Where the sets of one cluster and system identifier lie.
-struct Tree<'a> {
-    store: &'a Store,
-    query: &'a Query,
-    cluster: &'a str,
-    system_identifier: u64,
+pub(super) struct Tree<'a> {
+    pub store: &'a Store,
+    pub query: &'a Query,
+    pub cluster: &'a str,
+    pub system_identifier: u64,
 }
 
 impl Tree<'_> {
-    /// The sets that are `wanted`, by label; the listing begins after the name `after`. `is_all`: what is not listed is
-    /// not there, so nothing is kept of it in PGV_STATE_DIR either.
+    pub fn directory(&self) -> Url {
+        let Tree { query, cluster, system_identifier, .. } = self;
+        query.repository.join(&format!("{cluster}/{system_identifier}/backup/"))
+    }
+
+    pub fn cache(&self, directory: &Url) -> Option<RecordCache> {
+        let (address, state) = self.store.address().zip(self.query.state.as_ref())?;
+        RecordCache::open(state, format!("{address} {directory}"))
+    }
+
+    /// Of which there is a directory.
+    pub fn labels(&self) -> Result<Vec<Label>> {
+        let names = directories(self.store, &self.directory())?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// What is known of a set by what was read before, if that is enough.
+    pub fn known(&self, cache: &RecordCache, label: &Label, objects: &Objects) -> Option<Set> {
+        let directory = self.directory();
+        let reader = Reader { store: self.store, directory: &directory, cache: Some(cache) };
+        let found = Found::by(&reader, label, self.system_identifier, objects)?;
+        Some(self.set(&directory, label, found))
+    }
+
+    fn set(&self, directory: &Url, label: &Label, found: Found) -> Set {
+        Set {
+            cluster: self.cluster.to_owned(),
+            system_identifier: self.system_identifier,
+            label: label.clone(),
+            stored_bytes: found.bytes,
+            state: found.state,
+            verdicts: found.verdicts,
+            unread_verdict: found.unread_verdict,
+            marks: found.marks,
+            url: directory.join(label.as_str()).to_string(),
+        }
+    }
+
+    /// The sets that are `wanted`, by label; the listing begins after the name `after`. `is_all`: what is not listed from
+    /// there on is not there, so nothing is kept of it in PGV_STATE_DIR either.
     fn survey(&self, after: &str, wanted: impl Fn(&Label) -> bool, is_all: bool) -> Result<Vec<Set>> {
-        let Tree { store, query, cluster, system_identifier } = self;
-        let directory = query.repository.join(&format!("{cluster}/{system_identifier}/backup/"));
+        let Tree { store, .. } = self;
+        let directory = self.directory();
         let mut objects: BTreeMap<Label, Objects> = BTreeMap::new();
         let span = Span { recursive: true, after, ..Span::default() };
         let _to_its_end = store.scan(&directory, &span, &mut |entry| {
@@ -302,10 +369,7 @@ impl Tree<'_> {
             }
             Ok(ControlFlow::Continue(()))
         })?;
-        let cache = match (store.address(), &query.state) {
-            (Some(address), Some(state)) => RecordCache::open(state, format!("{address} {directory}")),
-            _ => None,
-        };
+        let cache = self.cache(&directory);
         let reader = Reader { store, directory: &directory, cache: cache.as_ref() };
         let listed: Vec<_> = objects.into_iter().collect();
         let temporary = AtomicUsize::new(0);
@@ -317,6 +381,7 @@ impl Tree<'_> {
             Some(set)
         })?;
         if let Some(cache) = cache.filter(|_| is_all) {
+            cache.retain_until(after);
             cache.save();
         }
         Ok(found.into_iter().flatten().collect())
@@ -338,17 +403,7 @@ impl Tree<'_> {
             false if objects.keys().eq([NO_DIRECTORY]) => Found::no_directory(reader, label, objects)?,
             false => Found::of(reader, label, self.system_identifier, objects)?,
         };
-        let set = Set {
-            cluster: self.cluster.to_owned(),
-            system_identifier: self.system_identifier,
-            label: label.clone(),
-            stored_bytes: found.bytes,
-            state: found.state,
-            verdicts: found.verdicts,
-            unread_verdict: found.unread_verdict,
-            marks: found.marks,
-            url: url.to_string().trim_end_matches('/').to_owned(),
-        };
+        let set = self.set(reader.directory, label, found);
         let unread = set.unread().or_else(|| set.marks.unread().next());
         if unread.is_some_and(|error| error.kind == Kind::Temporary) {
             temporary.fetch_add(1, Ordering::Relaxed);

@@ -4,7 +4,8 @@
 
 use crate::error::Result;
 use crate::info::Set;
-use crate::info::wal::listing::{Lane, Place as Archive};
+use crate::info::wal::listing::Place as Archive;
+use crate::info::wal::pages::Lane;
 use crate::info::wal::runs::{directory, expected, sized};
 use crate::info::wal::{Run, without_history};
 use crate::pg::timeline::{self, Branch};

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # make test-long: the memory of pgv-snap and pgv-apply from 1,000 to 1,000,000 files, and from 1 GB to a
-# sparse 50 GB, in fulls and increments; and that nothing is read of what did not change.
+# sparse 50 GB, in fulls and increments; that nothing is read of what did not change; and that of pgv-s3 put, as its page
+# states it.
 # shellcheck disable=SC2016  # $1 in bash -c '…' is for that shell
 set -euo pipefail
 shopt -s inherit_errexit
@@ -61,12 +62,25 @@ merge_sixty() {
   rm "${chain[@]}"
 }
 
+# A long stream of 1 GB in small parts and, as if it were 100 GB, in larger ones. The program itself has 40 MiB.
+store() {
+  local size
+  start_bucket
+  for size in '' 100GiB; do
+    peak env "${bucket_settings[@]}" bash -c 'set -o pipefail; head --bytes=1G /dev/zero | pgv-s3 put ${2:+--expected-size "$2"} "$1"' \
+      bash "s3://$PGV_TEST_BUCKET/memory/${size:-small}" "$size"
+    echo "pgv-s3 put${size:+ of as much as $size}: $kib KiB"
+    [ "$kib" -lt $(((144 + 40) * 1024)) ] || fail "pgv-s3 put: $kib KiB"
+  done
+}
+
 main() {
   begin
   [ -x /usr/bin/time ] || fail "/usr/bin/time is missing: apt-get install time"
   source=$scratch/source
   bin=$debian_bin
   as_postgres mkdir "$scratch/tar"
+  store
   create_cluster "$bin" "$source"
   start_cluster "$bin" "$source"
 

@@ -56,6 +56,8 @@ few=$asked
 for _ in {1..7}; do increment 24; done
 # A put that takes long looks once more.
 [ "$asked" -le $((few + 3)) ] || fail "with 10 backups an increment takes $asked requests, with 3 it took $few: $(cat "$scratch/asked")"
+# Its record was stored, and not read yet.
+count 3 pgv-info demo
 count 2 pgv-info demo
 [ "$(wc --lines <"$scratch/out")" -eq 10 ] || fail "not 10 backups: $(cat "$scratch/out")"
 rm --recursive "$scratch/state/records"

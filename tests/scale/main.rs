@@ -5,6 +5,7 @@
 
 mod http;
 mod objects;
+mod parts;
 mod repository;
 mod requests;
 mod server;

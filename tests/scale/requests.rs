@@ -4,6 +4,7 @@
 use crate::objects::Objects;
 use crate::repository::Sizes;
 use crate::server::Server;
+use std::collections::BTreeMap;
 use std::process::{Command, Output};
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
@@ -34,7 +35,7 @@ pub fn store(server: &Server, arguments: &[&str]) -> Output {
 }
 
 /// Nothing of the caller's environment steers it.
-fn bare(server: &Server, tool: &str) -> Command {
+pub fn bare(server: &Server, tool: &str) -> Command {
     let mut command = Command::new(tool);
     for (name, _) in std::env::vars() {
         if name.starts_with("AWS_") || name.starts_with("PGV_") || name.to_lowercase().ends_with("_proxy") {
@@ -157,4 +158,52 @@ fn a_second_run_reads_no_record() {
     let (one, two) = (cold.remove("list").unwrap(), both.remove("list").unwrap());
     assert!(one <= 1 + pages(4 * sizes.backups) && two == 2 * one, "{one} and {two}");
     assert_eq!((cold.len(), both.len()), (1, 1), "{both:?}");
+}
+
+/// What pgv-backup asks beside its own objects: the newest chains for what the next backup is, and afterwards, if nothing
+/// may go, the names of the backups.
+#[test]
+fn a_backup_lists_the_newest_and_names() {
+    let sizes = sizes();
+    let state = tempfile::tempdir().unwrap();
+    let server = Server::start(objects(), 0, Duration::ZERO);
+    let system = sizes.system_id.to_string();
+    let run = |arguments: &[&str]| {
+        let before = server.counts();
+        let mut tool = bare(&server, env!("CARGO_BIN_EXE_pgv-info"));
+        tool.env("PGV_STATE_DIR", state.path()).args(arguments);
+        let output =
+            tool.args(["15-main", "--system-id", &system, "--repo", "s3://scale/pgv"]).output().unwrap();
+        assert_eq!(status(&output), 0, "{arguments:?}: {}", stderr(&output));
+        let mut counts = server.counts();
+        counts.iter_mut().for_each(|(kind, count)| *count -= before.get(kind).unwrap_or(&0));
+        counts.retain(|_, count| *count > 0);
+        (String::from_utf8(output.stdout).unwrap(), counts)
+    };
+    let lists = |pages: usize| BTreeMap::from([("list", pages)]);
+    let (cold, counts) = run(&["next"]);
+    assert_eq!(counts, BTreeMap::from([("list", pages(4 * sizes.backups)), ("get", sizes.backups)]));
+    let (warm, counts) = run(&["next"]);
+    let lines =
+        |text: &str| text.lines().filter(|line| !line.contains("label ")).map(str::to_owned).collect();
+    let (cold, warm): (Vec<String>, Vec<String>) = (lines(&cold), lines(&warm));
+    assert_eq!((warm, counts), (cold, lists(1)));
+    // Nothing may go.
+    let newest = format!("{}/record.json", sizes.set(sizes.backups - 1));
+    let record = server.content(&newest);
+    let file = state.path().join("record.json");
+    std::fs::write(&file, record).unwrap();
+    let stored = ["prune", "--just-stored", file.to_str().unwrap()];
+    let all = pages(sizes.backups);
+    assert_eq!(run(&[&stored[..], &["--keep-last", "99999"]].concat()), (String::new(), lists(all)));
+    // Something may, which everything has to show.
+    let whole = lists(all + pages(4 * sizes.backups));
+    let (may_go, counts) = run(&[&stored[..], &["--keep-full", "3"]].concat());
+    assert_eq!(counts, whole);
+    let without = run(&["prune", "--keep-full", "3"]);
+    assert!(!may_go.is_empty() && without == (may_go, lists(pages(4 * sizes.backups))));
+    // A backup of which nothing is known: nobody read it.
+    std::fs::remove_dir_all(state.path().join("records")).unwrap();
+    let (nothing, counts) = run(&[&stored[..], &["--keep-last", "99999"]].concat());
+    assert_eq!((nothing, counts["get"]), (String::new(), sizes.backups));
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::time::Duration;
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -30,6 +30,18 @@ struct Shared {
     seen: Mutex<Vec<Seen>>,
     delay: Duration,
     over: AtomicBool,
+    parts: Mutex<PartsUnderWay>,
+    released: Condvar,
+}
+
+/// The requests that bring parts of uploads.
+#[derive(Default)]
+struct PartsUnderWay {
+    /// None of them is answered.
+    held: bool,
+    now: usize,
+    most: usize,
+    answered: usize,
 }
 
 /// One request.
@@ -43,8 +55,14 @@ impl Server {
     pub fn start(objects: Arc<RwLock<Objects>>, port: u16, delay: Duration) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let shared =
-            Arc::new(Shared { objects, seen: Mutex::default(), delay, over: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            objects,
+            seen: Mutex::default(),
+            delay,
+            over: AtomicBool::new(false),
+            parts: Mutex::default(),
+            released: Condvar::new(),
+        });
         let accepting = Arc::clone(&shared);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -64,6 +82,23 @@ impl Server {
     /// How many requests of each kind there were: batch, delete, get, head, list, put, upload.
     pub fn counts(&self) -> BTreeMap<&'static str, usize> {
         self.shared.counts()
+    }
+
+    /// Of an object that is no synthetic one.
+    pub fn content(&self, key: &str) -> Vec<u8> {
+        self.shared.objects.read().unwrap().by_key[key].content.as_ref().unwrap().to_vec()
+    }
+
+    /// From now on no part of an upload is answered, or all that came are.
+    pub fn hold_parts(&self, held: bool) {
+        self.shared.parts.lock().unwrap().held = held;
+        self.shared.released.notify_all();
+    }
+
+    /// Parts that came and are not answered, the most of them so far, and those that are answered.
+    pub fn parts_under_way(&self) -> (usize, usize, usize) {
+        let parts = self.shared.parts.lock().unwrap();
+        (parts.now, parts.most, parts.answered)
     }
 
     /// Method and target of each, oldest first.
@@ -209,7 +244,17 @@ impl Shared {
         xml::document("InitiateMultipartUploadResult", &text)
     }
 
+    fn wait_with_part(&self) {
+        let mut parts = self.parts.lock().unwrap();
+        parts.now += 1;
+        parts.most = parts.most.max(parts.now);
+        let mut parts = self.released.wait_while(parts, |parts| parts.held).unwrap();
+        parts.now -= 1;
+        parts.answered += 1;
+    }
+
     fn take_part(&self, request: &Request, id: &str) -> Answer {
+        self.wait_with_part();
         let mut objects = self.objects.write().unwrap();
         let number = request.asked("partNumber").and_then(|number| number.parse().ok());
         let Some((upload, number)) = objects.uploads.get_mut(id).zip(number) else {

@@ -5,7 +5,7 @@ use crate::output::{create_output, finish, refuse_same_file};
 use crate::{Args, jobs};
 use pgv::catalog::layout;
 use pgv::cli;
-use pgv::crypt::{self, Index, SealOptions};
+use pgv::crypt::{self, Index, Level, SealOptions};
 use pgv::error::{Error, IoContext, Kind, Result, Status};
 use pgv::io::{AtomicFile, Input, Producer, batch, named_file};
 use std::io::{BufRead, BufReader, BufWriter};
@@ -19,7 +19,7 @@ pub fn encrypt(args: &Args) -> Result<Status> {
         passphrase,
         context: args.context.as_encoded_bytes(),
         iterations: args.iter.unwrap_or_else(|| passphrase.default_iterations()),
-        level: args.level,
+        level: level(args),
         wal: args.wal,
         jobs: jobs(args),
         record_bytes: crypt::CHUNK_BYTES,
@@ -37,6 +37,14 @@ pub fn encrypt(args: &Args) -> Result<Status> {
     let sealed = create_index(args)
         .and_then(|index| seal_with_index(index, || crypt::seal(input, &mut output, &options, || Ok(()))));
     finish(output, sealed).map(|()| Status::Done)
+}
+
+/// A WAL segment is over before anything could be learnt, and level 3 has settings for it.
+fn level(args: &Args) -> Level {
+    match args.level {
+        Level::Auto if args.wal => Level::Fixed(Level::Auto.first()),
+        level => level,
+    }
 }
 
 /// The command is asked for its status after its end of file and before the END record.

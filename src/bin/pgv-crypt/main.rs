@@ -9,6 +9,7 @@ mod name;
 mod output;
 
 use pgv::cli::{self, Arguments, Common, ConfigOption, Wanted};
+use pgv::crypt::Level;
 use pgv::error::{Error, Result, Status};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -58,9 +59,9 @@ struct Args {
     /// The number of PBKDF2 iterations [default: 600000, 1000 for a generated key]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     iter: Option<u32>,
-    /// The zstd level, 1 to 19
-    #[arg(long, env = "PGV_LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
-    level: i32,
+    /// The zstd level, 1 to 19, or auto [default: 3]
+    #[arg(long, value_name = "N|auto", env = "PGV_LEVEL", default_value = "3", hide_default_value = true)]
+    level: Level,
     /// Use settings for WAL: at level 3, the same size in less time
     #[arg(long, conflicts_with = "decrypt")]
     wal: bool,

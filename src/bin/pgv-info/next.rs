@@ -10,6 +10,7 @@ use pgv::cli::config::FULL_EVERY;
 use pgv::cli::lines::Lines;
 use pgv::error::{Error, IoContext, Result, Status};
 use pgv::info::{self, Archiving, Repository, Set, Values};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
@@ -57,8 +58,8 @@ pub fn run(args: Args, place: Place) -> Result<Status> {
         full_every: args.full_every.map_or_else(full_every_of_environment, Ok)?.0,
     };
     // The first backup of all makes the repository.
-    let sets = info::collect(&repository.store, &repository.query)?;
     let claims = args.claims.as_deref();
+    let sets = listed(&repository, claims.is_some_and(has_entries))?;
     let leftovers =
         claims.map(|claims| claim::leftovers(&repository.store, &repository.query, &sets, claims));
     let leftovers = leftovers.transpose()?.unwrap_or_default();
@@ -77,6 +78,24 @@ pub fn run(args: Args, place: Place) -> Result<Status> {
     }
     cli::print(&(text + leftovers.as_str()))?;
     Ok(Status::Done)
+}
+
+/// The newest backups are enough for the next one; but what killed runs left may be old.
+fn listed(repository: &Repository, has_claims: bool) -> Result<Vec<Set>> {
+    let (store, query) = (&repository.store, &repository.query);
+    let newest = if has_claims { None } else { info::survey_newest(store, query)? };
+    match newest {
+        Some(sets) => info::refuse_unread(&sets).map(|()| sets),
+        None => info::collect(store, query),
+    }
+}
+
+/// What cannot be listed may have some.
+fn has_entries(directory: &Path) -> bool {
+    match std::fs::read_dir(directory) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) => error.kind() != ErrorKind::NotFound,
+    }
 }
 
 /// The same backup as that of the line `newest`; without one nothing is written.

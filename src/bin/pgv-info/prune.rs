@@ -3,7 +3,7 @@
 use crate::keep::{self, Keep};
 use crate::place::Place;
 use clap::ValueEnum;
-use pgv::catalog::Label;
+use pgv::catalog::{Label, Record};
 use pgv::cli;
 use pgv::error::{Error, IoContext, Result, Status};
 use pgv::info::{self, KeepWal, Repository, Rules, Set};
@@ -29,6 +29,9 @@ pub struct Args {
     /// Also write the URLs of the WAL that is needed no more then to FILE
     #[arg(long, value_name = "FILE")]
     unneeded_wal: Option<PathBuf>,
+    /// List all only if something may go; FILE is the record just stored
+    #[arg(long, value_name = "FILE", conflicts_with = "labels")]
+    just_stored: Option<PathBuf>,
     /// Decide as of this time
     #[arg(long, value_name = "TIME", value_parser = cli::parse_time)]
     now: Option<OffsetDateTime>,
@@ -44,11 +47,14 @@ enum Format {
 
 pub fn run(args: Args, place: Place) -> Result<Status> {
     let repository = place.open(args.cluster)?;
-    let mut sets = repository.collect()?;
-    info::warn_of_damaged(&sets);
     let now = args.now.unwrap_or_else(OffsetDateTime::now_utc);
     let given = Rules::from(args.rules);
     let keep_wal = given.wal;
+    let mut sets = match glance(&repository, &given, args.just_stored.as_deref(), now)? {
+        Some(sets) => sets,
+        None => repository.collect()?,
+    };
+    info::warn_of_damaged(&sets);
     let fates = match args.labels {
         Some(file) => info::prune_labels(&sets, &read_labels(&file)?, now)?,
         None => info::prune(&sets, &rules(given, &repository, &sets, now)?, now)?,
@@ -69,6 +75,25 @@ pub fn run(args: Args, place: Place) -> Result<Status> {
     }
     cli::print(&text)?;
     Ok(Status::Done)
+}
+
+/// What is known without a listing of everything, if nothing may go by it. A window of WAL needs to know more.
+fn glance(
+    repository: &Repository,
+    given: &Rules,
+    stored: Option<&Path>,
+    now: OffsetDateTime,
+) -> Result<Option<Vec<Set>>> {
+    let Some(file) = stored else { return Ok(None) };
+    let rules = if *given == Rules::default() { keep::rules_of_environment()? } else { given.clone() };
+    if rules.wal.is_some() {
+        return Ok(None);
+    }
+    let record = Record::parse(&std::fs::read(file).during_path("read", file)?)?;
+    let sets = info::glance(&repository.store, &repository.query, &record)?;
+    let Some(sets) = sets else { return Ok(None) };
+    let stays = info::prune(&sets, &rules, now)?.iter().all(|fate| !fate.reasons.is_empty());
+    Ok(stays.then_some(sets))
 }
 
 /// `sets`: those that stay.

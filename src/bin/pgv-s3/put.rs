@@ -10,6 +10,11 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+/// Parts at once, at most: with 8 MiB each it is what a line of 1 Gbit/s holds in a second.
+const PARTS: u16 = 16;
+/// Files at once.
+const FILES: u16 = 4;
+
 /// Store stdin, FILE or the output of COMMAND as one object
 #[derive(clap::Args)]
 pub struct Args {
@@ -28,15 +33,15 @@ pub struct Args {
     /// Read the object back, and exit with 6 if another object has its name
     #[arg(long, conflicts_with = "batch")]
     read_back: bool,
-    /// Give all parts this size, for services that need equal parts [default: 16MiB, growing in long streams]
+    /// Give all parts this size, for services that need equal parts [default: 8MiB, growing in long streams]
     #[arg(long, value_name = "SIZE", value_parser = cli::parse_size)]
     part_size: Option<u64>,
     /// The number of parts that the service accepts for one object
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     max_parts: u32,
-    /// The number of parts sent at once
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
-    jobs: u16,
+    /// The most parts sent at once [default: 16; with --batch 4 files]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: Option<u16>,
     #[command(flatten)]
     kept: KeepingArgs,
     /// Read the input at RATE at most, such as 50MiB/s
@@ -73,7 +78,7 @@ impl Args {
             expected_size: None,
             part_size: self.part_size,
             max_parts: Some(self.max_parts),
-            jobs: self.jobs.into(),
+            jobs: self.jobs.unwrap_or(PARTS).into(),
             kept: self.kept.into(),
         }
     }
@@ -126,7 +131,7 @@ fn put_batch(
     if !directory.is_directory() {
         return Err(Error::usage(format!("put {directory}: a batch needs a URL that ends with /")));
     }
-    let jobs = args.jobs.into();
+    let jobs = args.jobs.unwrap_or(FILES).into();
     let options = PutOptions { jobs: 1, ..args.options(progress) };
     let store_one = |line: &str| {
         let url = directory.join(named_file(line)?);

@@ -31,6 +31,8 @@ pub enum Kind {
     /// A duration, or `never`.
     Period,
     Count(u64, u64),
+    /// The same, or this word.
+    CountOr(u64, u64, &'static str),
     Size,
     Rate,
     /// Becomes `yes` or `no`.
@@ -64,7 +66,7 @@ pub const KEYS: &[Key] = &[
     key("PGV_KEY_FILE", Kind::Paths),
     key("PGV_KEY_NAME", Kind::Text),
     key("PGV_KEY_WORLD_READABLE", Kind::YesNo),
-    key("PGV_LEVEL", Kind::Count(1, 19)),
+    key("PGV_LEVEL", Kind::CountOr(1, 19, "auto")),
     key("PGV_NOTIFY", Kind::Text),
     key("PGV_PGDATA", Kind::Path),
     key("PGV_PING_URL", Kind::Web),
@@ -138,6 +140,11 @@ impl Kind {
             Kind::Count(least, most) => match parse_count(value) {
                 Some(count) if (least..=most).contains(&count) => same,
                 _ => Err(shown(format!("it must be a whole number from {least} to {most}"))),
+            },
+            Kind::CountOr(_, _, word) if value == word => same,
+            Kind::CountOr(least, most, word) => match Kind::Count(least, most).check(value) {
+                Err(why) => Err(format!("{why}, or {word}")),
+                count => count,
             },
             Kind::Size => match parse_size(value).map_err(shown)? {
                 0 => Err(shown("it must be greater than zero".to_owned())),

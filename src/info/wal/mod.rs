@@ -7,6 +7,7 @@ mod between;
 mod holes;
 pub(super) mod listing;
 mod metrics;
+pub(super) mod pages;
 mod points;
 mod reach;
 pub(super) mod retention;

@@ -3,7 +3,8 @@
 
 use crate::error::Result;
 use crate::info::sets::{Set, State, good, systems};
-use crate::info::wal::listing::{Found, Lane, Place};
+use crate::info::wal::listing::{Found, Place};
+use crate::info::wal::pages::Lane;
 use crate::info::wal::runs::{Extents, Listed, directory, sized};
 use crate::info::wal::window::{KeepWal, needed, place};
 use crate::pg::wal;

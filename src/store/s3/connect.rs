@@ -97,6 +97,12 @@ impl Connection {
         self.builder(COMPLETION, Instant::now(), expected, None)
     }
 
+    /// As [`Self::attempts_expecting`], for a request that is made when this is called.
+    pub fn attempts_later(&self, expected: Expected) -> impl FnOnce() -> Builder + Send + use<> {
+        let (patience, address) = (self.patience, Arc::clone(&self.address));
+        move || builder(patience, address, ANSWER, Instant::now(), expected, None)
+    }
+
     fn builder(
         &self,
         stalls: u32,
@@ -104,11 +110,21 @@ impl Connection {
         expected: Expected,
         lost: Option<Arc<AtomicBool>>,
     ) -> Builder {
-        let retries =
-            Retries { begun, patience: self.patience.timeout, address: Arc::clone(&self.address), lost };
-        let timeouts = timeouts(self.patience, stalls);
-        Builder::default().timeout_config(timeouts).retry_classifier(retries).interceptor(expected)
+        builder(self.patience, Arc::clone(&self.address), stalls, begun, expected, lost)
     }
+}
+
+fn builder(
+    patience: Patience,
+    address: Arc<OnceLock<String>>,
+    stalls: u32,
+    begun: Instant,
+    expected: Expected,
+    lost: Option<Arc<AtomicBool>>,
+) -> Builder {
+    let retries = Retries { begun, patience: patience.timeout, address, lost };
+    let timeouts = timeouts(patience, stalls);
+    Builder::default().timeout_config(timeouts).retry_classifier(retries).interceptor(expected)
 }
 
 pub async fn connect(options: &Service) -> Result<Connection> {

@@ -15,11 +15,12 @@ pub struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
 impl Buffers {
     /// A part of at most `size` bytes, empty.
     pub fn part(&self, size: usize) -> Part {
-        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        if used.len() < size {
-            // Not grown, which would copy: zeros that are never touched cost nothing.
-            used = vec![0; size];
-        }
+        let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Parts grow: what is too small now is never used again.
+        free.retain(|buffer| buffer.len() >= size);
+        // Zeros that are never touched cost nothing.
+        let used = free.pop().unwrap_or_else(|| vec![0; size]);
+        drop(free);
         Part { bytes: used, size, filled: 0, crc: checksum::digest(), buffers: self.clone() }
     }
 
@@ -78,6 +79,15 @@ struct Lent {
     bytes: Vec<u8>,
     filled: usize,
     buffers: Buffers,
+}
+
+/// One part after the other of what was read as a whole, and the CRC of each.
+pub fn cut(whole: &Bytes, size: usize) -> impl Iterator<Item = (Bytes, u64)> {
+    whole.chunks(size).map(|part| {
+        let mut crc = checksum::digest();
+        crc.update(part);
+        (whole.slice_ref(part), crc.finalize())
+    })
 }
 
 impl AsRef<[u8]> for Lent {

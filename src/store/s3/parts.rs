@@ -9,12 +9,15 @@ pub const PART_MAX: u64 = 5 << 30;
 pub const PARTS_MAX: u32 = 10_000;
 /// 10,000 parts of 5 GiB.
 const OBJECT_MAX: u64 = PARTS_MAX as u64 * PART_MAX;
-/// The first parts where nothing is asked for.
-const PART_DEFAULT: u64 = 16 << 20;
+/// The first parts where nothing is asked for: small, so that many are on their way at once in little memory. What a
+/// connection moves on a long or lossy line is limited, and so are requests: they are worth their money at this size.
+const PART_DEFAULT: u64 = 8 << 20;
+/// What is no longer than this is one request, not parts: a WAL segment is.
+const ONE_REQUEST: u64 = 16 << 20;
 /// Where parts must be equal and the length is not known: 610 GiB.
 const PART_EQUAL: u64 = 64 << 20;
-/// Sizes double this often within the parts that there are: 16 MiB grow to 4 GiB, which makes 8.7 TiB.
-const STEPS: u64 = 9;
+/// Sizes within the parts that there are, each twice the one before: 8 MiB grow to 4 GiB, which makes 7.8 TiB.
+const STEPS: u64 = 10;
 
 #[derive(Clone, Debug)]
 pub struct Parts {
@@ -24,6 +27,8 @@ pub struct Parts {
     /// Parts of the first size, before sizes begin to double.
     equal: u64,
     max: u64,
+    /// The size was asked for.
+    is_fixed: bool,
 }
 
 impl Parts {
@@ -35,22 +40,31 @@ impl Parts {
         max_parts: Option<u32>,
         all_equal: bool,
     ) -> Result<Self> {
-        let max = u64::from(max_parts.unwrap_or(PARTS_MAX));
+        let max = u64::from(max_parts.unwrap_or(PARTS_MAX)).max(1);
+        let is_fixed = part_size.is_some();
+        // Of few parts each is larger.
+        let least = PART_DEFAULT.max((ONE_REQUEST / max).next_multiple_of(1 << 20));
         let parts = match (part_size, expected) {
-            (Some(first), _) => Parts { first, bytes_per_job: first, equal: max, max },
+            (Some(first), _) => Parts { first, bytes_per_job: first, equal: max, max, is_fixed },
             (None, Some(expected)) if expected <= OBJECT_MAX => {
                 let equal = (max * 4 / 5).max(1);
                 let needed = expected.div_ceil(equal).next_multiple_of(1 << 20);
                 let equal = if all_equal { max } else { equal };
-                Parts { first: needed.clamp(PART_DEFAULT, PART_MAX), bytes_per_job: PART_DEFAULT, equal, max }
+                Parts {
+                    first: needed.clamp(least, PART_MAX),
+                    bytes_per_job: PART_DEFAULT,
+                    equal,
+                    max,
+                    is_fixed,
+                }
             }
             (None, Some(expected)) => {
                 return Err(Error::usage(format!("{expected} bytes are more than an S3 object can have")));
             }
             (None, None) if all_equal => {
-                Parts { first: PART_EQUAL, bytes_per_job: PART_EQUAL / 2, equal: max, max }
+                Parts { first: PART_EQUAL, bytes_per_job: PART_DEFAULT, equal: max, max, is_fixed }
             }
-            (None, None) => Parts { first: PART_DEFAULT, bytes_per_job: PART_DEFAULT, equal: 0, max },
+            (None, None) => Parts { first: least, bytes_per_job: PART_DEFAULT, equal: 0, max, is_fixed },
         };
         if !(PART_MIN..=PART_MAX).contains(&parts.first) {
             return Err(Error::usage(format!(
@@ -69,6 +83,15 @@ impl Parts {
         }
     }
 
+    /// Parts that are held until there is more: without more they are one request. All have the first size.
+    pub fn held(&self) -> u64 {
+        if self.is_fixed {
+            return 1;
+        }
+        let is_first_size = |number: &u64| self.size(*number) == Some(self.first);
+        (2..=ONE_REQUEST.div_ceil(self.first)).take_while(is_first_size).last().unwrap_or(1)
+    }
+
     /// Bytes of part `number`, counted from 1; none beyond the last.
     pub fn size(&self, number: u64) -> Option<u64> {
         let index = number.checked_sub(1).filter(|index| *index < self.max)?;
@@ -77,8 +100,8 @@ impl Parts {
         Some((self.first << doublings).min(PART_MAX))
     }
 
-    /// Parts of `size` on their way at once: as many as `jobs` parts of 16 MiB, or of the size asked for,
-    /// have bytes; one at least.
+    /// Parts of `size` on their way at once, at most: as many as `jobs` parts of 8 MiB, or of the size asked for,
+    /// have bytes; one at least. How many there are follows from the line: the longer a part takes, the more.
     pub fn at_once(&self, jobs: usize, size: u64) -> usize {
         let budget = self.bytes_per_job.saturating_mul(jobs as u64);
         usize::try_from((budget / size.max(1)).max(1)).unwrap_or(1)
@@ -96,20 +119,22 @@ mod tests {
     #[test]
     fn sizes_grow_and_hold_terabytes() {
         let parts = Parts::plan(None, None, None, false).unwrap();
-        assert_eq!(parts.size(1), Some(16 << 20));
-        assert_eq!(parts.size(1112), Some(16 << 20));
-        assert_eq!(parts.size(1113), Some(32 << 20));
+        assert_eq!((parts.size(1), parts.held()), (Some(8 << 20), 2));
+        assert_eq!(parts.size(1000), Some(8 << 20));
+        assert_eq!(parts.size(1001), Some(16 << 20));
         assert_eq!(parts.size(10_000), Some(4 << 30));
         assert_eq!(parts.size(10_001), None);
-        assert!(parts.capacity() > 8 << 40, "what S3 held in one object for its first 19 years is 5 TiB");
+        assert!(parts.capacity() > 7 << 40, "what S3 held in one object for its first 19 years is 5 TiB");
         assert_eq!(
-            (parts.at_once(4, 16 << 20), parts.at_once(4, 32 << 20), parts.at_once(4, 1 << 30)),
-            (4, 2, 1)
+            (parts.at_once(16, 8 << 20), parts.at_once(16, 32 << 20), parts.at_once(16, 1 << 30)),
+            (16, 4, 1)
         );
     }
 
     #[test]
     fn what_is_asked_for_is_kept_or_refused() {
+        let fixed = Parts::plan(Some(6 << 20), None, Some(1000), false).unwrap();
+        assert_eq!((fixed.held(), fixed.at_once(16, 6 << 20)), (1, 16));
         let fixed = Parts::plan(Some(8 << 20), None, Some(1000), false).unwrap();
         assert_eq!((fixed.size(1), fixed.size(1000), fixed.size(1001)), (Some(8 << 20), Some(8 << 20), None));
         assert!(
@@ -121,10 +146,11 @@ mod tests {
         let expected = Parts::plan(None, Some(5 << 40), None, false).unwrap();
         assert!(expected.size(8000) == expected.size(1) && expected.size(10_000) > expected.size(1));
         assert_eq!(
-            expected.at_once(4, expected.size(1).unwrap()),
+            expected.at_once(16, expected.size(1).unwrap()),
             1,
-            "large parts are not held four at a time"
+            "large parts are not held sixteen at a time"
         );
+        assert_eq!(expected.held(), 1);
         assert!(8000 * expected.size(1).unwrap() >= 5 << 40);
         // 10,000 parts of 5 GiB are what S3 takes at most today.
         let longest = Parts::plan(None, Some(48 << 40), None, true).unwrap();
@@ -132,7 +158,10 @@ mod tests {
         let equal = Parts::plan(None, None, None, true).unwrap();
         assert!(equal.size(1) == equal.size(10_000) && equal.capacity() > 600 << 30);
         for max in 1..20 {
-            assert!(Parts::plan(None, Some(1), Some(max), false).unwrap().capacity() >= 16 << 20);
+            for expected in [None, Some(1)] {
+                let few = Parts::plan(None, expected, Some(max), false).unwrap();
+                assert!(few.capacity() >= 16 << 20, "{few:?}");
+            }
         }
     }
 }

@@ -124,12 +124,20 @@ impl Upload {
     /// it has, if it says that.
     pub(super) fn make_object(&mut self) -> Result<std::result::Result<Option<Stored>, Failure>> {
         let last = std::mem::replace(&mut self.filling, self.buffers.nothing());
+        // What was just looked for.
+        let mut seen = None;
         let whole = match self.first.take() {
             Some(first) => Some(first),
-            None if self.number == 1 => Some(last),
+            None if self.number == self.parts.held() => Some(last),
             None => {
                 if last.len() > 0 {
                     self.send(last)?;
+                }
+                while self.sending.len() > 1 {
+                    self.take_sent(true)?;
+                }
+                if !self.options.replace {
+                    seen = Some(self.look_beside_last()?);
                 }
                 while self.take_sent(true)? {}
                 self.sent.sort_unstable_by_key(CompletedPart::part_number);
@@ -145,8 +153,11 @@ impl Upload {
             // Where the condition is ignored this is what keeps another's object.
             let is_trusted = whole.is_some() && self.is_trusted();
             let old_news = !is_trusted && (whole.is_none() || self.looked.elapsed() > LOOK_AGAIN);
-            if !self.options.replace && old_news && self.head()?.is_some_and(|head| !self.is_ours(&head)) {
-                return Err(self.exists());
+            if !self.options.replace && old_news {
+                let found = seen.take().map_or_else(|| self.head(), Ok)?;
+                if found.is_some_and(|head| !self.is_ours(&head)) {
+                    return Err(self.exists());
+                }
             }
             self.looked = Instant::now();
             let answer = match &whole {
@@ -166,15 +177,13 @@ impl Upload {
         }
     }
 
-    /// Leaves out what not every service has, if this failure may come from it: 501 is the answer to a
-    /// condition, 400 that to an unknown checksum.
-    pub(super) fn do_without(&mut self, failure: &Failure) -> bool {
-        let before = (self.integrity, self.conditional);
-        if failure.is_unsupported() {
-            self.integrity = Integrity::Md5;
-            self.conditional &= failure.status != 501;
-        }
-        before != (self.integrity, self.conditional)
+    /// What has the name while the last part is under way, and that part.
+    fn look_beside_last(&mut self) -> Result<Option<HeadObjectOutput>> {
+        let what = self.what();
+        let look = self.store.head(&self.url, &what, false);
+        let (found, part) = self.store.block_on(async { tokio::join!(look, self.sending.join_next()) });
+        self.took(part)?;
+        found
     }
 
     /// What the answer says of the object, if that is what was sent: by the checksum, or by the name of a content that is
@@ -193,7 +202,7 @@ impl Upload {
     /// now is offered again.
     fn learn(&mut self, whole: Option<&Bytes>, answer: std::result::Result<(), &Failure>) {
         let (Some(body), Some(file)) = (whole, self.options.remember.clone()) else { return };
-        if !self.conditional || self.known != Known::Nothing {
+        if !self.abilities.conditional || self.known != Known::Nothing {
             return;
         }
         let known = match answer {
@@ -226,8 +235,8 @@ impl Upload {
             .set_ssekms_key_id(self.encryption_key())
             .set_object_lock_mode(self.lock_mode())
             .set_object_lock_retain_until_date(self.retain_until())
-            .set_checksum_crc64_nvme(crc_header(self.integrity, self.crc))
-            .set_content_md5(md5_header(self.integrity, &body))
+            .set_checksum_crc64_nvme(crc_header(self.abilities.integrity, self.crc))
+            .set_content_md5(md5_header(self.abilities.integrity, &body))
             .content_length(length as i64)
             .body(sliced(body.clone()))
             .customize()
@@ -239,7 +248,7 @@ impl Upload {
     pub(super) fn complete(&mut self) -> std::result::Result<(), Failure> {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(self.sent.clone())).build();
         let (bucket, key) = self.url.bucket_and_key();
-        let checksums = self.integrity == Integrity::Crc64;
+        let checksums = self.abilities.integrity == Integrity::Crc64;
         // Held to the end: a signal waits for the answer.
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         let request = self
@@ -251,7 +260,7 @@ impl Upload {
             .multipart_upload(parts)
             .set_if_none_match(self.condition())
             .set_checksum_type(checksums.then_some(ChecksumType::FullObject))
-            .set_checksum_crc64_nvme(crc_header(self.integrity, self.crc))
+            .set_checksum_crc64_nvme(crc_header(self.abilities.integrity, self.crc))
             .mpu_object_size(self.bytes as i64)
             .customize()
             .config_override(self.store.inner.connection.attempts_of_completion());

@@ -1,16 +1,20 @@
-//! An upload of unknown length. What fits into one part is one request; longer streams are multipart
-//! uploads, begun when the second part begins. The object appears when [`Upload::commit`] says so and
-//! not before; whatever else happens, nothing of it stays.
+//! An upload of unknown length. What has no more than 16 MiB is one request; longer streams are multipart
+//! uploads, begun when there is more than that, while reading goes on. The object appears when
+//! [`Upload::commit`] says so and not before; whatever else happens, nothing of it stays.
 //!
-//! Memory: the parts on their way and the one being filled. That is (jobs + 1) × 16 MiB for the first
-//! 17 GiB; then parts double and fewer of them are held, at last two: of 64 MiB from 52 GiB on, of
-//! 128 MiB from 121 GiB on, of 4 GiB from 4.3 TiB on. With a part size asked for it is
-//! (jobs + 1) × that.
+//! A part is sent as soon as it is full. So as many are on their way as the line needs, which is what it moves while
+//! one of them is answered; and no more than memory is meant for.
+//!
+//! Memory: the parts on their way, 8 MiB for each job, and the one being filled. With 16 jobs that is 144 MiB for the
+//! first 23 GiB; then parts double and fewer of them are on their way, at last one: of 128 MiB from 117 GiB on, of
+//! 4 GiB from 3.9 TiB on. With a part size asked for it is (jobs + 1) × that.
 //!
 //! Not replacing what is there: by a condition, where the service honours it. Some ignore it, so this looks as well:
 //! before anything is read, before the object is made, and afterwards whether what is there is ours. Where it is remembered
 //! that the service honours it, what fits into one part is one request.
 
+mod began;
+mod begin;
 mod condition;
 mod finish;
 mod kept;
@@ -23,11 +27,13 @@ use crate::io::{Unfinished, random, read_full};
 use crate::store::object::{PutOptions, Stored};
 use crate::store::s3::answer::Expected;
 use crate::store::s3::client::{S3Store, is_there, object};
+use crate::store::s3::explain::Failure;
 use crate::store::s3::part::{Buffers, Part};
 use crate::store::s3::parts::Parts;
 use crate::store::url::Url;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::CompletedPart;
+use began::{Abilities, Beginning};
 use condition::{Known, recall};
 use request::Integrity;
 use std::io::Read;
@@ -35,7 +41,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::task::JoinSet;
-use undo::{Begun, give_up};
+use undo::{Begun, Running, give_up};
 
 /// Metadata that tells our object from another's after a lost answer.
 const NONCE: &str = "pgv-upload";
@@ -51,20 +57,23 @@ pub struct Upload {
     nonce: String,
     looked: Instant,
     buffers: Buffers,
-    /// Full, and not sent yet: what ends with it is one request.
+    /// Full, and not sent yet: what ends with it is one request. Else it is cut into the first parts.
     first: Option<Part>,
     filling: Part,
-    /// Of the part being filled, from 1.
+    /// Of the part being filled, from 1; of the last, while the first parts are filled as one.
     number: u64,
     bytes: u64,
     crc: u64,
     sending: JoinSet<Result<CompletedPart>>,
     sent: Vec<CompletedPart>,
     begun: Arc<Mutex<Begun>>,
+    /// The answer to the request that begins it, once that was sent.
+    beginning: Option<Beginning>,
     unfinished: Option<Unfinished>,
+    /// The tasks that send, for whoever ends them on a signal.
+    running: Running,
     /// Services are asked for what they can do, not known by name.
-    integrity: Integrity,
-    conditional: bool,
+    abilities: Abilities,
     /// Of the condition, for what is one request.
     known: Known,
     /// An attempt to begin had no answer: what it may have begun nobody knows by its id.
@@ -87,8 +96,10 @@ impl Upload {
         let parts = Parts::plan(options.part_size, options.expected_size, options.max_parts, equal)?;
         let known = options.remember.as_deref().filter(|_| !options.replace);
         let known = known.map_or(Known::Nothing, |file| recall(file, &place_of(&store, url)));
-        let buffers = Buffers::default();
-        let filling = buffers.part(in_memory(parts.size(1)));
+        let (begun, buffers) = (Begun::default(), Buffers::default());
+        let running = Arc::clone(&begun.running);
+        let number = parts.held();
+        let filling = buffers.part(in_memory(parts.size(1).map(|size| size * number)));
         Ok(Upload {
             store,
             url: url.clone(),
@@ -99,15 +110,16 @@ impl Upload {
             buffers,
             first: None,
             filling,
-            number: 1,
+            number,
             bytes: 0,
             crc: 0,
             sending: JoinSet::new(),
             sent: Vec::new(),
-            begun: Arc::default(),
+            begun: Arc::new(Mutex::new(begun)),
+            beginning: None,
             unfinished: None,
-            integrity: Integrity::Crc64,
-            conditional: !options.replace,
+            running,
+            abilities: Abilities { integrity: Integrity::Crc64, conditional: !options.replace },
             known,
             lost: Arc::default(),
         })
@@ -120,9 +132,9 @@ impl Upload {
         if self.filling.is_full() {
             let Some(size) = self.parts.size(self.number + 1) else { return self.expect_the_end(from) };
             let full = std::mem::replace(&mut self.filling, self.buffers.nothing());
-            match self.number {
-                1 => self.first = Some(full),
-                _ => self.send(full)?,
+            match self.number == self.parts.held() {
+                true => self.first = Some(full),
+                false => self.send(full)?,
             }
             self.number += 1;
             // Only now: the buffer of a part that was sent meanwhile will do.
@@ -130,7 +142,7 @@ impl Upload {
         }
         let read = self.filling.read(from).during(format_args!("put {}: read", self.url))?;
         if let Some(first) = self.first.take_if(|_| read > 0) {
-            self.send(first)?;
+            self.send_first(first)?;
         }
         self.bytes += read as u64;
         Ok(self.filling.last(read))
@@ -162,7 +174,7 @@ impl Upload {
 
     /// Whether what is one request replaces nothing, without a look.
     fn is_trusted(&self) -> bool {
-        self.conditional && self.known == Known::Refuses
+        self.abilities.conditional && self.known == Known::Refuses
     }
 
     fn head(&self) -> Result<Option<HeadObjectOutput>> {
@@ -190,12 +202,17 @@ impl Upload {
         self.store.client()
     }
 
+    /// Leaves out what the service does not have, if this failure may come from it.
+    fn do_without(&mut self, failure: &Failure) -> bool {
+        self.abilities.do_without(failure)
+    }
+
     fn attempts(&self) -> aws_sdk_s3::config::Builder {
         self.store.inner.connection.attempts_expecting(Expected::Stored)
     }
 
     fn condition(&self) -> Option<String> {
-        self.conditional.then(|| "*".to_owned())
+        self.abilities.conditional.then(|| "*".to_owned())
     }
 }
 

@@ -1,24 +1,31 @@
-//! An upload in parts: it is begun when its second part begins, and parts are sent while the next one is read.
+//! An upload in parts, which are sent while the next one is read.
 
-use crate::error::{Error, Result};
-use crate::io::on_interrupt;
+use crate::error::Result;
 use crate::report;
+use crate::store::s3::answer::Expected;
 use crate::store::s3::checksum;
 use crate::store::s3::client::stopped;
-use crate::store::s3::explain::Failure;
-use crate::store::s3::part::Part;
+use crate::store::s3::part::{Part, cut};
+use crate::store::s3::put::Upload;
+use crate::store::s3::put::began::{Began, Beginning};
 use crate::store::s3::put::request::{Integrity, PartRequest, crc_header};
-use crate::store::s3::put::undo::give_up_on_signal;
-use crate::store::s3::put::{NONCE, Upload};
-use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedPart};
+use aws_sdk_s3::types::CompletedPart;
 use bytes::Bytes;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use tokio::task::JoinError;
 
 impl Upload {
     pub(super) fn send(&mut self, part: Part) -> Result<()> {
         let (body, crc) = part.into_bytes();
         self.send_part(body, crc)
+    }
+
+    /// What might have been one request becomes the first parts.
+    pub(super) fn send_first(&mut self, whole: Part) -> Result<()> {
+        let size = usize::try_from(self.parts.size(1).unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+        let (whole, _) = whole.into_bytes();
+        cut(&whole, size).try_for_each(|(part, crc)| self.send_part(part, crc))
     }
 
     /// Starts to send a part, when there is room for one more on its way.
@@ -27,20 +34,15 @@ impl Upload {
         while self.sending.len() >= most {
             self.take_sent(true)?;
         }
-        let id = self.upload_id()?;
+        let mut beginning = self.beginning()?;
         self.crc = checksum::combine(self.crc, crc, body.len() as u64);
         let number = i32::try_from(self.sent.len() + self.sending.len() + 1).unwrap_or(i32::MAX);
-        let part = PartRequest {
-            client: self.client().clone(),
-            url: self.url.clone(),
-            id,
-            number,
-            crc,
-            attempts: self.attempts(),
-            body,
-        };
-        let (what, integrity) = (self.what(), self.integrity);
+        let (client, url, what) = (self.client().clone(), self.url.clone(), self.what());
+        let attempts = self.store.inner.connection.attempts_later(Expected::Stored);
         let sending = async move {
+            let Began { id, abilities } = beginning.wait(&what).await?;
+            let part = PartRequest { client, url, id, number, crc, attempts: attempts(), body };
+            let integrity = abilities.integrity;
             let (etag, checksum) = match part.send(integrity).await {
                 Err(failure) if failure.is_unsupported() && integrity == Integrity::Crc64 => {
                     (part.send(Integrity::Md5).await, None)
@@ -53,10 +55,10 @@ impl Upload {
                 .set_checksum_crc64_nvme(checksum)
                 .build())
         };
-        let running = self.sending.spawn_on(sending, self.store.inner.runtime.handle());
-        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        begun.running.retain(|task| !task.is_finished());
-        begun.running.push(running);
+        let task = self.sending.spawn_on(sending, self.store.inner.runtime.handle());
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|task| !task.is_finished());
+        running.push(task);
         Ok(())
     }
 
@@ -67,56 +69,17 @@ impl Upload {
             true => self.store.block_on(self.sending.join_next()),
             false => self.sending.try_join_next(),
         };
+        self.took(next)
+    }
+
+    pub(super) fn took(
+        &mut self,
+        next: Option<std::result::Result<Result<CompletedPart>, JoinError>>,
+    ) -> Result<bool> {
         let Some(part) = next else { return Ok(false) };
         self.sent.push(part.map_err(stopped)??);
+        self.abilities = self.beginning.as_ref().and_then(Beginning::abilities).unwrap_or(self.abilities);
         Ok(true)
-    }
-
-    /// Of the multipart upload, which begins with the first part that is sent.
-    fn upload_id(&mut self) -> Result<String> {
-        let shared = Arc::clone(&self.begun);
-        // Held over the request: a signal in the midst of it learns the id.
-        let mut begun = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(id) = &begun.id {
-            return Ok(id.clone());
-        }
-        if begun.closed {
-            return Err(Error::failed(format!("{}: it was interrupted", self.what())));
-        }
-        let (store, url, undo) = (self.store.clone(), self.url.clone(), Arc::clone(&self.begun));
-        self.unfinished = Some(on_interrupt(move || give_up_on_signal(&store, &url, &undo))?);
-        let answer = loop {
-            match self.begin_multipart() {
-                Err(failure) if self.do_without(&failure) => {}
-                answer => break answer,
-            }
-        };
-        let id = answer.map_err(|failure| failure.explain(self.what()))?;
-        let id =
-            id.ok_or_else(|| Error::failed(format!("{}: the service returned no upload id", self.what())))?;
-        Ok(begun.id.insert(id).clone())
-    }
-
-    fn begin_multipart(&self) -> std::result::Result<Option<String>, Failure> {
-        let (bucket, key) = self.url.bucket_and_key();
-        let checksums = self.integrity == Integrity::Crc64;
-        let request = self
-            .client()
-            .create_multipart_upload()
-            .bucket(bucket)
-            .key(key)
-            .metadata(NONCE, &self.nonce)
-            .set_storage_class(self.storage_class())
-            .set_server_side_encryption(self.encryption())
-            .set_ssekms_key_id(self.encryption_key())
-            .set_object_lock_mode(self.lock_mode())
-            .set_object_lock_retain_until_date(self.retain_until())
-            .set_checksum_algorithm(checksums.then_some(ChecksumAlgorithm::Crc64Nvme))
-            .set_checksum_type(checksums.then_some(ChecksumType::FullObject))
-            .customize()
-            .config_override(self.store.inner.connection.attempts_of_begin(&self.lost));
-        let answer = self.store.block_on(request.send()).map_err(Failure::from)?;
-        Ok(answer.upload_id().map(str::to_owned))
     }
 
     /// An upload that began without our learning its id has no parts, but stays.

@@ -3,7 +3,7 @@
 use crate::report;
 use crate::store::s3::client::{S3Store, abort};
 use crate::store::url::Url;
-use std::sync::{Mutex, TryLockError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 
@@ -14,10 +14,14 @@ const SIGNAL_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub struct Begun {
     pub id: Option<String>,
-    pub running: Vec<AbortHandle>,
+    /// Shared by itself, as parts are sent while it is not known yet whether the upload has begun.
+    pub running: Running,
     /// By a signal: nothing is begun any more.
     pub closed: bool,
 }
+
+/// The tasks that send parts.
+pub type Running = Arc<Mutex<Vec<AbortHandle>>>;
 
 pub fn give_up_on_signal(store: &S3Store, url: &Url, shared: &Mutex<Begun>) {
     let deadline = Instant::now() + SIGNAL_PATIENCE;
@@ -34,8 +38,9 @@ pub fn give_up_on_signal(store: &S3Store, url: &Url, shared: &Mutex<Begun>) {
 /// Parts on their way first: one that lands after the upload was aborted would stay.
 pub fn give_up(store: &S3Store, url: &Url, begun: &mut Begun) {
     begun.closed = true;
-    let under_way =
-        begun.running.drain(..).filter(|task| !task.is_finished()).map(|task| task.abort()).count();
+    let mut running = begun.running.lock().unwrap_or_else(PoisonError::into_inner);
+    let under_way = running.drain(..).filter(|task| !task.is_finished()).map(|task| task.abort()).count();
+    drop(running);
     let Some(id) = begun.id.take() else { return };
     let aborting = async {
         abort(&store.inner.connection, url, &id).await?;
