@@ -187,9 +187,11 @@ windows() {
   begin_repository
   for ((night = 0; night < nights / 2; night++)); do
     add_night "$night"
-    find "$tree/wal" -name '*.pgv' -newermt 2021-01-01 -exec touch --date="${days[night]} 01:01 UTC" {} +
+    find "$tree/wal" -name '*.pgv' -newermt '1 day ago' -exec touch --date="${days[night]} 01:01 UTC" {} +
     if [ "$night" -lt 40 ] || [ $((night % every)) -ne 0 ]; then continue; fi
-    when="night $night of the window" from=$((night - 30))
+    when="night $night of the window"
+    # The newest that an expiry before this one has left.
+    for ((from = night - 30; from > 0; from--)); do [ ! -e "$tree/backup/${all[from]}/record.json" ] || break; done
     now=${days[night]:0:4}-${days[night]:4:2}-${days[night]:6:2}T02:00:00Z
     for _ in once again; do
       pgv-expire demo --quiet --keep-full 2 --keep-monthly 12 --keep-wal 30d --now "$now" || fail "$when: exits with $?"
