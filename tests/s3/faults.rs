@@ -398,7 +398,9 @@ impl Case<'_> {
             ("flip what is got", _) => ended == 5,
             (_, false) => ended == 0,
             // What is asked for then ends where the object does, and is another request.
-            ("cut" | "cut with no length" | "freeze" | "drip", true) if self.operation.name == "get" => {
+            ("cut" | "cut with no length" | "freeze" | "drip", true)
+                if ["get", RANGES].contains(&self.operation.name) =>
+            {
                 matches!(ended, 0 | TEMPORARY)
             }
             // The object is made, and can be seen to be ours.

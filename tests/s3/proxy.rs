@@ -39,7 +39,7 @@ pub enum Fault {
     FlipGot,
     /// It is carried out, and nobody says so.
     Lose,
-    /// The server is asked for all of the object, whatever range was asked for.
+    /// The answer says that it is all of the object, whatever range was asked for.
     Whole,
     /// Calls this before it is carried out.
     First(Arc<dyn Fn() + Send + Sync>),
@@ -186,7 +186,6 @@ impl Shared {
             Fault::First(ref first) => first(),
             _ => {}
         }
-        let head = if matches!(fault, Fault::Whole) { with_header(&head, "range", None) } else { head };
         let (answer_head, mut answer) = self.ask(&head, &body)?;
         self.seen.lock().unwrap()[index].answered = answer.len();
         let answer_head = self.checksummed(&head, answer_head);
@@ -195,6 +194,9 @@ impl Shared {
                 with_header(&with_header(&answer_head, "content-length", None), "transfer-encoding", None)
             }
             Fault::Retold(name, value) => with_header(&answer_head, name, Some(value)),
+            Fault::Whole => {
+                with_header(&answer_head, "content-range", None).replace("206 Partial Content", "200 OK")
+            }
             _ => answer_head,
         };
         let most = match fault {

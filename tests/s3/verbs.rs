@@ -316,7 +316,8 @@ fn memory_does_not_grow_with_the_stream() {
     drop(stdin);
     let put = put.wait_with_output().unwrap();
     assert_eq!(code(&put), 0, "{}", errors(&put));
-    assert!(put_peak < 128, "{put_peak} MiB");
+    // 16 parts of 8 MiB and the one being filled, and the process itself.
+    assert!(put_peak < 184, "{put_peak} MiB");
     let mut get = command(&["get", &url]).spawn().unwrap();
     let mut stdout = get.stdout.take().unwrap();
     let mut piece = vec![0; 8 << 20];
