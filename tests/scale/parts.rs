@@ -33,13 +33,11 @@ fn put(server: &Server, arguments: &[&str]) -> (Child, ChildStdin) {
 
 /// Waits until it is so; that it never comes to be is a failure, however slow the machine is.
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..6_000 {
-        if is_so() {
-            return;
-        }
+    let came = (0..6_000).any(|_| {
         std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("{what} never comes to be");
+        is_so()
+    });
+    assert!(came, "{what} never comes to be");
 }
 
 /// The most memory that it ever had, in MiB.
