@@ -538,7 +538,12 @@ fn a_key_of_the_first_version_stays_valid() {
     let named = crypt(&["--key-name", "-k", key.path()], b"", 1);
     assert_eq!(
         lines(&named),
-        [format!("key_file {}", key.path()), "key_kind generated".to_owned(), "key_name e011cbe9".to_owned()]
+        [
+            format!("key_file {}", key.path()),
+            "key_kind generated".to_owned(),
+            "key_name e011cbe9".to_owned(),
+            "key_id e011cbe9c757e3a6".to_owned()
+        ]
     );
 }
 
@@ -550,7 +555,9 @@ fn the_name_that_is_needed_is_compared() {
     let said = lines(&named);
     let name = said[2].strip_prefix("key_name ").unwrap();
     assert!(is_generated_name(name), "{name}");
-    assert_eq!(said[3..], [format!("key_file {}", phrase.path()), "key_kind passphrase".to_owned()]);
+    let id = said[3].strip_prefix("key_id ").unwrap();
+    assert!(id.len() == 16 && id.starts_with(name), "{id}");
+    assert_eq!(said[4..], [format!("key_file {}", phrase.path()), "key_kind passphrase".to_owned()]);
     let expect =
         |name: &str, key: &Key| crypt(&["--key-name", "-k", key.path(), "--expect-name", name], b"", 1);
     assert_eq!(expect(name, &key).status.code(), Some(0));

@@ -4,6 +4,7 @@
 pub mod configuration;
 mod databases;
 mod escape;
+pub mod key_object;
 mod label;
 pub mod layout;
 mod mark;

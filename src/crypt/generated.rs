@@ -3,6 +3,7 @@
 //! `pgvkey1_`, 43 base64url characters of 256 random bits, `_`, and a check part of eight hexadecimal digits. Keys of
 //! pgv 0.1.0 have no check part, and stay valid. The whole line is the passphrase, for pgv and for openssl alike.
 
+use crate::catalog::key_object::is_data_key_name;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
@@ -13,6 +14,8 @@ pub(super) const RANDOM_BYTES: usize = 32;
 const RANDOM_CHARS: usize = 43;
 /// A mistyped character stays unnoticed once in 2^32 times.
 const CHECK_CHARS: usize = 8;
+/// Of the longer name, by which a data key is called in a repository.
+const FINGERPRINT_CHARS: usize = 16;
 /// Prefix and random part: the whole key of pgv 0.1.0.
 const UNCHECKED_CHARS: usize = PREFIX.len() + RANDOM_CHARS;
 const CHECKED_CHARS: usize = UNCHECKED_CHARS + 1 + CHECK_CHARS;
@@ -40,14 +43,22 @@ pub(super) fn line(random: &[u8; RANDOM_BYTES]) -> String {
 /// Tells one generated key from another and reveals nothing else about it. Only for [`Form::Generated`]: a passphrase
 /// could be guessed from its name. The same as `{ echo 'pgv key name'; cat KEYFILE; } | sha256sum | head -c 8`.
 pub(super) fn name(line: &[u8]) -> String {
-    digest("pgv key name", line)
+    digest("pgv key name", line, CHECK_CHARS)
+}
+
+/// The name with twice as many digits, so that nobody makes a second key of the same name.
+pub(super) fn fingerprint(line: &[u8]) -> String {
+    digest("pgv key name", line, FINGERPRINT_CHARS)
 }
 
 /// Whether `name` has the form of a generated key's name; any other text is a name that a person chose. So is a date,
 /// as `20240501`, which is the name of one generated key of some sixty thousand: that is then checked by the key alone.
 pub fn is_generated_name(name: &str) -> bool {
-    let has_form = name.len() == CHECK_CHARS && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    has_form && !is_date(name)
+    is_data_key_name(name) || (is_short_name(name) && !is_date(name))
+}
+
+fn is_short_name(text: &str) -> bool {
+    text.len() == CHECK_CHARS && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Year, month and day, as people write them into names. `text` is ASCII, of eight characters.
@@ -57,16 +68,16 @@ fn is_date(text: &str) -> bool {
 }
 
 fn check_part(unchecked: &str) -> String {
-    digest("pgv key check", unchecked.as_bytes())
+    digest("pgv key check", unchecked.as_bytes(), CHECK_CHARS)
 }
 
-fn digest(purpose: &str, line: &[u8]) -> String {
+fn digest(purpose: &str, line: &[u8], digits: usize) -> String {
     let mut hash = Sha256::new();
     hash.update(purpose);
     hash.update(b"\n");
     hash.update(line);
     hash.update(b"\n");
-    hash.finalize()[..CHECK_CHARS / 2].iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize().iter().take(digits / 2).map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(super) fn form(bytes: &[u8]) -> Form {
@@ -169,6 +180,8 @@ mod tests {
         assert_eq!(name(OLD.as_bytes()), "e011cbe9");
         assert_eq!(new(), format!("{OLD}_a078de5d"));
         assert_eq!(name(new().as_bytes()), "62b0d495");
+        assert!(fingerprint(new().as_bytes()).starts_with("62b0d495"));
+        assert!(is_data_key_name(&fingerprint(OLD.as_bytes())) && !is_data_key_name("62b0d495"));
         assert!(
             is_generated_name("0a1b2c3d") && !is_generated_name("second") && !is_generated_name("0A1B2C3D")
         );

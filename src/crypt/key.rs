@@ -84,6 +84,16 @@ impl Passphrase {
         self.is_generated().then(|| generated::name(&self.0))
     }
 
+    /// The longer name of a generated key, by which a data key is called in a repository.
+    pub fn fingerprint(&self) -> Option<String> {
+        self.is_generated().then(|| generated::fingerprint(&self.0))
+    }
+
+    /// Whether one of its names is this.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name().as_deref() == Some(name) || self.fingerprint().as_deref() == Some(name)
+    }
+
     fn is_generated(&self) -> bool {
         generated::form(&self.0) == Form::Generated
     }

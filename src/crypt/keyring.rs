@@ -3,6 +3,7 @@
 //! A refusal names the file, the key's name and the name that is needed. It advises nothing that could destroy: a key
 //! that cannot be read is not a key that does not exist.
 
+use crate::catalog::key_object::is_data_key_name;
 use crate::crypt::generated::{self, Form, is_generated_name};
 use crate::crypt::key::Passphrase;
 use crate::crypt::open::fitting_key;
@@ -115,6 +116,25 @@ impl Keyring {
         &self.passphrases
     }
 
+    fn has(&self, name: &str) -> bool {
+        self.passphrases.iter().any(|passphrase| passphrase.is_called(name))
+    }
+
+    /// Gives the first key up.
+    pub fn take_first(&mut self) -> Option<Key> {
+        if self.keys.is_empty() {
+            return None;
+        }
+        self.passphrases.remove(0);
+        Some(self.keys.remove(0))
+    }
+
+    /// Adds a key that opens.
+    pub fn add(&mut self, key: Key) {
+        self.passphrases.push(key.passphrase.clone());
+        self.keys.push(key);
+    }
+
     /// "/etc/pgv/key (key 1a2b3c4d), /etc/pgv/old (a passphrase)".
     pub fn description(&self) -> String {
         let one = |key: &Key| match key.passphrase.name() {
@@ -127,8 +147,8 @@ impl Keyring {
     /// Refuses, as Kind::Key, if none of the keys is called by one of `needed`, unless one of these is a name that a
     /// person chose: it says nothing about a key.
     pub fn require_name(&self, needed: &[String]) -> Result<()> {
-        let known: Vec<String> = self.passphrases.iter().filter_map(Passphrase::name).collect();
-        if needed.iter().all(|name| is_generated_name(name) && !known.contains(name)) && !needed.is_empty() {
+        let is_missing = |name: &String| is_generated_name(name) && !self.has(name);
+        if needed.iter().all(is_missing) && !needed.is_empty() {
             return Err(self.refusal(format!("wrong key: tried {}", self.description()), needed));
         }
         Ok(())
@@ -153,15 +173,18 @@ impl Keyring {
     fn refusal(&self, message: String, needed: &[String]) -> Error {
         let error = Error::new(Kind::Key, message);
         // A configuration may name the wrong key that was tried; a record and a configuration the same.
-        let tried: Vec<String> = self.passphrases.iter().filter_map(Passphrase::name).collect();
         let mut missing: Vec<&str> = Vec::new();
-        for name in needed.iter().filter(|name| !tried.contains(name)) {
+        for name in needed.iter().filter(|name| !self.has(name)) {
             if !missing.contains(&name.as_str()) {
                 missing.push(name);
             }
         }
         match &missing[..] {
             [] => error.hint("write the key that sealed it, from the recovery sheet, into a key file"),
+            names if names.iter().any(|name| is_data_key_name(name)) => error.hint(format!(
+                "data key {} is needed, which only a recipient can open: set PGV_IDENTITY or PGV_UNWRAP",
+                names.join(" or ")
+            )),
             names => error.hint(format!(
                 "key {} is needed: write it, from the recovery sheet, into a key file",
                 names.join(" or ")

@@ -8,6 +8,7 @@
 //! Memory: about 8.3 MiB for each of the `2 jobs + 3` records that may exist at once, whatever the
 //! length of the stream.
 
+mod certificates;
 mod format;
 mod generated;
 mod index;
@@ -19,6 +20,7 @@ mod pool;
 mod ranges;
 mod seal;
 
+pub use certificates::{MAX_FILE_BYTES as MAX_CERTIFICATES_BYTES, certificates};
 pub use format::CHUNK_BYTES;
 pub use generated::is_generated_name;
 pub use index::Index;

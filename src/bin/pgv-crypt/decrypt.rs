@@ -2,6 +2,7 @@
 
 use crate::keys::{absent_is_usage, read_keys};
 use crate::output::{create_output, finish, refuse_same_file};
+use crate::recipient::{find_key, is_recipient};
 use crate::{Args, jobs};
 use pgv::catalog::layout;
 use pgv::cli;
@@ -9,29 +10,34 @@ use pgv::crypt::{self, Index, Keyring};
 use pgv::error::{Error, IoContext, Kind, Result};
 use pgv::io::{AtomicFile, Input, batch, named_file};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 pub fn decrypt(args: &Args) -> Result<()> {
-    let keys = read_keys(args).map_err(absent_is_usage)?;
+    let mut keys = read_keys(args).map_err(absent_is_usage)?;
     if let (true, Some(directory)) = (args.batch, &args.output) {
         return decrypt_batch(args, &keys, directory);
     }
     match &args.index {
         Some(index) => decrypt_ranges(args, &keys, index),
-        None => decrypt_all(args, &keys),
+        None => decrypt_all(args, &mut keys),
     }
 }
 
-fn decrypt_all(args: &Args, keys: &Keyring) -> Result<()> {
-    let input = Input::of(&args.command, args.file.as_deref())?;
+fn decrypt_all(args: &Args, keys: &mut Keyring) -> Result<()> {
+    let mut input = Input::of(&args.command, args.file.as_deref())?;
     refuse_same_file(&input, args.output.as_deref())?;
     let mut output = create_output(args)?;
     let name = input.name().to_owned();
     let context = args.context.as_encoded_bytes();
-    let opened = crypt::open(input, &mut output, keys.passphrases(), context, jobs(args));
+    let head = match is_recipient() {
+        true => find_key(keys, &mut input, &name, context)?,
+        false => Vec::new(),
+    };
+    let opened =
+        crypt::open(Cursor::new(head).chain(input), &mut output, keys.passphrases(), context, jobs(args));
     finish(output, opened.map_err(|error| explain(error, &name, keys))).map(drop)
 }
 
@@ -73,6 +79,7 @@ fn decrypt_ranges(args: &Args, keys: &Keyring, index: &Path) -> Result<()> {
 
 fn explain(error: Error, name: &str, keys: &Keyring) -> Error {
     match error.kind {
+        Kind::Key if keys.keys().is_empty() => error.context(name).supplement("no key was at hand"),
         Kind::Key => error.context(name).supplement(format_args!("tried {}", keys.description())),
         _ => error.context(name),
     }

@@ -1,6 +1,7 @@
 //! Where the keys come from: options before the environment before the terminal.
 
 use crate::Args;
+use crate::recipient::is_recipient;
 use pgv::crypt::{Key, Keyring, Passphrase};
 use pgv::error::{Error, IoContext, Kind, Result};
 use std::fs::File;
@@ -20,7 +21,8 @@ pub fn read_keys(args: &Args) -> Result<Keyring> {
     if keys.is_empty() {
         keys = keys_of_environment(world_readable)?;
     }
-    if keys.is_empty() {
+    // They come from the repository, when a stream is there that needs one.
+    if keys.is_empty() && !(args.decrypt && is_recipient()) {
         keys.push(ask_for_key(args.encrypt)?);
     }
     Ok(Keyring::new(keys))

@@ -1,5 +1,6 @@
 //! `pgv-crypt`: compress, encrypt and authenticate a stream, and the reverse.
 
+mod certificates;
 mod decrypt;
 mod doctor;
 mod encrypt;
@@ -7,6 +8,7 @@ mod generate;
 mod keys;
 mod name;
 mod output;
+mod recipient;
 
 use pgv::cli::{self, Arguments, Common, ConfigOption, Wanted};
 use pgv::crypt::Level;
@@ -37,6 +39,9 @@ struct Args {
     /// Print what is right and wrong with the keys, or with opening a stream
     #[arg(long, group = "mode", conflicts_with = "output")]
     doctor: bool,
+    /// Write each certificate of a PEM file to a file of its own
+    #[arg(long, group = "mode", requires = "output", conflicts_with = "command")]
+    certificates: bool,
     /// The name of the key that is needed
     #[arg(long, value_name = "NAME", conflicts_with_all = ["encrypt", "decrypt", "generate_key"])]
     expect_name: Vec<String>,
@@ -110,7 +115,7 @@ fn run(args: Args) -> Result<Status> {
     if args.doctor {
         return doctor::doctor(&args).map(|()| Status::Done);
     }
-    let needs_key = !args.generate_key;
+    let needs_key = !args.generate_key && !args.certificates;
     if needs_key && args.key_file.is_empty() && args.key_fd.is_none() {
         args.config.apply(Wanted::Key)?;
     }
@@ -118,6 +123,7 @@ fn run(args: Args) -> Result<Status> {
         (true, _, _) => encrypt::encrypt(&args),
         (_, true, _) => decrypt::decrypt(&args).map(|()| Status::Done),
         (_, _, true) => generate::generate_key(&args).map(|()| Status::Done),
+        _ if args.certificates => certificates::split(&args).map(|()| Status::Done),
         _ if args.key_name => name::key_names(&args).map(|()| Status::Done),
         _ if args.check_key => name::check_key(&args).map(|()| Status::Done),
         _ => Err(Error::usage("give --encrypt, --decrypt, --generate-key, --key-name or --check-key")),

@@ -40,7 +40,7 @@ pub fn needed_names(args: &Args) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// For scripts: the file first; a passphrase has no name.
+/// For scripts: the file first; a passphrase has no name. `key_id` is the longer name.
 fn print_keys(keys: &[Key]) -> Result<()> {
     let mut lines = Lines::new();
     for key in keys {
@@ -48,6 +48,7 @@ fn print_keys(keys: &[Key]) -> Result<()> {
         lines.add("key_file", key.source());
         lines.add("key_kind", if name.is_some() { "generated" } else { "passphrase" });
         lines.add_some("key_name", name);
+        lines.add_some("key_id", key.passphrase().fingerprint());
     }
     lines.print()
 }
