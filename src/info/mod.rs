@@ -9,6 +9,7 @@ mod choose;
 mod claim;
 mod columns;
 mod databases;
+mod data_keys;
 mod doctor;
 mod estimate;
 mod facts;
@@ -50,6 +51,7 @@ pub use columns::{object_lines, set_line, with_parents};
 pub use databases::{
     Share, databases_of, read_databases, select as select_databases, share, way as way_of_databases,
 };
+pub use data_keys::{Wanted as DataKeys, data_keys};
 pub use doctor::{Limits, doctor};
 pub use files::{Patterns, choose as choose_files, list as list_files};
 pub use glance::glance;

@@ -17,6 +17,15 @@ data.pgv says how it opens; ITER is the number after -iter in that line:
     openssl enc -d -aes-256-cbc -pbkdf2 -md sha256 -iter ITER -pass file:KEY |
     zstd -d | tar x -C DIR
 
+If key_name has 16 digits, the key is in SYSTEM-IDENTIFIER/keys/NAME.cms (or
+NAME.2.cms, ... if it was wrapped again), for recipients. PRIVATE.pem is the
+private key of one, HOSTS.pem has the certificates of the database hosts:
+
+  openssl cms -decrypt -inform PEM -inkey PRIVATE.pem -in NAME.cms |
+    openssl cms -verify -inform DER -CAfile HOSTS.pem > KEY
+
+A WAL file may need the key of another backup, or any other in keys.
+
 Then make PostgreSQL use the WAL in the backup, and archive nothing:
 
   echo "restore_command = 'false'" >> DIR/postgresql.auto.conf

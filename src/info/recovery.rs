@@ -2,6 +2,7 @@
 //! is refused, with what there is instead. It reads records, names, times and the timelines' histories, which are opened
 //! by whoever has the key.
 
+use crate::catalog::key_object::is_data_key_name;
 use crate::catalog::{BackupFacts, Label, rfc3339};
 use crate::cli::lines::Lines;
 use crate::error::{Error, Result};
@@ -512,6 +513,10 @@ impl Recovery<'_> {
         };
         for link in &self.chain {
             line("backup", link.url.clone());
+        }
+        let key_names = self.chain.iter().filter_map(|link| link.record()?.key_name.as_deref());
+        for key_name in key_names.filter(|name| is_data_key_name(name)).collect::<BTreeSet<_>>() {
+            line("key_name", key_name.to_owned());
         }
         line("link_jobs", link_jobs(self.chain.len()).to_string());
         let wal_bytes = backup.stop_lsn.0.saturating_sub(backup.start_lsn.0).max(self.segment_bytes);

@@ -263,7 +263,7 @@ fn last_full_but_one(cache: &RecordCache) -> Option<Label> {
 }
 
 /// Those of a cluster. If one is asked for nothing has to be listed.
-fn system_identifiers(store: &Store, query: &Query, cluster: &str) -> Result<Vec<u64>> {
+pub(super) fn system_identifiers(store: &Store, query: &Query, cluster: &str) -> Result<Vec<u64>> {
     if let Some(wanted) = query.system_identifier {
         return Ok(vec![wanted]);
     }

@@ -1,7 +1,7 @@
-//! What pgv-copy has to copy, and in which order: WAL before the backups that need it, parents before their children, and
+//! What pgv-copy has to copy, and in which order: wrapped data keys first, WAL before the backups that need it, parents before their children, and
 //! of each backup its record last. What is interrupted then never looks like a backup.
 
-use crate::catalog::{Label, layout, mark_kind};
+use crate::catalog::{Label, key_object, layout, mark_kind};
 use crate::cli::lines::Lines;
 use crate::error::{Error, Kind, Result};
 use crate::info::{Choice, Set, State, choose, systems};
@@ -92,6 +92,15 @@ impl Plan<'_> {
         let directory = format!("{}/{}/", chosen[0].cluster, chosen[0].system_identifier);
         let range = WalRange::of(chosen, wanted);
         let objects = list(store, self.repository, &directory)?;
+        // What they open is of no use without them.
+        let keys = format!("{directory}{}", key_object::DIRECTORY);
+        let mut keys = objects.iter().filter(|(path, _)| path.starts_with(&keys)).peekable();
+        if keys.peek().is_some() {
+            for (path, bytes) in keys {
+                self.add(path, *bytes)?;
+            }
+            self.lines.add("then", "");
+        }
         let wal = format!("{directory}wal/");
         for (path, bytes) in objects.iter().filter(|(path, _)| path.starts_with(&wal) && range.holds(path)) {
             self.add(path, *bytes)?;

@@ -6,6 +6,7 @@ mod checks;
 mod choose;
 mod claim;
 mod databases;
+mod data_keys;
 mod doctor;
 mod files;
 mod histories;
@@ -90,6 +91,7 @@ enum Verb {
     Checks(checks::Args),
     Transfer(transfer::Args),
     Databases(databases::Args),
+    Keys(data_keys::Args),
     Doctor(doctor::Args),
     Files(files::Args),
     Merging(merging::Args),
@@ -168,6 +170,7 @@ fn run_verb(Args { verb, list, place, .. }: Args) -> Result<Status> {
         Some(Verb::Transfer(args)) => return transfer::run(args, place),
         Some(Verb::Databases(args)) => databases::lines(&args)?,
         Some(Verb::Skipped(args)) => skipped::lines(&args)?,
+        Some(Verb::Keys(args)) => return data_keys::run(args, place),
         Some(Verb::Doctor(args)) => return doctor::run(args, place),
         Some(Verb::Files(args)) => return files::run(&args),
         Some(Verb::Merging(args)) => return merging::run(args, place),
