@@ -12,6 +12,8 @@ use std::time::Duration;
 const STATE: &str = "/var/lib/pgv";
 /// How often a full is made, unless PGV_FULL_EVERY says.
 pub const FULL_EVERY: &str = "7d";
+/// How long a data key seals at most, unless PGV_KEY_EVERY says.
+const KEY_EVERY: &str = "7d";
 /// They are of one account: who has one of them in the environment wants none of a configuration's.
 const CREDENTIALS: [&str; 5] =
     ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "PGV_S3_PROFILE"];
@@ -100,6 +102,7 @@ impl Environment {
         }
         environment.add_defaults(cluster)?;
         environment.refuse_endless()?;
+        environment.refuse_half_recipients()?;
         Ok(environment)
     }
 
@@ -116,6 +119,27 @@ impl Environment {
             .hint("replace PGV_KEEP_FULL by PGV_KEEP_WITHIN, PGV_KEEP_DAILY or another rule of pgv-retention(7)")
             .hint("or let fulls be made, if rarely: PGV_FULL_EVERY=365d")),
         }
+    }
+
+    /// Whoever seals for recipients signs, or anybody could seal for them; and wraps in one way.
+    fn refuse_half_recipients(&self) -> Result<()> {
+        let has = |key| Ok::<_, Error>(self.get(key)?.is_some_and(|value| !value.is_empty()));
+        if has("PGV_RECIPIENTS")? && has("PGV_WRAP")? {
+            return Err(Error::usage("PGV_RECIPIENTS and PGV_WRAP are both set")
+                .hint("remove one of them: PGV_WRAP is a command that wraps data keys instead of openssl"));
+        }
+        if has("PGV_IDENTITY")? && has("PGV_UNWRAP")? {
+            return Err(Error::usage("PGV_IDENTITY and PGV_UNWRAP are both set").hint("remove one of them"));
+        }
+        if (has("PGV_RECIPIENTS")? || has("PGV_WRAP")?) && !has("PGV_SIGNER")? {
+            return Err(Error::usage("data keys are wrapped for recipients, but PGV_SIGNER is not set")
+                .hint("pgv-setup CLUSTER --recipient CERTIFICATE makes the key with which this host signs"));
+        }
+        if (has("PGV_IDENTITY")? || has("PGV_UNWRAP")?) && !has("PGV_HOSTS")? {
+            return Err(Error::usage("data keys are opened, but PGV_HOSTS is not set")
+                .hint("set PGV_HOSTS to a file with the certificates of the hosts whose backups you trust"));
+        }
+        Ok(())
     }
 
     fn add_defaults(&mut self, named: Option<&str>) -> Result<()> {
@@ -187,12 +211,17 @@ impl Environment {
         lines.add("wal_timeout_seconds", self.wal_timeout()?.as_secs());
         lines.add("wal_spool_bytes", self.wal_spool_bytes()?);
         lines.add("wal_jobs", self.wal_jobs()?);
+        lines.add("key_every_seconds", self.key_every()?.as_secs());
         lines.add_some("full_every_seconds", self.full_every()?.0.map(|every| every.as_secs()));
         Ok(lines)
     }
 
     fn full_every(&self) -> Result<Period> {
         self.number("PGV_FULL_EVERY", FULL_EVERY, parse_period)
+    }
+
+    fn key_every(&self) -> Result<Duration> {
+        self.number("PGV_KEY_EVERY", KEY_EVERY, parse_duration)
     }
 
     pub fn wal_timeout(&self) -> Result<Duration> {
@@ -354,6 +383,32 @@ mod tests {
     }
 
     #[test]
+    fn recipients_need_a_signature_and_pinned_hosts() {
+        let resolve = |text: &str| {
+            Environment::resolve(Some(config(&format!("PGV_REPO=file:///r\n{text}"))), None, |_| Ok(None))
+        };
+        for whole in [
+            "PGV_RECIPIENTS=/r.pem\nPGV_SIGNER=/s.pem\n",
+            "PGV_WRAP=\"age -r x\"\nPGV_SIGNER=/s.pem\n",
+            "PGV_IDENTITY=/i.pem\nPGV_HOSTS=/h.pem\n",
+            "PGV_UNWRAP=\"age -d -i x\"\nPGV_HOSTS=/h.pem\n",
+            "PGV_SIGNER=/s.pem\n",
+        ] {
+            assert!(resolve(whole).is_ok(), "{whole}");
+        }
+        for half in [
+            "PGV_RECIPIENTS=/r.pem\n",
+            "PGV_WRAP=x\n",
+            "PGV_RECIPIENTS=/r.pem\nPGV_WRAP=x\nPGV_SIGNER=/s.pem\n",
+            "PGV_IDENTITY=/i.pem\n",
+            "PGV_UNWRAP=x\n",
+            "PGV_IDENTITY=/i.pem\nPGV_UNWRAP=x\nPGV_HOSTS=/h.pem\n",
+        ] {
+            assert_eq!(resolve(half).unwrap_err().kind, crate::error::Kind::Usage, "{half}");
+        }
+    }
+
+    #[test]
     fn a_script_gets_numbers() {
         let text = "PGV_REPO=file:///r\nPGV_WAL_TIMEOUT=2min\nPGV_WAL_SPOOL=1MiB\nPGV_FULL_EVERY=1d\nPGV_STATE_DIR=/s";
         let environment = Environment::resolve(Some(config(text)), None, |_| Ok(None)).unwrap();
@@ -365,6 +420,7 @@ mod tests {
             "wal_timeout_seconds 120",
             "wal_spool_bytes 1048576",
             "wal_jobs 2",
+            "key_every_seconds 604800",
             "full_every_seconds 86400",
         ] {
             assert!(lines.as_str().lines().any(|found| found == line), "{line}: {}", lines.as_str());
