@@ -119,7 +119,8 @@ find_undecided() { # DATA-DIRECTORY
 # Of pgv-backup. The backup holds the WAL it needs; but an archive that lacks it has a hole in the way to every later moment.
 look_at_archiving() {
   local fault='' advice
-  [ "${next[archiving]}" != here ] || [ "${PGV_WAL:-}" = none ] || await_wal "$tmp/facts" "$file" || { warn "$fault; $advice" && findings=7; }
+  wal_arrived=yes
+  [ "${next[archiving]}" != here ] || [ "${PGV_WAL:-}" = none ] || await_wal "$tmp/facts" "$file" || { warn "$fault; $advice" && findings=7 wal_arrived=no; }
   find_undecided "$data_directory"
   [ -z "$fault" ] || { warn "$fault: $advice" && findings=7; }
 }

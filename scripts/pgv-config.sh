@@ -2,10 +2,11 @@
 # the script runs, and where its temporary files go.
 # shellcheck shell=bash disable=SC2034,SC2154  # what is set here is for the scripts, and theirs is used
 
-config_file='' wal_timeout_seconds='' wal_spool_bytes='' wal_jobs='' full_every_seconds='' tmp=''
+config_file='' wal_timeout_seconds='' wal_spool_bytes='' wal_jobs='' full_every_seconds='' key_every_seconds='' tmp=''
 
 # Sets the environment: what is there already, then the configuration, then defaults. And `config_file`, which is empty if
-# there is none, and the numbers `wal_timeout_seconds`, `wal_spool_bytes`, `wal_jobs` and `full_every_seconds`.
+# there is none, and the numbers `wal_timeout_seconds`, `wal_spool_bytes`, `wal_jobs`,
+# `full_every_seconds` and `key_every_seconds`.
 load_config() { # [CLUSTER] [FILE] [OPTION OF PGV-ENV…]
   local text name
   config_file=''
@@ -21,7 +22,7 @@ take_setting() { # KEY VALUE
   case $1 in
     # NAME=VALUE. The name is a key of a configuration, which pgv-env has checked.
     set) export "${2?}" ;;
-    config_file | wal_timeout_seconds | wal_spool_bytes | wal_jobs | full_every_seconds) printf -v "$1" %s "$2" ;;
+    config_file | wal_timeout_seconds | wal_spool_bytes | wal_jobs | full_every_seconds | key_every_seconds) printf -v "$1" %s "$2" ;;
   esac
 }
 
@@ -50,7 +51,7 @@ enter_root() { # VARIABLE…
     done
     PGV_KEY_FILE=${absolute#:}
   fi
-  for name in "$@" PGV_STATE_DIR PGV_PGDATA PGV_S3_CA_FILE PGV_CONFIG_DIR; do
+  for name in "$@" PGV_STATE_DIR PGV_PGDATA PGV_S3_CA_FILE PGV_CONFIG_DIR PGV_RECIPIENTS PGV_SIGNER PGV_HOSTS PGV_IDENTITY; do
     [ -n "${!name:-}" ] || continue
     local -n path_variable=$name
     [[ $path_variable == /* ]] || path_variable=$PWD/$path_variable

@@ -79,7 +79,10 @@ require_key() { # [URL-OF-A-BACKUP]
   check_key "$1" || status=$?
   case $status in
     0) ;;
-    4) die 4 "no key of $(shown_keys) opens $1/data.pgv" 'nothing was written or moved' ;;
+    4)
+      [ -n "${PGV_KEY_FILE:-}" ] || die 4 "no key opens $1/data.pgv: see above" 'nothing was written or moved'
+      die 4 "no key of $(shown_keys) opens $1/data.pgv" 'nothing was written or moved'
+      ;;
     *) die "$status" "could not test whether the key opens $1/data.pgv: see above" 'nothing was written or moved' ;;
   esac
 }
@@ -89,6 +92,8 @@ require_key() { # [URL-OF-A-BACKUP]
 require_sealing_key() { # [URL-OF-THE-NEWEST-BACKUP [TYPE [FILE WITH ITS RECORD]]]
   local status=0
   begins_anew=no
+  # This host makes its keys, and need not open what it sealed with older ones.
+  [ -z "${PGV_RECIPIENTS:-}${PGV_WRAP:-}" ] || return 0
   require_key_name
   [ -n "${1:-}" ] || return 0
   check_key "$1" "${3:-}" || status=$?

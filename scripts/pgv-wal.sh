@@ -13,11 +13,25 @@ bound_time() {
   within=(--within "${left}s")
 }
 
+# Where only recipients open what is sealed: with this host's current data key.
+seal_for_recipients() { # SYSTEM-IDENTIFIER NAME
+  [ -n "${PGV_RECIPIENTS:-}${PGV_WRAP:-}" ] || return 0
+  if ! declare -F use_data_key >/dev/null; then
+    # shellcheck source=scripts/pgv-opening.sh
+    source "$library/pgv-opening.sh"
+    # shellcheck source=scripts/pgv-datakeys.sh
+    source "$library/pgv-datakeys.sh"
+  fi
+  use_data_key "$1" "$2"
+}
+
 # Seals a WAL file and stores it, durably, under its name in the tree of a cluster. The same content again is
 # success; other content is never overwritten. All within the time of begin_time.
 store_wal() { # FILE NAME SYSTEM-IDENTIFIER
   local status=0 context=$3/wal/${2:0:8}/$2.pgv said tree=$PGV_REPO/$PGV_CLUSTER/$3/
   bound_time
+  seal_for_recipients "$3" "$2"
+  [[ $2 != *.history || -z ${PGV_RECIPIENTS:-}${PGV_WRAP:-} ]] || leave_digest "$1" "$PGV_REPO/$PGV_CLUSTER/${context%.pgv}.sha256"
   said=$(pgv-s3 --quiet "${within[@]}" put --inside "$tree" --remember "$PGV_STATE_DIR/seen-$3" "$PGV_REPO/$PGV_CLUSTER/$context" -- \
     pgv-crypt --quiet --encrypt --wal --level "${PGV_LEVEL:-3}" --context "$context" "$1" 2>&1) || status=$?
   [ "$status" -eq 6 ] || [ -z "$said" ] || echo "$said" >&2
@@ -41,6 +55,11 @@ compare_wal() { # FILE NAME CONTEXT
   # cmp reads no further than to the difference.
   case ${statuses//141/0} in
     '0 0 0') say "$2 is in the archive already, with the same content" ;;
+    # With the key of another host, or one that this host has no more.
+    '0 4 '*)
+      [ -n "${PGV_RECIPIENTS:-}${PGV_WRAP:-}" ] || die 1 "$url exists, but cannot be opened" 'see the message above; it will be retried'
+      store_beside "$@"
+      ;;
     '0 0 7')
       [ "${shorter_partial:-enough}" = enough ] ||
         die 1 "$url is shorter than the received segment" "to store all of it: pgv-s3 rm $url, then give the same command again"
@@ -49,4 +68,68 @@ compare_wal() { # FILE NAME CONTEXT
     "$differs") die 1 "$url has other content" 'nothing was overwritten; two clusters may be archiving under one name' ;;
     *) die 1 "$url exists, but cannot be opened" 'see the message above; it will be retried' ;;
   esac
+}
+
+# Beside an object that this host cannot open: under the name of the key, too. So archiving never waits for a key that is
+# gone, and whoever has the keys can compare the two. Of two histories under one name no copy is made: they are compared by
+# their digests, which lie there in plain.
+store_beside() { # FILE NAME CONTEXT
+  local status=0 context=${3%.pgv}.$PGV_KEY_NAME.pgv statuses
+  bound_time
+  if [[ $2 == *.history ]]; then
+    same_history "$1" "$PGV_REPO/$PGV_CLUSTER/${3%.pgv}.sha256" ||
+      die 1 "$PGV_REPO/$PGV_CLUSTER/$3 is another history, or cannot be compared" 'nothing was overwritten; two clusters may be archiving under one name'
+    say "$2 is in the archive already, with the same content"
+    return
+  fi
+  pgv-s3 --quiet "${within[@]}" put "$PGV_REPO/$PGV_CLUSTER/$context" -- \
+    pgv-crypt --quiet --encrypt --wal --level "${PGV_LEVEL:-3}" --context "$context" "$1" 2>&1 || status=$?
+  if [ "$status" -eq 6 ]; then
+    set +e
+    pgv-s3 --quiet "${within[@]}" get --whole "$PGV_REPO/$PGV_CLUSTER/$context" | pgv-crypt --quiet --decrypt --context "$context" | cmp --silent - "$1"
+    statuses=${PIPESTATUS[*]}
+    set -e
+    [ "$statuses" = '0 0 0' ] || die 1 "$context exists with other content" 'nothing was overwritten'
+  elif [ "$status" -ne 0 ]; then
+    die 1 "$2 was not stored" 'it will be retried'
+  fi
+  warn "$2 is in the archive, sealed with a key that this host does not have; stored beside it, with the key $PGV_KEY_NAME"
+}
+
+# By the digest that whoever stored it left beside it.
+same_history() { # FILE URL
+  local own stored
+  own=$(sha256sum <"$1") && stored=$(pgv-s3 --quiet "${within[@]}" get --whole "$2") || return
+  [ "${own%% *}" = "$stored" ]
+}
+
+# Before a history is stored: what other hosts compare, which do not have its key.
+leave_digest() { # FILE URL
+  local sum
+  sum=$(sha256sum <"$1")
+  pgv-s3 --quiet "${within[@]}" put "$2" <<<"${sum%% *}" 2>/dev/null || [ $? -eq 6 ] || die 1 "the digest of ${1##*/} was not stored" 'it will be retried'
+}
+
+# For recovery: the data keys that pgv-restore opened, or an earlier call. They stay for the calls to come.
+use_opened_keys() {
+  has_opened=no ask_on_terminal=no
+  [ -n "${PGV_IDENTITY:-}${PGV_UNWRAP:-}" ] || [ -d "$PGV_STATE_DIR/opened" ] || return 0
+  # shellcheck source=scripts/pgv-opening.sh
+  source "$library/pgv-opening.sh"
+  export PGV_KEYS_OPENED=yes
+  add_key_files "$PGV_STATE_DIR/opened"
+}
+
+# Once in a call, where none of these keys opens a segment.
+# shellcheck disable=SC2034  # of open_data_keys
+open_more_keys() {
+  local keys_lock
+  [ "$has_opened" = no ] && [ -n "${PGV_IDENTITY:-}${PGV_UNWRAP:-}" ] || return
+  has_opened=yes
+  mkdir --parents --mode=0700 "$PGV_STATE_DIR/opened"
+  exec {keys_lock}>>"$PGV_STATE_DIR/opened/.lock"
+  flock --timeout "$((deadline - SECONDS))" "$keys_lock" || die 75 'another call opens data keys'
+  PGV_KEYS_OPENED='' open_data_keys "$PGV_STATE_DIR/opened"
+  export PGV_KEYS_OPENED=yes
+  exec {keys_lock}>&-
 }

@@ -2,6 +2,9 @@
 # gets there, and what is refused before a byte is written. Their options of the same names set these variables.
 # shellcheck shell=bash disable=SC2034,SC2154  # what is set here is for the scripts
 
+# shellcheck source=scripts/pgv-opening.sh
+source "$library/pgv-opening.sh"
+
 label='' system_id='' time='' lsn='' xid='' name='' immediate=no exclusive=no action='' timeline=''
 way_options=(label= system-id= time= lsn= xid= name= immediate exclusive action= timeline=)
 
@@ -97,6 +100,7 @@ open_histories() { # DIR
 take_way() { # KEY VALUE
   case $1 in
     backup) urls+=("$2") ;;
+    key_name) key_names+=("$2") ;;
     timeline) branches+=("$2") ;;
     tablespace) tablespaces+=("$2") ;;
     wal_newest) newest+=("$2") ;;
@@ -108,6 +112,7 @@ take_way() { # KEY VALUE
 # `way_file` for pgv-info prepare. A target that cannot be reached is refused here.
 find_way() {
   local text
+  open_data_keys "$tmp/opened"
   find_system_id
   mkdir "$tmp/histories"
   open_histories "$tmp/histories"
@@ -116,6 +121,7 @@ find_way() {
   way_file=$tmp/way
   echo "$text" >"$way_file"
   read_way
+  require_data_keys "${key_names[@]}"
   if [ -z "$label" ] && [ -n "$xid$name" ]; then
     say "restoring from the newest backup, ${way[label]}; use --label to choose an older one"
   fi
@@ -138,7 +144,7 @@ refuse_way() { # STATUS
 
 read_way() {
   declare -gA way=()
-  urls=() branches=() tablespaces=() newest=()
+  urls=() key_names=() branches=() tablespaces=() newest=()
   each_line take_way <"$way_file"
   label=${way[label]} system_id=${way[system_identifier]}
   version=${way[pg_version]} major=${way[pg_version]%%[!0-9]*}

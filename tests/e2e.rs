@@ -140,6 +140,11 @@ fn every_moment() {
 }
 
 #[test]
+fn only_recipients_open_backups() {
+    run("recipients.sh", debian_postgres());
+}
+
+#[test]
 fn the_wrong_key_is_noticed_at_once() {
     run("keys.sh", "");
 }
