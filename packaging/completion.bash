@@ -24,4 +24,4 @@ _pgv() {
   [ "${#COMPREPLY[@]}" -gt 0 ] || mapfile -t COMPREPLY < <(compgen -f -- "$word")
 }
 complete -F _pgv pgv-snap pgv-apply pgv-merge pgv-crypt pgv-s3 pgv-info pgv-peek pgv-backup pgv-restore pgv-recover pgv-expire \
-  pgv-consolidate pgv-pin pgv-annotate pgv-files pgv-check pgv-copy pgv-drill pgv-verify pgv-find pgv-setup pgv-env pgv-wal-receive
+  pgv-consolidate pgv-pin pgv-annotate pgv-files pgv-check pgv-copy pgv-drill pgv-verify pgv-find pgv-setup pgv-env pgv-wal-receive pgv-rekey
