@@ -128,7 +128,7 @@ open_data_keys() { # DIR [NAME…]
   fi
   require_identity
   for name in "${@:2}"; do needed+=(--need "$name"); done
-  text=$(pgv-info keys "$PGV_CLUSTER" --repo "$PGV_REPO" --limit "${key_limit:-1000}" "${needed[@]}") || die $? 'the data keys cannot be listed' 'nothing was opened'
+  text=$(pgv-info keys "$PGV_CLUSTER" --repo "$PGV_REPO" --limit "${key_limit:-500}" "${needed[@]}") || die $? 'the data keys cannot be listed' 'nothing was opened'
   mkdir --parents --mode=0700 "$opened_in"
   each_line take_key_object <<<"$text"
   for name in "${!key_faults[@]}"; do

@@ -133,3 +133,38 @@ open_more_keys() {
   export PGV_KEYS_OPENED=yes
   exec {keys_lock}>&-
 }
+
+# Two hosts may have stored a segment, each with a key of its own. Sets `status` to that of a file that opens, FILE; two
+# that open must be the same.
+settle_beside() { # WAL-DIRECTORY NAME FILE
+  local listed url said
+  listed=$(pgv-s3 --quiet "${within[@]}" ls --limit 16 --after "$2." "$1") || die 1 "cannot tell whether there is another object of $2"
+  for url in $listed; do
+    [[ ${url##*/} =~ ^$2\.[0-9a-f]{16}\.pgv$ ]] || continue
+    said=$({ open_file "$url" "${url#"$PGV_REPO/$PGV_CLUSTER/"}" "$3.beside"; } 3>&1)
+    if [ "${said##*$'\n'}" != '0 0' ]; then
+      [ "$status" = '0 0' ] || continue
+    elif [ "$status" != '0 0' ]; then
+      mv "$3.beside" "$3" && status='0 0'
+    else
+      cmp --silent "$3" "$3.beside" || die 1 "$url and $2.pgv have different content" 'two clusters may be archiving under one name'
+    fi
+    rm --force "$3.beside"
+  done
+}
+
+# Fetches an object and opens it. Prints what the tools say, which descriptor 3 is, and their statuses.
+open_file() { # URL CONTEXT FILE
+  set +e
+  umask "${server_umask:-077}"
+  pgv-s3 --quiet "${within[@]}" get --whole --inside "$base/" "$1" 2>&3 | pgv-crypt --quiet --decrypt --context "$2" >"$3" 2>&3
+  echo "${PIPESTATUS[*]}"
+}
+
+# Whether another host stored segments that are still to be fetched: these are not fetched ahead, where nobody compares.
+has_beside() {
+  local listed
+  [ -n "${PGV_KEYS_OPENED:-}" ] || return
+  listed=$(pgv-s3 --quiet "${within[@]}" ls --after "$name.pgv" "$base/wal/${name:0:8}/") || return 0
+  grep --quiet --extended-regexp '\.[0-9a-f]{16}\.pgv$' <<<"$listed"
+}

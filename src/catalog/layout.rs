@@ -1,6 +1,7 @@
 //! Object names below `REPO/CLUSTER/SYSID/`.
 
 use crate::catalog::Label;
+use crate::catalog::key_object::is_data_key_name;
 
 /// At the end of every sealed object's name.
 pub const SEALED: &str = ".pgv";
@@ -30,6 +31,17 @@ pub fn wal_name(key: &str) -> Option<&str> {
     key.rsplit('/').next()?.strip_suffix(SEALED)
 }
 
+/// At the end of the name of a history's digest, in plain.
+pub const DIGEST: &str = ".sha256";
+
+/// The name of a WAL file without that of the key, which another host's object beside the first has: `NAME.KEYNAME`.
+pub fn without_key_name(name: &str) -> &str {
+    match name.rsplit_once('.') {
+        Some((file, key_name)) if is_data_key_name(key_name) => file,
+        _ => name,
+    }
+}
+
 /// Cluster names are one key component: no slash, no dot first, nothing a shell would touch.
 pub fn is_cluster_name(name: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
@@ -39,4 +51,23 @@ pub fn is_cluster_name(name: &str) -> bool {
 /// A system identifier as a directory name: decimal, no leading zero.
 pub fn parse_system_id(text: &str) -> Option<u64> {
     text.parse().ok().filter(|id: &u64| id.to_string() == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_object_has_the_name_of_its_key() {
+        let segment = "000000010000000000000003";
+        assert_eq!(without_key_name(&format!("{segment}.0123456789abcdef")), segment);
+        assert_eq!(
+            without_key_name(&format!("{segment}.partial.0123456789abcdef")),
+            format!("{segment}.partial")
+        );
+        for other in [segment, "000000010000000000000003.partial", "000000010000000000000003.00000028.backup"]
+        {
+            assert_eq!(without_key_name(other), other);
+        }
+    }
 }

@@ -27,6 +27,7 @@ pub fn lines(args: &Args) -> Result<String> {
     let mut input = Input::of(&args.command, None)?;
     let file = args.path.rsplit('/').next().unwrap_or_default();
     let file = file.strip_suffix(".pgv").unwrap_or(file);
+    let file = layout::without_key_name(file);
     let name = file.strip_suffix(".partial").unwrap_or(file);
     if !wal::is_segment_name(name) {
         // What it is besides is for whoever asked for it: here it opens, or does not.

@@ -1,6 +1,7 @@
 //! What may go of the archived WAL: what is older than all that a backup needs; and with PGV_KEEP_WAL what is older than
 //! its window, and no backup needs itself.
 
+use crate::catalog::layout;
 use crate::error::Result;
 use crate::info::sets::{Set, State, good, systems};
 use crate::info::wal::listing::{Found, Place};
@@ -56,6 +57,7 @@ pub fn unneeded(
 
 /// What follows the timeline in the name of a WAL file; histories have none.
 fn file_place(name: &str) -> Option<&str> {
+    let name = layout::without_key_name(name);
     name.get(8..24).filter(|_| wal::is_wal_file_name(name))
 }
 
