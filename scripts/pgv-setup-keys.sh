@@ -5,6 +5,9 @@
 find_keys() {
   local before key
   before=$(configured PGV_KEY_FILE)
+  keys=()
+  # Only recipients open what is sealed from now on: no shared key is made.
+  [ "$has_recipients" = no ] || [ -n "$key_file$before" ] || return 0
   : "${key_file:=${before:-$etc/key}}"
   settings+=("PGV_KEY_FILE=$key_file")
   IFS=: read -r -a keys <<<"$key_file"
@@ -53,6 +56,7 @@ examine_key() { # FILE
 # says that this is the wrong key.
 name_key() {
   local name key
+  [ "${#keys[@]}" -gt 0 ] || return 0
   name=$(configured PGV_KEY_NAME)
   [ "$key_lost" = no ] || name=
   for key in "${key_names[@]:1}"; do

@@ -106,6 +106,8 @@ look_for_mark() {
 # The keys against the newest backup: what it sealed is opened, not only its name compared.
 try_keys() {
   [ -n "$newest" ] || return 0
+  # What they sealed this host need not open.
+  [ "$has_recipients" = no ] || return 0
   if [ "$key_lost" = yes ]; then
     warn "--key-lost: not testing whether a key opens $newest"
     return

@@ -80,7 +80,9 @@ goes_on=$' \\\n    '
 
 # What pgv-setup needs on a new machine, as it is typed.
 restore_options() {
-  printf '%s--repo %q%s--key-file %q' "$goes_on" "$repository" "$goes_on" "$(configured PGV_KEY_FILE)"
+  printf '%s--repo %q' "$goes_on" "$repository"
+  [ -z "$(configured PGV_KEY_FILE)" ] || printf '%s--key-file %q' "$goes_on" "$(configured PGV_KEY_FILE)"
+  [ "$has_recipients" = no ] || printf '%s--identity PRIVATE.pem --hosts HOSTS.pem' "$goes_on"
   service_options ca-file
   [[ ! $(configured PGV_S3_PATH_STYLE) =~ ^(y|yes|t|true|on|1)$ ]] || printf '%s--path-style' "$goes_on"
 }
@@ -132,7 +134,7 @@ print_sheet() {
 Keep this sheet on paper, away from the host: without the key nobody can open
 a backup. Print a new sheet after you change a key.
 
-$(print_keys)
+$(print_keys)$(print_recipients)
 backups     $repository/$name/
 $(print_facts)
 
@@ -164,6 +166,7 @@ You need PostgreSQL $major, openssl, zstd$client, and a file
 named KEY that contains the key from above, in one line. The first line of
 data.pgv says how it opens. If the number after -iter there is not 1000, use
 that number; it is 1000 for a key that begins with pgvkey1_.
+$(print_unwrapping)
 
 Without pgv, as root:
   $(fetch_command "$tree/backup/$label/data.pgv")

@@ -109,7 +109,7 @@ make_backups() {
 compare() { # PORT WHAT
   local found
   found=$(PGPORT=$1 sql "select string_agg(mark, ' ' order by number) from marks")
-  [ "$found" = 'first second third' ] || fail "$2: the copy has \"$found\""
+  [ "$found" = "$marks" ] || fail "$2: the copy has \"$found\""
 }
 
 # One command, with recovery.
@@ -123,10 +123,19 @@ restore() { # NAME OF THE RECIPIENT PORT [ENVIRONMENT…]
 
 # With openssl, zstd and tar.
 stock() {
-  as_postgres sh -c 'umask 077; openssl cms -decrypt -inform PEM -inkey "$1/first.key" -in "$2" | openssl cms -verify -inform DER -CAfile "$1/hosts.pem" >"$1/stock.key"' sh "$scratch" "$tree/keys/$full_key.cms" \
-    2>"$scratch/err" || fail "openssl: $(cat "$scratch/err")"
+  local commands
+  commands=$(readme_block data-key)
+  while read -r line; do
+    grep --quiet --fixed-strings -- "$line" "$scratch/repository/RESTORE-1.txt" || fail "RESTORE-1.txt says something else than README: $line"
+  done <<<"$commands"
+  as_postgres mkdir "$scratch/hand"
+  as_postgres cp "$scratch/first.key" "$scratch/hand/PRIVATE.pem"
+  as_postgres cp "$scratch/hosts.pem" "$scratch/hand/HOSTS.pem"
+  as_postgres cp "$tree/keys/$full_key.cms" "$scratch/hand/NAME.cms"
+  as_postgres env -i PATH=/usr/bin:/bin bash -c 'set -euo pipefail; umask 077; cd "$1"; eval "$2"; mv KEY ../stock.key' bash "$scratch/hand" "$commands" 2>"$scratch/err" ||
+    fail "openssl: $(cat "$scratch/err")"
   as_postgres mkdir --mode=0700 "$scratch/stock"
-  as_postgres bash -c 'set -o pipefail; tail --lines=+2 "$1" | openssl enc -d -aes-256-cbc -pbkdf2 -md sha256 -iter 1000 -pass "file:$2" | zstd --decompress --quiet | tar --extract --directory="$3"' \
+  as_postgres env PATH=/usr/bin:/bin bash -c 'set -o pipefail; tail --lines=+2 "$1" | openssl enc -d -aes-256-cbc -pbkdf2 -md sha256 -iter 1000 -pass "file:$2" | zstd --decompress --quiet | tar --extract --directory="$3"' \
     bash "$tree/backup/$full/data.pgv" "$scratch/stock.key" "$scratch/stock"
   pg_verifies "$scratch/stock" "$major"
   rm --recursive "$scratch/stock"
@@ -192,8 +201,7 @@ attacks() {
   as_postgres cp "$good/$full_key.cms" "$tree/keys/"
   as_postgres cp "$other_key" "$tree/keys/$full_key.2.cms"
   as_recipient first pgv 0 pgv-restore demo "$scratch/nowhere" --label "$full" --immediate --plan
-  rm --recursive "$tree/keys"
-  cp --archive "$good" "$tree/keys"
+  rm "$tree/keys/$evil.cms" "$tree/keys/$full_key.2.cms"
 }
 
 # A key of the attacker's own, wrapped for the right recipient, and a backup under it.
@@ -226,6 +234,117 @@ refuse() { # STATUS WHAT
   says "$full_key"
 }
 
+# What the recipient's machine does; and the doctor of the host, and its look at what is stored.
+checks() {
+  local data=$tree/backup/$full/data.pgv
+  as_recipient first pgv 0 pgv-verify demo
+  as_recipient first pgv 0 pgv-files demo
+  says PG_VERSION
+  pgv 0 pgv-verify demo --stored
+  says "ok   $full: stored as its record says"
+  flip "$data" 5000
+  pgv 7 pgv-verify demo --stored
+  says "BAD  $full: data.pgv: "
+  flip "$data" 5000
+  expect_check '^ok   key: seals for the recipients; the data key is [0-9a-f]{16}$'
+  expect_check '^ok   archiving: .* was archived, fetched back, opened, and is the same'
+  as_postgres mv "$scratch/signer.pem" "$scratch/signer.away"
+  expect_check '^BAD  key: cannot seal for recipients: cannot read'
+  as_postgres mv "$scratch/signer.away" "$scratch/signer.pem"
+  # A private key among the recipients.
+  as_postgres cp "$scratch/recipients.pem" "$scratch/recipients.away"
+  cat "$scratch/first.key" >>"$scratch/recipients.pem"
+  expect_check '^BAD  key: cannot seal for recipients: .* has a private key'
+  as_postgres mv "$scratch/recipients.away" "$scratch/recipients.pem"
+}
+
+expect_check() { # TEXT
+  as_postgres pgv-check demo >"$scratch/out" 2>"$scratch/err" || [ $? -eq 7 ] || fail "pgv-check exits with $?: $(cat "$scratch/err")"
+  grep --quiet --extended-regexp -- "$1" "$scratch/out" || fail "pgv-check does not say \"$1\": $(cat "$scratch/out" "$scratch/err")"
+}
+
+# To a third recipient, interrupted at any moment; then the first is removed.
+rotation() {
+  local before keys
+  keys=$(find "$tree/keys" -name '*.cms' | wc --lines)
+  before=$(find "$tree" -path "$tree/keys" -prune -o -type f -exec sha256sum {} + | sort)
+  make_certificate third ec -pkeyopt ec_paramgen_curve:P-384
+  as_postgres mkdir "$scratch"/third "$scratch"/third.etc
+  PGV_CONFIG_DIR=$scratch/third.etc write_configuration demo "PGV_IDENTITY=$scratch/third.key" "PGV_HOSTS=$scratch/hosts.pem" "PGV_STATE_DIR=$scratch/third"
+  as_recipient third pgv 4 pgv-rekey demo --recipients "$scratch/third.pem"
+  as_recipient first as_postgres setsid bash -c 'echo $$ >"$1/pid"; exec pgv-rekey demo --recipients "$1/third.pem"' bash "$scratch" >"$scratch/out" 2>&1 &
+  wait_until is_wrapped_anew
+  kill -KILL -- "-$(cat "$scratch/pid")" || true # it may have ended
+  as_recipient first pgv 0 pgv-rekey demo --recipients "$scratch/third.pem"
+  [ "$(find "$tree/keys" -name '*.2.cms' | wc --lines)" -eq "$keys" ] || fail "not each key is wrapped: $(ls "$tree/keys")"
+  as_recipient first pgv 0 pgv-rekey demo --recipients "$scratch/third.pem"
+  says '0 data keys wrapped'
+  restore third 6014
+  as_recipient first pgv 0 pgv-restore demo "$scratch/nowhere" --plan
+  as_recipient third pgv 0 pgv-rekey demo --recipients "$scratch/third.pem" --remove-old
+  says 'copied before'
+  as_recipient first pgv 4 pgv-restore demo "$scratch/nowhere"
+  as_recipient third pgv 0 pgv-restore demo "$scratch/nowhere" --plan
+  [ "$(find "$tree" -path "$tree/keys" -prune -o -type f -exec sha256sum {} + | sort)" = "$before" ] || fail 'a backup was touched'
+}
+
+is_wrapped_anew() {
+  [ -n "$(find "$tree/keys" -name '*.2.cms')" ]
+}
+
+# A host that lost its keys, or another host, has the segment too: it is stored beside the first.
+second_object() {
+  local segment=000000010000000000000003 object copies
+  object=$tree/wal/00000001/$segment
+  as_postgres cp "$object.pgv" "$scratch/first.object"
+  rm --recursive "$scratch/state/keys"
+  # As it was: the archive has it, opened.
+  as_postgres sh -c 'umask 077; pgv-crypt -d -k "$1" --context "$2" "$3" >"$4"' sh "$scratch/stock.key" "${tree##*/}/wal/00000001/$segment.pgv" "$object.pgv" "$scratch/source/pg_wal/$segment" \
+    2>"$scratch/err" || fail "the segment does not open: $(cat "$scratch/err")"
+  push "$segment"
+  says 'stored beside it'
+  push "$segment"
+  copies=$(find "$tree/wal" -name "$segment.*.pgv" | wc --lines)
+  [ "$copies" -eq 1 ] || fail "$copies objects beside the first"
+  as_recipient first pgv 0 pgv-verify demo --wal --no-verdict
+  # The key of the first is lost.
+  as_postgres mv "$tree/keys/$full_key.cms" "$scratch/lost.cms"
+  get 0 "$segment"
+  cmp "$scratch/source/pg_wal/$segment" "$scratch/got" || fail 'another segment came'
+  as_postgres mv "$scratch/lost.cms" "$tree/keys/$full_key.cms"
+  get 0 "$segment"
+  # Two histories under one name.
+  flip "$scratch/source/pg_wal/$segment" 9000
+  rm "$tree"/wal/00000001/"$segment".*.pgv
+  push "$segment"
+  get 200 "$segment"
+  says 'different content'
+  rm "$tree"/wal/00000001/"$segment".*.pgv "$scratch/source/pg_wal/$segment"
+}
+
+push() { # SEGMENT
+  (cd "$scratch/source" && pgv 0 pgv-wal-push -c "$scratch/etc/demo.conf" "pg_wal/$1")
+}
+
+get() { # STATUS SEGMENT
+  rm --recursive --force "$scratch/first/opened" "$scratch/got"
+  (cd "$scratch/source" && as_recipient first pgv "$1" pgv-wal-get -c "$scratch/first.etc/demo.conf" "$2" "$scratch/got")
+}
+
+# Thousands of objects that are no keys, newer than those that are; and a key that is lost.
+many_and_few() {
+  as_postgres bash -c 'cd "$1" && for number in {10000..19999}; do echo none >"00000000000$number.cms"; done' bash "$tree/keys"
+  as_recipient first pgv 0 pgv-restore demo "$scratch/nowhere" --label "$full" --immediate --plan
+  says 'more data keys than are tried' 'more data keys were not used'
+  find "$tree/keys" -name '00000000000*' -delete
+  as_postgres mv "$tree/keys/$full_key.cms" "$scratch/lost.cms"
+  as_recipient first pgv 7 pgv-verify demo --no-wal --no-verdict
+  says "BAD  $full: "
+  as_recipient first pgv 4 pgv-restore demo "$scratch/nowhere" --label "$full"
+  says "$full_key" 'no such key'
+  as_postgres mv "$scratch/lost.cms" "$tree/keys/$full_key.cms"
+}
+
 # Everything that lies on the host opens nothing that was sealed before its current key.
 thief() {
   local file opened=0 tried=0
@@ -246,9 +365,42 @@ thief() {
 lost_manifests() {
   sql "insert into marks (mark) values ('fourth')"
   rm --recursive "$scratch/state/manifest" "$scratch/state/keys"
+  marks+=' fourth'
   back_up incr
   says 'making a full backup: ' 'cannot open those in the repository'
   [[ $(newest_label) == *F ]] || fail 'not a full'
+}
+
+# From nothing, by pgv-setup: a recovery key of another machine, and a host that makes its own.
+set_up() {
+  local PGV_CONFIG_DIR=$scratch/set PGV_STATE_DIR=$scratch/set.state
+  export PGV_CONFIG_DIR PGV_STATE_DIR
+  [ "$(id --user)" -eq 0 ] || return 0
+  expect 2 pgv-setup --make-recovery-key "$scratch/recovery"
+  says 'no recovery key was made'
+  PGV_PASSPHRASE_FD=7 expect 0 pgv-setup --make-recovery-key "$scratch/recovery" 7<<<'open sesame'
+  says 'BEGIN CERTIFICATE' 'opens every backup'
+  grep --quiet ENCRYPTED "$scratch/recovery/recovery.key" || fail 'the private key has no passphrase'
+  PGV_PASSPHRASE_FD=7 expect 6 pgv-setup --make-recovery-key "$scratch/recovery" 7<<<'open sesame'
+  as_postgres mkdir "$scratch/vault"
+  expect 7 pgv-setup demo --pgdata "$scratch/source" --no-archive --no-role --schedule none --repo "file://$scratch/vault" --recipient "$scratch/recovery/recovery.pem" \
+    --sheet "$scratch/sheet"
+  [ ! -e "$scratch/set/key" ] || fail 'a shared key was made'
+  [ "$(stat --format='%a %U' "$scratch/set/demo.signer.pem")" = '600 postgres' ] || fail "$(ls -l "$scratch/set")"
+  grep --quiet '^recipient   CN = pgv recovery' "$scratch/sheet" || fail "the sheet names no recipient: $(cat "$scratch/sheet")"
+  grep --quiet 'openssl cms -decrypt' "$scratch/sheet" || fail 'the sheet does not say how a data key opens'
+  cp "$scratch/set/demo.signer.pem" "$scratch/signer.before"
+  expect 7 pgv-setup demo --pgdata "$scratch/source" --no-archive --no-role --schedule none --no-backup
+  cmp "$scratch/signer.before" "$scratch/set/demo.signer.pem" || fail 'set-up made another key to sign with'
+  # On a new machine.
+  cp "$scratch/set/demo.signer.crt" "$scratch/recovery/hosts.pem"
+  chown --recursive postgres "$scratch/recovery"
+  rm --recursive "$scratch/set" "$scratch/set.state"
+  expect 0 pgv-setup demo --restore-only --repo "file://$scratch/vault" --identity "$scratch/recovery/recovery.key" --hosts "$scratch/recovery/hosts.pem"
+  PGV_PASSPHRASE_FD=7 expect 0 as_postgres setsid --wait pgv-restore demo "$scratch/copy" --immediate --port 6015 --start 7<<<'open sesame'
+  compare 6015 'set-up'
+  stop_cluster "$bin" "$scratch/copy"
+  rm --recursive "$scratch/copy"
 }
 
 begin
@@ -268,6 +420,7 @@ make_signer "$scratch/signer.pem" demo "$(pgv-peek control "$scratch/source" | s
 as_postgres cp "$scratch/signer.pem.crt" "$scratch/hosts.pem"
 configure
 start_cluster "$bin" "$scratch/source"
+marks='first second third'
 sql "create table marks (number serial, mark text); insert into marks (mark) values ('first')"
 make_backups
 stock
@@ -277,8 +430,13 @@ as_postgres openssl pkcs8 -topk8 -v2 aes-256-cbc -in "$scratch/second.key" -pass
 as_postgres mv "$scratch/second.new" "$scratch/second.key"
 restore second 6013 PGV_PASSPHRASE_FD=7 7<<<sesame
 card
+checks
 attacks
+second_object
 without_identity
 thief
 lost_manifests
+many_and_few
+rotation
+set_up
 echo "PostgreSQL $major: only recipients open backups, with pgv and without; forged keys are refused"

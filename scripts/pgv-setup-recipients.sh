@@ -1,0 +1,125 @@
+# Sourced by pgv-setup: backups that only recipients open, the key with which this host signs, and a recipient's own key.
+# shellcheck shell=bash disable=SC2034,SC2154  # pgv-setup and its steps share what they set
+
+# A recipient's key pair, on the machine on which it is called, which needs no cluster and no network. Ends the script.
+make_recovery_key() { # DIR
+  local key=$1/recovery.key certificate=$1/recovery.pem secret=()
+  [ ! -e "$key" ] && [ ! -e "$certificate" ] || die 6 "$1 has a recovery key already" 'nothing was written' 'backups may need it: give another directory'
+  [ -z "${PGV_PASSPHRASE_FD:-}" ] || secret=(-passout "fd:$PGV_PASSPHRASE_FD")
+  mkdir --parents --mode=0700 -- "$1" || die 1 "cannot create $1"
+  # Without an option openssl asks for the passphrase on the terminal, twice.
+  (umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -sha256 -days 36500 -subj "/CN=pgv recovery $(date --utc +%Y-%m-%d)" \
+    "${secret[@]}" -keyout "$key" -out "$certificate" 2>/dev/null) || {
+    rm --force "$key" "$certificate"
+    die 2 'no recovery key was made' 'give a passphrase of at least 4 characters, on the terminal or on the descriptor PGV_PASSPHRASE_FD'
+  }
+  cat "$certificate"
+  recovery_sheet "$key" "$certificate" >&2
+  exit 0
+}
+
+recovery_sheet() { # KEY CERTIFICATE
+  cat <<TEXT
+
+========== recovery key, made $(date --utc +%Y-%m-%d) on $(uname --nodename) ==========
+$1 opens every backup that is sealed for
+$2, whose SHA-256 fingerprint is
+$(openssl x509 -in "$2" -noout -fingerprint -sha256 | sed 's/.*=//; s/.\{48\}/&\n/')
+
+Keep copies of the private key on media away from every database host, and the
+passphrase apart from them. Without both nobody can open these backups.
+
+On each database host, as root, with a copy of the certificate:
+  pgv-setup CLUSTER --recipient $(basename "$2")
+It prints where the certificate of that host is. Keep a copy beside the private
+key: it proves that a backup is from that host.
+
+Restore with pgv, on a new machine, as root:
+  pgv-setup CLUSTER --restore-only --repo URL --identity recovery.key --hosts HOSTS.pem
+  pgv-restore CLUSTER DIRECTORY --start
+
+Without pgv, NAME is key_name in record.json, and keys is beside backup:
+  openssl cms -decrypt -inform PEM -inkey recovery.key -in keys/NAME.cms |
+    openssl cms -verify -inform DER -CAfile HOSTS.pem > KEY
+RESTORE-1.txt, at the top of the repository, says what to do with KEY.
+TEXT
+}
+
+# Sets `has_recipients`, and the settings. What is given replaces the recipients that are configured.
+find_recipients() {
+  local file text
+  has_recipients=no recipients_file=$(configured PGV_RECIPIENTS) signer=$(configured PGV_SIGNER) recipients_text=''
+  [ -z "$identity" ] || settings+=("PGV_IDENTITY=$identity")
+  [ -z "$hosts" ] || settings+=("PGV_HOSTS=$hosts")
+  [ -z "$identity$(configured PGV_IDENTITY)$(configured PGV_UNWRAP)" ] || has_recipients=yes
+  if [ "${#recipient[@]}" -gt 0 ]; then
+    for file in "${recipient[@]}"; do
+      text=$(cat -- "$file") || die 2 "cannot read the certificate $file" 'nothing was changed'
+      recipients_text+=$text$'\n'
+    done
+    file=$(mktemp --directory)
+    pgv-crypt --quiet --certificates --output "$file" <<<"$recipients_text" >/dev/null || { rm --recursive "$file" && die 2 'the recipients cannot be used: see above' 'nothing was changed'; }
+    rm --recursive "$file"
+    : "${recipients_file:=$etc/$cluster.recipients.pem}"
+    settings+=("PGV_RECIPIENTS=$recipients_file")
+  fi
+  [ -n "$recipients_file$(configured PGV_WRAP)" ] || return 0
+  has_recipients=yes
+  : "${signer:=$etc/$cluster.signer.pem}"
+  settings+=("PGV_SIGNER=$signer")
+}
+
+# The certificates, and the key with which this host signs, if they are not there.
+make_recipients() {
+  [ "$has_recipients$restore_only" = yesno ] && [ -n "$signer" ] || return 0
+  [ -z "$recipients_text" ] || { [ -e "$recipients_file" ] && [ "$(<"$recipients_file")"$'\n' = "$recipients_text" ]; } ||
+    run "writing the recipients to $recipients_file" write_file "$recipients_file" 0600 "${recipients_text%$'\n'}"
+  if [ -e "$signer" ]; then
+    say "the key with which this host signs exists: $signer"
+  else
+    run "creating the key with which this host signs: $signer" make_signer
+  fi
+  say "recipients trust this host by its certificate: copy ${signer%.pem}.crt to the file that their PGV_HOSTS names"
+}
+
+# Its certificate names cluster, system identifier and host.
+make_signer() {
+  local place name identifier text
+  local -A control=()
+  name=$(configured PGV_CLUSTER) identifier=$(configured PGV_SYSTEM_ID)
+  : "${name:=$cluster}"
+  if [ -z "$identifier" ]; then
+    text=$("${pgv_peek[@]}" control "$pgdata") || die 1 "cannot read the data directory $pgdata" "then: $again"
+    read_lines control <<<"$text"
+    identifier=${control[system_identifier]}
+  fi
+  place=$(mktemp --directory)
+  text=$(uname --nodename)
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -sha256 -days 36500 -nodes -subj "/O=pgv/OU=${name:0:64}/serialNumber=$identifier/CN=${text:0:64}" \
+    -addext basicConstraints=critical,CA:FALSE -addext keyUsage=critical,digitalSignature -addext "subjectAltName=email:$name@$identifier" \
+    -keyout "$place/key" -out "$place/certificate" 2>"$place/said" || { cat "$place/said" >&2 && rm --recursive "$place" && die 1 'openssl cannot make a key' "then: $again"; }
+  write_file "${signer%.pem}.crt" 0644 "$(<"$place/certificate")"
+  write_file "$signer" 0600 "$(cat "$place/key" "$place/certificate")"
+  rm --recursive "$place"
+}
+
+# Instead of keys, on the sheet.
+print_recipients() {
+  local number=0 text
+  [ -n "$recipients_file" ] && [ -r "$recipients_file" ] || return 0
+  [ "${#keys[@]}" -eq 0 ] || echo
+  text=$(openssl crl2pkcs7 -nocrl -certfile "$recipients_file" 2>/dev/null | openssl pkcs7 -print_certs -noout 2>/dev/null | sed --quiet 's/^subject=//p')
+  while read -r line; do
+    number=$((number + 1))
+    echo "recipient   $line"
+  done <<<"$text"
+  echo "            $number in all; the private key of each opens every backup"
+  echo "signed by   ${signer%.pem}.crt: keep a copy with the private keys"
+}
+
+# How KEY is made of the data key in the repository.
+print_unwrapping() {
+  [ "$has_recipients" = no ] || printf '\n%s\n' 'A key_name of 16 digits is a data key, which a private key of a recipient opens:
+  openssl cms -decrypt -inform PEM -inkey PRIVATE.pem -in keys/NAME.cms | \
+    openssl cms -verify -inform DER -CAfile HOSTS.pem > KEY'
+}
