@@ -263,6 +263,22 @@ expect_check() { # TEXT
   grep --quiet --extended-regexp -- "$1" "$scratch/out" || fail "pgv-check does not say \"$1\": $(cat "$scratch/out" "$scratch/err")"
 }
 
+# Another host, a recipient that seals with a key of its own, makes a full of the chain, and restores it as a drill.
+worker() {
+  local label
+  make_signer "$scratch/worker.pem" demo "${tree##*/}"
+  cat "$scratch/worker.pem.crt" >>"$scratch/hosts.pem"
+  as_postgres mkdir "$scratch"/worker "$scratch"/worker.etc
+  PGV_CONFIG_DIR=$scratch/worker.etc write_configuration demo "PGV_IDENTITY=$scratch/first.key" "PGV_HOSTS=$scratch/hosts.pem" "PGV_RECIPIENTS=$scratch/recipients.pem" \
+    "PGV_SIGNER=$scratch/worker.pem" "PGV_STATE_DIR=$scratch/worker"
+  back_up incr
+  as_recipient worker pgv 0 pgv-consolidate demo
+  label=$(newest_label)
+  [ -e "$scratch/worker/keys/${tree##*/}/$(key_of "$label")" ] || fail "the full $label has the key $(key_of "$label"), which is none of the worker's"
+  as_recipient worker pgv 0 pgv-drill demo --scratch "$scratch/drill" --no-verdict
+  says "$label is good"
+}
+
 # To a third recipient, interrupted at any moment; then the first is removed.
 rotation() {
   local before keys
@@ -437,6 +453,7 @@ without_identity
 thief
 lost_manifests
 many_and_few
+worker
 rotation
 set_up
 echo "PostgreSQL $major: only recipients open backups, with pgv and without; forged keys are refused"
