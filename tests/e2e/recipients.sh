@@ -419,6 +419,45 @@ set_up() {
   rm --recursive "$scratch/copy"
 }
 
+# A chain that began with a shared key goes on for recipients, whose keys a service wraps: both restore in one command.
+mixed() {
+  local PGV_CONFIG_DIR=$scratch/mixed.etc own=("PGV_REPO=file://$scratch/mixed" "PGV_KEY_FILE=$scratch/shared" "PGV_STATE_DIR=$scratch/mixed.state" "PGHOST=$scratch") label
+  export PGV_CONFIG_DIR
+  as_postgres mkdir "$scratch/mixed" "$scratch/mixed.etc" "$scratch/mixed.state" "$scratch/mixed.away"
+  as_postgres sh -c 'umask 077; exec pgv-crypt --generate-key -o "$1"' sh "$scratch/shared"
+  as_postgres tee "$scratch/kms" >/dev/null <<<'the key of the service'
+  install --mode=0755 /dev/stdin "$scratch/bin/fake-kms" <<CONF
+#!/bin/sh
+exec openssl enc "\$1" -aes-256-cbc -pbkdf2 -pass file:$scratch/kms
+CONF
+  mixed_configuration "${own[@]}"
+  mixed_backup full
+  mixed_configuration "${own[@]}" "PGV_WRAP=\"$scratch/bin/fake-kms -e\"" "PGV_SIGNER=$scratch/signer.pem"
+  mixed_backup incr
+  label=$(newest_label)
+  [[ $label == *I ]] || fail "not an increment: $label, $(cat "$scratch/err")"
+  find "$scratch/mixed" -name "$(find "$scratch/mixed.state/keys" -name '????????????????' -printf '%f').cms" | grep --quiet . || fail 'no key is wrapped'
+  mixed_configuration "${own[@]:0:2}" "PGV_STATE_DIR=$scratch/mixed.away" "PGV_UNWRAP=\"$scratch/bin/fake-kms -d\"" "PGV_HOSTS=$scratch/hosts.pem"
+  pgv 0 pgv-restore demo "$scratch/copy" --immediate --port 6016 --start
+  compare 6016 'a mixed chain'
+  stop_cluster "$bin" "$scratch/copy"
+  rm --recursive "$scratch/copy"
+  # The service does not answer.
+  printf '#!/bin/sh\nexit 75\n' >"$scratch/bin/fake-kms"
+  pgv 75 pgv-restore demo "$scratch/copy" --immediate
+  [ ! -e "$scratch/copy" ] || fail 'something was written'
+}
+
+mixed_configuration() { # LINE…
+  as_postgres install --mode=0600 /dev/null "$PGV_CONFIG_DIR/demo.conf"
+  printf '%s\n' "$@" | as_postgres tee "$PGV_CONFIG_DIR/demo.conf" >/dev/null
+}
+
+# Its WAL goes to the other repository.
+mixed_backup() { # TYPE
+  as_postgres pgv-backup demo --type "$1" >"$scratch/out" 2>"$scratch/err" || [ $? -eq 7 ] || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
+}
+
 begin
 cp "$root"/scripts/pgv-* "$scratch/bin/"
 unset PGV_KEY_FILE
@@ -456,4 +495,5 @@ many_and_few
 worker
 rotation
 set_up
+mixed
 echo "PostgreSQL $major: only recipients open backups, with pgv and without; forged keys are refused"
