@@ -57,7 +57,7 @@ point_at_key() { # PLACE
 make_data_key() { # SYSTEM-IDENTIFIER ANYWAY WAL-NAME
   local place=$PGV_STATE_DIR/keys/$1 key_lock new name url text until before key
   local -A facts=()
-  mkdir --parents --mode=0700 "$place" || die 2 "cannot create $place" 'nothing was stored'
+  mkdir --parents "$place" || die 2 "cannot create $place" 'nothing was stored'
   exec {key_lock}>>"$place/.lock"
   flock --timeout "$wal_timeout_seconds" "$key_lock" || die 75 "another run makes a data key ($place/.lock)" 'nothing was stored'
   if [ "$2" = yes ] || is_key_due "$place"; then
@@ -107,7 +107,7 @@ wrap_key() { # KEY SYSTEM-IDENTIFIER DIR; the result is DIR/wrapped
   quiet_openssl cms -sign -binary -nodetach -nosmimecap -md sha256 -outform DER -signer "$PGV_SIGNER" -in "$1" -out "$3/signed" ||
     die 2 "$PGV_SIGNER cannot sign a data key" 'nothing was stored' 'it must have a private key and its certificate: pgv-setup makes both'
   # What is signed in another's name nobody opens.
-  verify_signature "$3/signed" "$PGV_SIGNER" "$2" "$3/verified" && cmp --silent "$1" "$3/verified" ||
+  { verify_signature "$3/signed" "$PGV_SIGNER" "$2" "$3/verified" && cmp --silent "$1" "$3/verified"; } ||
     die 2 "the certificate in $PGV_SIGNER is not one of $PGV_CLUSTER, system identifier $2" 'nothing was stored' 'pgv-setup makes one for this cluster'
   wrap_signed "$3/signed" "$3" "$3/wrapped"
 }

@@ -6,7 +6,7 @@
 #
 # An object in keys/ counts only if a host that PGV_HOSTS pins for this cluster and system identifier signed the key, and
 # its name is the key's own. Of what is left a key may be forged by nobody but those hosts.
-# shellcheck shell=bash disable=SC2317,SC2329  # what each_line calls
+# shellcheck shell=bash disable=SC2154,SC2317,SC2329  # pgv_tool is of pgv-common.sh; what each_line calls
 
 is_recipient() {
   [ -n "${PGV_IDENTITY:-}${PGV_UNWRAP:-}" ]
@@ -49,7 +49,7 @@ unwrap() { # WRAPPED OUTPUT
   if [ -n "${PGV_UNWRAP:-}" ]; then
     read -r -a command <<<"$PGV_UNWRAP"
     timeout --kill-after=5 60 "${command[@]}" <"$1" >"$2" 2>"$2.said" || status=$?
-    [ "$status" -ne 75 ] && [ "$status" -ne 124 ] || die 75 "PGV_UNWRAP: ${command[0]} exited with $status" "$(head --lines=1 "$2.said")"
+    [[ ! $status =~ ^(75|124)$ ]] || die 75 "PGV_UNWRAP: ${command[0]} exited with $status" "$(head --lines=1 "$2.said")"
     [ "$status" -lt 126 ] || die 2 "PGV_UNWRAP: ${command[0]} cannot be run: status $status" "$(head --lines=1 "$2.said")"
     [ "$status" -eq 0 ] || return 4
     return 0
@@ -129,7 +129,7 @@ open_data_keys() { # DIR [NAME…]
   require_identity
   for name in "${@:2}"; do needed+=(--need "$name"); done
   text=$(pgv-info keys "$PGV_CLUSTER" --repo "$PGV_REPO" --limit "${key_limit:-500}" "${needed[@]}") || die $? 'the data keys cannot be listed' 'nothing was opened'
-  mkdir --parents --mode=0700 "$opened_in"
+  mkdir --parents "$opened_in"
   each_line take_key_object <<<"$text"
   for name in "${!key_faults[@]}"; do
     [ "${key_faults[$name]%% *}" = 5 ] || continue

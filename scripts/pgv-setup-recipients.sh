@@ -4,9 +4,9 @@
 # A recipient's key pair, on the machine on which it is called, which needs no cluster and no network. Ends the script.
 make_recovery_key() { # DIR
   local key=$1/recovery.key certificate=$1/recovery.pem secret=()
-  [ ! -e "$key" ] && [ ! -e "$certificate" ] || die 6 "$1 has a recovery key already" 'nothing was written' 'backups may need it: give another directory'
+  { [ ! -e "$key" ] && [ ! -e "$certificate" ]; } || die 6 "$1 has a recovery key already" 'nothing was written' 'backups may need it: give another directory'
   [ -z "${PGV_PASSPHRASE_FD:-}" ] || secret=(-passout "fd:$PGV_PASSPHRASE_FD")
-  mkdir --parents --mode=0700 -- "$1" || die 1 "cannot create $1"
+  mkdir --parents -- "$1" || die 1 "cannot create $1"
   # Without an option openssl asks for the passphrase on the terminal, twice.
   (umask 077 && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -sha256 -days 36500 -subj "/CN=pgv recovery $(date --utc +%Y-%m-%d)" \
     "${secret[@]}" -keyout "$key" -out "$certificate" 2>/dev/null) || {

@@ -126,7 +126,7 @@ open_more_keys() {
   local keys_lock
   [ "$has_opened" = no ] && [ -n "${PGV_IDENTITY:-}${PGV_UNWRAP:-}" ] || return
   has_opened=yes
-  mkdir --parents --mode=0700 "$PGV_STATE_DIR/opened"
+  mkdir --parents "$PGV_STATE_DIR/opened"
   exec {keys_lock}>>"$PGV_STATE_DIR/opened/.lock"
   flock --timeout "$((deadline - SECONDS))" "$keys_lock" || die 75 'another call opens data keys'
   PGV_KEYS_OPENED='' open_data_keys "$PGV_STATE_DIR/opened"
