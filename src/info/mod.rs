@@ -8,8 +8,8 @@ mod checks;
 mod choose;
 mod claim;
 mod columns;
-mod databases;
 mod data_keys;
+mod databases;
 mod doctor;
 mod estimate;
 mod facts;
@@ -48,10 +48,10 @@ pub use checks::{backup_checks, wal_checks};
 pub use choose::{Choice, choose, require};
 pub use claim::{claim, leftovers, remember};
 pub use columns::{object_lines, set_line, with_parents};
+pub use data_keys::{Wanted as DataKeys, data_keys};
 pub use databases::{
     Share, databases_of, read_databases, select as select_databases, share, way as way_of_databases,
 };
-pub use data_keys::{Wanted as DataKeys, data_keys};
 pub use doctor::{Limits, doctor};
 pub use files::{Patterns, choose as choose_files, list as list_files};
 pub use glance::glance;
