@@ -195,9 +195,9 @@ read_ahead() {
   stop_cluster "$bin" "$source"
   as_postgres "$bin/pg_ctl" --pgdata="$directory" --log="$directory.log" --silent start >/dev/null
   for try in $(seq 1200); do
-    # Fetched, or being fetched, for one server: each is a segment at most.
-    now=$(find "$scratch/state/spool/in" -type f -name '????????????????????????*' ! -name '*.lock' -printf '%h\n' 2>/dev/null |
-      sort | uniq --count | sort --numeric-sort | awk '{ most = $1 } END { print most + 0 }')
+    # Fetched, or being fetched, for one server: each is a segment at most, and seen twice if it is renamed meanwhile.
+    now=$(find "$scratch/state/spool/in" -type f -name '????????????????????????*' ! -name '*.lock' -printf '%h %f\n' 2>/dev/null |
+      awk '!seen[$1, substr($2, 1, 24)]++ && ++count[$1] > most { most = count[$1] } END { print most + 0 }')
     [ "$now" -le "$most" ] || most=$now
     [ $((try % 8)) -ne 0 ] || [ "$try" -gt 40 ] || kill_workers 'pgv-wal-get|pgv-crypt|pgv-s3'
     # A call of the server's own that was killed stops it: that is not the end of recovery either.
