@@ -2,15 +2,17 @@
 # shellcheck shell=bash disable=SC2154  # wal_timeout_seconds is of load_config
 
 # PostgreSQL waits for a call about one WAL file, however long that takes: so each ends by itself.
-begin_time() {
-  deadline=$((SECONDS + wal_timeout_seconds))
+# They may have begun so many seconds after the script; now, if nothing is said. SECONDS counts whole ones, from within
+# one: without one more a limit of 1s may be over at once.
+begin_time() { # [SECONDS]
+  deadline=$((${1:-$SECONDS} + wal_timeout_seconds + 1))
 }
 
 # Sets `within` to the option by which a tool ends in time.
 bound_time() {
   local left=$((deadline - SECONDS))
   [ "$left" -gt 0 ] || die 75 "not done within ${wal_timeout_seconds}s" 'PGV_WAL_TIMEOUT sets this limit'
-  within=(--within "${left}s")
+  within=(--within "$((left < wal_timeout_seconds ? left : wal_timeout_seconds))s")
 }
 
 # Where only recipients open what is sealed: with this host's current data key.
