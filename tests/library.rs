@@ -39,3 +39,8 @@ fn places_of_root() {
 fn the_watch_over_a_recovery() {
     run("server.sh");
 }
+
+#[test]
+fn the_time_of_a_call_for_wal() {
+    run("wal.sh");
+}
