@@ -185,6 +185,7 @@ pub fn way(
 #[allow(clippy::single_range_in_vec_init)] // a list of ranges may have one
 mod tests {
     use super::*;
+    use crate::info::files::tests::members_of;
 
     fn databases() -> Databases {
         let one = |oid, name: &str, is_template| Database {
@@ -230,25 +231,20 @@ mod tests {
 
     #[test]
     fn what_is_read_of_a_stream() {
-        let line = |path: &str, kind: &str, at: u64, size: u64| {
-            format!("{{\"path\":\"{path}\",\"type\":\"{kind}\",\"offset\":{at},\"size\":{size}}}\n")
-        };
-        let text = [
-            "{\"format\":\"pgv-members/1\",\"label\":\"20261123-010000F_20261124-010000I\",\"mode\":\"blocks\"}\n".to_owned(),
-            line(".", "directory", 512, 0),
-            line("pgv/stream.json", "file", 1024, 10),
-            line("base", "directory", 2048, 0),
-            line("base/16384", "directory", 2560, 0),
-            line("base/16384/7", "file", 3072, 512),
-            line("base/16385", "directory", 4096, 0),
-            line("base/16385/INCREMENTAL.7", "file", 4608, 1024),
-            line("base/16385/8", "file", 6144, 512),
-            line("global/1", "file", 7168, 512),
-            line("pg_wal/1", "file", 8192, 512),
-            line("global/pg_control", "file", 9216, 512),
-            "{\"tail\":7680,\"members\":11,\"stream_bytes\":10752}\n".to_owned(),
-        ]
-        .concat();
+        let members = [
+            (".", "directory", 512, 0),
+            ("pgv/stream.json", "file", 1024, 10),
+            ("base", "directory", 2048, 0),
+            ("base/16384", "directory", 2560, 0),
+            ("base/16384/7", "file", 3072, 512),
+            ("base/16385", "directory", 4096, 0),
+            ("base/16385/INCREMENTAL.7", "file", 4608, 1024),
+            ("base/16385/8", "file", 6144, 512),
+            ("global/1", "file", 7168, 512),
+            ("pg_wal/1", "file", 8192, 512),
+            ("global/pg_control", "file", 9216, 512),
+        ];
+        let text = members_of(&members, 7680, 10752);
         let members = || MembersReader::open(text.as_bytes(), "members").unwrap();
         assert_eq!(databases_of(members()).unwrap(), [16384, 16385].into());
         let selection = select(&label(), &names(&["shop"]), Some(&databases()), None).unwrap();

@@ -118,8 +118,19 @@ pub(super) fn plain_path(member: &Placed, mode: Mode) -> Vec<u8> {
 
 #[cfg(test)]
 #[allow(clippy::single_range_in_vec_init)] // a list of ranges may have one
-mod tests {
+pub mod tests {
     use super::*;
+
+    /// The list of members of an increment of blocks: each with its kind, place and size; the place of the tail, and bytes.
+    pub fn members_of(members: &[(&str, &str, u64, u64)], tail: u64, stream_bytes: u64) -> String {
+        let head = "{\"format\":\"pgv-members/1\",\"label\":\"20261123-010000F_20261124-010000I\",\"mode\":\"blocks\"}\n";
+        let lines = members.iter().map(|(path, kind, at, size)| {
+            format!("{{\"path\":\"{path}\",\"type\":\"{kind}\",\"offset\":{at},\"size\":{size}}}\n")
+        });
+        let end =
+            format!("{{\"tail\":{tail},\"members\":{},\"stream_bytes\":{stream_bytes}}}\n", members.len());
+        format!("{head}{}{end}", lines.collect::<String>())
+    }
 
     fn patterns(texts: &[&str]) -> Patterns {
         Patterns::parse(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()).unwrap()
@@ -140,22 +151,17 @@ mod tests {
 
     #[test]
     fn a_file_comes_with_its_directories() {
-        let line = |path: &str, kind: &str, at: u64, size: u64| {
-            format!("{{\"path\":\"{path}\",\"type\":\"{kind}\",\"offset\":{at},\"size\":{size}}}\n")
-        };
-        let text = [
-            "{\"format\":\"pgv-members/1\",\"label\":\"20261123-010000F_20261124-010000I\",\"mode\":\"blocks\"}\n".to_owned(),
-            line(".", "directory", 512, 0),
-            line("pgv/stream.json", "file", 1024, 10),
-            line("base", "directory", 2048, 0),
-            line("base/1", "directory", 2560, 0),
-            line("base/1/INCREMENTAL.7", "file", 3072, 512),
-            line("base/1/8", "file", 4096, 0),
-            line("base/2", "directory", 4608, 0),
-            line("base/2/7", "file", 5120, 0),
-            "{\"tail\":5120,\"members\":8,\"stream_bytes\":6144}\n".to_owned(),
-        ]
-        .concat();
+        let members = [
+            (".", "directory", 512, 0),
+            ("pgv/stream.json", "file", 1024, 10),
+            ("base", "directory", 2048, 0),
+            ("base/1", "directory", 2560, 0),
+            ("base/1/INCREMENTAL.7", "file", 3072, 512),
+            ("base/1/8", "file", 4096, 0),
+            ("base/2", "directory", 4608, 0),
+            ("base/2/7", "file", 5120, 0),
+        ];
+        let text = members_of(&members, 5120, 6144);
         let chosen = |texts: &[&str]| {
             choose(MembersReader::open(text.as_bytes(), "members").unwrap(), &patterns(texts)).unwrap()
         };

@@ -227,12 +227,7 @@ main() {
   bin=$(server_bin "$major")
   initdb_options=()
   [ "$major" -lt 18 ] || initdb_options=(--no-data-checksums)
-  create_cluster "$bin" "$scratch/primary"
-  { echo "archive_mode = on" && echo "archive_command = '$scratch/bin/pgv-wal-push -c $scratch/etc/demo.conf %p'"; } |
-    as_postgres tee --append "$scratch/primary/postgresql.conf" >/dev/null
-  start_cluster "$bin" "$scratch/primary"
-  configure_demo "$scratch/primary" PGV_WAL_TIMEOUT=20s
-  system=$(sql "select system_identifier from pg_control_system()")
+  start_primary "$bin" PGV_WAL_TIMEOUT=20s
   as_postgres mkdir "$scratch/space"
   sql 'create role clerk'
   sql "create tablespace far location '$scratch/space'"

@@ -119,12 +119,7 @@ damages() {
 begin
 cp "$root"/scripts/pgv-* "$scratch/bin/"
 bin=$(server_bin "$major")
-create_cluster "$bin" "$scratch/primary"
-{ echo "archive_mode = on" && echo "archive_command = '$scratch/bin/pgv-wal-push -c $scratch/etc/demo.conf %p'"; } |
-  as_postgres tee --append "$scratch/primary/postgresql.conf" >/dev/null
-start_cluster "$bin" "$scratch/primary"
-configure_demo "$scratch/primary" PGV_WAL_TIMEOUT=20s
-system=$(sql "select system_identifier from pg_control_system()")
+start_primary "$bin" PGV_WAL_TIMEOUT=20s
 copy=$scratch/copy
 as_postgres mkdir "$scratch/space" "$copy.spaces"
 sql "create tablespace away location '$scratch/space'"

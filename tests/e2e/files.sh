@@ -91,12 +91,7 @@ main() {
   begin
   cp "$root"/scripts/pgv-* "$scratch/bin/"
   bin=$(server_bin "$major")
-  create_cluster "$bin" "$scratch/primary"
-  { echo "archive_mode = on" && echo "archive_command = '$scratch/bin/pgv-wal-push -c $scratch/etc/demo.conf %p'"; } |
-    as_postgres tee --append "$scratch/primary/postgresql.conf" >/dev/null
-  start_cluster "$bin" "$scratch/primary"
-  configure_demo "$scratch/primary" PGV_WAL_TIMEOUT=20s
-  system=$(sql "select system_identifier from pg_control_system()")
+  start_primary "$bin" PGV_WAL_TIMEOUT=20s
   sql "create table big (id int, v int); insert into big select i, 0 from generate_series(1, 1500000) i; create index on big (id)
     ; create table small as select 1 a; create table gone as select 1"
   sql checkpoint

@@ -116,12 +116,7 @@ other_content() {
 main() {
   begin
   cp "$root"/scripts/pgv-* "$scratch/bin/"
-  create_cluster "$bin" "$scratch/primary"
-  { echo "archive_mode = on" && echo "archive_command = '$scratch/bin/pgv-wal-push -c $scratch/etc/demo.conf %p'"; } |
-    as_postgres tee --append "$scratch/primary/postgresql.conf" >/dev/null
-  start_cluster "$bin" "$scratch/primary"
-  configure_demo "$scratch/primary" PGV_WAL_TIMEOUT=20s
-  system=$(sql "select system_identifier from pg_control_system()")
+  start_primary "$bin" PGV_WAL_TIMEOUT=20s
   sql 'create table rows (id int); create table noise (id int)'
   backup
   add 1

@@ -151,6 +151,17 @@ configure_demo() { # DATA [LINE…]
   export PGV_CONFIG_DIR=$scratch/etc PGV_TEST_PG_BIN=$bin
 }
 
+# A server in "$scratch/primary" that archives by pgv, and the configuration of the cluster demo. Sets `system`, its identifier.
+# shellcheck disable=SC2034  # of the script
+start_primary() { # BIN [LINE…]
+  create_cluster "$1" "$scratch/primary"
+  { echo "archive_mode = on" && echo "archive_command = '$scratch/bin/pgv-wal-push -c $scratch/etc/demo.conf %p'"; } |
+    as_postgres tee --append "$scratch/primary/postgresql.conf" >/dev/null
+  start_cluster "$1" "$scratch/primary"
+  configure_demo "$scratch/primary" "${@:2}"
+  system=$(sql "select system_identifier from pg_control_system()")
+}
+
 # Starts an S3 server that ends with this script. Sets PGV_TEST_BUCKET, and `bucket_settings`: lines of a configuration that
 # reach it.
 # shellcheck disable=SC2034  # of the script
