@@ -4,6 +4,7 @@
 //! one beside it. What it is done with is cleared away here. `over` says that a worker has ended: so do the others.
 
 use crate::error::{IoContext, Result};
+use crate::io::TEMPORARY_PREFIX;
 use crate::pg::wal;
 use crate::spool::outgoing::file_names;
 use crate::spool::server::segment_of;
@@ -86,7 +87,8 @@ impl<'a> Ahead<'a> {
 
     /// What workers left who were killed.
     fn forget_workers(&self) -> Result<()> {
-        for file in file_names(self.spool.directory())?.iter().filter(|file| file.ends_with(".lock")) {
+        let unfinished = |file: &&String| file.ends_with(".lock") || file.starts_with(TEMPORARY_PREFIX);
+        for file in file_names(self.spool.directory())?.iter().filter(unfinished) {
             remove(&self.spool.directory().join(file))?;
         }
         for file in file_names(&self.spool.sealed())? {
@@ -227,6 +229,22 @@ mod tests {
         assert_eq!(wanted(&mut ahead), Some(name(1, 9)));
         done(8);
         assert_eq!(wanted(&mut ahead), None, "the archive is to end there");
+    }
+
+    #[test]
+    fn what_killed_workers_left_goes_and_what_they_finished_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let server = Server { process: std::process::id(), started: 2 };
+        let spool = Incoming::new(directory.path(), server, directory.path());
+        fs::create_dir_all(spool.sealed()).unwrap();
+        let whole = spool.directory().join(name(1, 2));
+        let half = spool.directory().join(format!("{TEMPORARY_PREFIX}0123456789abcdef"));
+        for file in [&whole, &half, &spool.lock(&name(1, 3)), &spool.sealed_segment(&name(1, 3))] {
+            fs::write(file, "").unwrap();
+        }
+        Ahead::new(&spool, MIB16, 3, 2, None).run(&name(1, 1), &mut |_| Ok(())).unwrap();
+        assert_eq!(file_names(spool.directory()).unwrap().len(), 2, "the segment and the directory of sealed ones");
+        assert!(whole.exists() && file_names(&spool.sealed()).unwrap().is_empty());
     }
 
     #[test]

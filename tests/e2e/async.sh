@@ -196,8 +196,8 @@ read_ahead() {
   as_postgres "$bin/pg_ctl" --pgdata="$directory" --log="$directory.log" --silent start >/dev/null
   for try in $(seq 1200); do
     # Fetched, or being fetched, for one server: each is a segment at most, and seen twice if it is renamed meanwhile.
-    now=$(find "$scratch/state/spool/in" -type f -name '????????????????????????*' ! -name '*.lock' -printf '%h %f\n' 2>/dev/null |
-      awk '!seen[$1, substr($2, 1, 24)]++ && ++count[$1] > most { most = count[$1] } END { print most + 0 }')
+    now=$(find "$scratch/state/spool/in" -ignore_readdir_race -type f -name '????????????????????????*' ! -name '*.lock' -printf '%h %i\n' |
+      awk '!seen[$0]++ && ++count[$1] > most { most = count[$1] } END { print most + 0 }')
     [ "$now" -le "$most" ] || most=$now
     [ $((try % 8)) -ne 0 ] || [ "$try" -gt 40 ] || kill_workers 'pgv-wal-get|pgv-crypt|pgv-s3'
     # A call of the server's own that was killed stops it: that is not the end of recovery either.

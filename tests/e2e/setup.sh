@@ -263,10 +263,6 @@ without_pgv() {
   as_postgres "$bin/pg_ctl" --pgdata="$scratch/data/stock" --silent stop
 }
 
-archives_again() {
-  [ "$(sql_at "$port" "select last_failed_time is null or coalesce(last_archived_time > last_failed_time, false) from pg_stat_archiver")" = t ]
-}
-
 # A cluster that is not Debian's, on S3, with secrets from the environment and systemd's timers: by --pgdata, its archive
 # settings by ALTER SYSTEM.
 elsewhere() {
@@ -309,10 +305,10 @@ elsewhere() {
   [ "$(grep --count '^AWS_.*=' "$scratch/etc.own/own.conf")" -eq 2 ] || fail "the secrets are not in the configuration"
   ! grep --quiet --fixed-strings "$AWS_SECRET_ACCESS_KEY" "$scratch/sheet.own" "$scratch/err" || fail "the secret was printed"
   [ "$(sort --unique "$scratch/systemctl.said")" = 'enable --now pgv-backup@own.timer pgv-verify@own.timer pgv-age@own.timer' ] || fail "systemctl: $(cat "$scratch/systemctl.said")"
-  # What failed with the old configuration is archived now.
-  wait_until archives_again
-  # And nothing in the environment any more.
-  env --unset=AWS_ACCESS_KEY_ID --unset=AWS_SECRET_ACCESS_KEY runuser --user postgres -- pgv-check own >"$scratch/out" 2>&1 || fail "pgv-check own exits with $?: $(cat "$scratch/out")"
+  # Nothing in the environment any more. The first backup's WAL went to `true`, or failed with the old configuration.
+  unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
+  as_postgres pgv-backup own 2>"$scratch/err" || fail "pgv-backup own exits with $?: $(cat "$scratch/err")"
+  as_postgres pgv-check own >"$scratch/out" 2>&1 || fail "pgv-check own exits with $?: $(cat "$scratch/out")"
   stop_cluster "$bin" "$data"
   "$root/tests/tools/s3-server.sh" stop "$scratch/s3"
 }
