@@ -101,6 +101,37 @@ fn a_merged_chain_is_what_its_links_leave() {
     }
 }
 
+/// The server's own program, of each major that has it, makes the same of a chain in blocks.
+#[test]
+fn a_merged_chain_is_what_pg_combinebackup_makes() {
+    for cluster in ["17", "18", "19"].into_iter().filter_map(Cluster::start_of) {
+        let links = if cases() > 3 { 2..21 } else { 2..6 };
+        let mut runner = TestRunner::new(Config {
+            cases: cases().div_ceil(3),
+            failure_persistence: None,
+            ..Config::default()
+        });
+        let result = runner.run(&histories(links), |history| {
+            let chain = take_chain(&cluster, &history, &vec![false; history.len()]);
+            for link in &chain {
+                cluster.ok(&format!("mkdir -m 700 opened-{link} && tar x -C opened-{link} -f {link}.tar"));
+            }
+            let newest = chain.last().unwrap();
+            cluster.ok(&format!(
+                "pg_combinebackup --no-sync --output combined {} && \
+                 pg_verifybackup --quiet --no-parse-wal combined && \
+                 pgv-merge {} | pgv-apply --expect {newest} merged && \
+                 diff -r --no-dereference -x pgv -x backup_manifest -x backup_label combined merged && \
+                 rm -rf combined merged opened-*",
+                joined(&chain, "opened-", ""),
+                joined(&chain, "", ".tar")
+            ));
+            Ok(())
+        });
+        result.unwrap();
+    }
+}
+
 /// Status, and what was said.
 fn refused(cluster: &Cluster, command: &str) -> (Option<i32>, String) {
     let output = cluster.run(&format!("{command} > out.tar"));

@@ -4,6 +4,7 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -30,6 +31,8 @@ const TOOLS: [(&str, &str); 3] = [
 /// A running server in a scratch directory.
 pub struct Cluster {
     scratch: tempfile::TempDir,
+    /// PostgreSQL's.
+    programs: PathBuf,
 }
 
 impl Cluster {
@@ -42,13 +45,40 @@ impl Cluster {
 
     /// `options`: of initdb. It has only what that makes.
     pub fn start_with(options: &str) -> Self {
+        let programs = PathBuf::from(format!("/usr/lib/postgresql/{}/bin", debian_postgres()));
+        Self::begin(tempfile::tempdir().unwrap(), programs, options)
+    }
+
+    /// With a major whose own client tools are all there: 17 and newer. None, and said past the capture of a passing
+    /// test's output, where `make test-tools` could not install it.
+    pub fn start_of(major: &str) -> Option<Self> {
+        let tools = std::env::var_os("PGV_TEST_TOOLS").map_or_else(
+            || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/test-tools")),
+            PathBuf::from,
+        );
+        let installed = tools.join("debian").join(major);
+        if !installed.join("bin/postgres").exists() {
+            let line = format!("*** merging as pg_combinebackup {major}: NOT run: it is not installed ***\n");
+            std::io::stderr().write_all(line.as_bytes()).unwrap();
+            return None;
+        }
+        // It names its own place, which the server's user may be unable to enter.
         let scratch = tempfile::tempdir().unwrap();
+        let own = scratch.path().join("postgresql");
+        assert!(Command::new("cp").arg("--archive").args([&installed, &own]).status().unwrap().success());
+        let programs = own.join("usr/lib/postgresql").join(major).join("bin");
+        // Pages of the tests' own have no checksums, and since 18 initdb would want them.
+        let options = if major == "17" { "" } else { "--no-data-checksums" };
+        Some(Self::begin(scratch, programs, options))
+    }
+
+    fn begin(scratch: tempfile::TempDir, programs: PathBuf, options: &str) -> Self {
         let path = scratch.path();
         std::fs::set_permissions(path, PermissionsExt::from_mode(0o777)).unwrap();
         for (name, binary) in TOOLS {
             std::fs::copy(binary, path.join(name)).unwrap();
         }
-        let cluster = Cluster { scratch };
+        let cluster = Cluster { scratch, programs };
         cluster.ok(&format!("initdb -N {options} -A trust -U postgres -D data"));
         cluster.start_in("data");
         cluster
@@ -71,11 +101,7 @@ impl Cluster {
         command.current_dir(self.scratch.path());
         command.env(
             "PATH",
-            format!(
-                "/usr/lib/postgresql/{}/bin:{}:/usr/bin:/bin:/usr/sbin",
-                debian_postgres(),
-                self.scratch.path().display()
-            ),
+            format!("{}:{}:/usr/bin:/bin:/usr/sbin", self.programs.display(), self.scratch.path().display()),
         );
         command.env("PGHOST", self.scratch.path()).env("PGUSER", "postgres");
         command.env_remove("PGPORT").env_remove("PGDATABASE").stdin(Stdio::null());
