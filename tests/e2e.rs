@@ -95,11 +95,6 @@ fn the_real_client_tools() {
 }
 
 #[test]
-fn increments_on_13() {
-    run("increments.sh", "13");
-}
-
-#[test]
 fn increments_on_15() {
     run("increments.sh", "15");
 }
@@ -127,11 +122,6 @@ fn chains_become_synthetic_fulls() {
 #[test]
 fn wal_and_points_in_time() {
     run("wal.sh", debian_postgres());
-}
-
-#[test]
-fn wal_and_points_in_time_of_the_newest_major() {
-    run("wal.sh", "19");
 }
 
 #[test]
@@ -176,11 +166,6 @@ fn nothing_acts_in_a_drill_of_the_oldest_major() {
 
 #[test]
 fn mistakes_are_found() {
-    run("find.sh", debian_postgres());
-}
-
-#[test]
-fn mistakes_are_found_on_the_newest_major() {
     run("find.sh", "19");
 }
 
@@ -202,11 +187,6 @@ fn files_of_a_backup() {
 #[test]
 fn some_databases_of_a_backup() {
     run("database.sh", "");
-}
-
-#[test]
-fn some_databases_of_the_oldest_major() {
-    run("database.sh", "13");
 }
 
 #[test]

@@ -12,11 +12,14 @@ trap 'kill "$soak" 2>/dev/null || true' EXIT # it may have ended
 for major in 13 14 16 17 18 19; do
   "$root/tests/e2e/shapes.sh" "$major"
 done
-for major in 14 16 17 18; do
+for major in 13 14 16 17 18; do
   "$root/tests/e2e/increments.sh" "$major"
 done
-for major in 13 14 16 17 18; do
+for major in 13 14 16 17 18 19; do
   "$root/tests/e2e/wal.sh" "$major"
+done
+for major in 13 14 17 18 19; do
+  "$root/tests/e2e/database.sh" "$major"
 done
 for major in 13 14 16 17 18 19; do
   "$root/tests/e2e/consolidate.sh" "$major"
@@ -25,6 +28,8 @@ PGV_TEST_STEP=1 "$root/tests/e2e/consolidate.sh"
 "$root/tests/e2e/consolidate.sh" "$("$root/tests/tools/debian-postgres.sh")" s3
 for major in 17 18; do
   "$root/tests/e2e/stock.sh" "$major"
+done
+for major in 15 17 18; do
   "$root/tests/e2e/find.sh" "$major"
 done
 "$root/tests/e2e/drill.sh" 19
