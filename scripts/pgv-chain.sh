@@ -69,7 +69,7 @@ fetch_records() {
   local number
   for number in "${!urls[@]}"; do
     [ ! -e "$tmp/record-$number" ] || continue
-    pgv-s3 --quiet get "${urls[number]}/record.json" >"$tmp/record" || die $? "${urls[number]}/record.json cannot be read" 'nothing was written'
+    pgv-s3 --quiet get --whole "${urls[number]}/record.json" >"$tmp/record" || die $? "${urls[number]}/record.json cannot be read" 'nothing was written'
     mv "$tmp/record" "$tmp/record-$number"
   done
 }

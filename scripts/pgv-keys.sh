@@ -50,7 +50,7 @@ add_key_name() { # KEY VALUE
 # read, which says nothing about the key.
 check_key() { # URL-OF-A-BACKUP [FILE WITH ITS RECORD]
   local record said statuses
-  if [ -n "${2:-}" ]; then record=$(<"$2"); else record=$(pgv-s3 --quiet get "$1/record.json") || return; fi
+  if [ -n "${2:-}" ]; then record=$(<"$2"); else record=$(pgv-s3 --quiet get --whole "$1/record.json") || return; fi
   # 128 bytes of text, 16 of salt, and the first record's header of 96.
   said=$(
     set +e

@@ -3,7 +3,7 @@
 
 # Opens a sealed object that lies beside a backup's stream.
 fetch_beside() { # URL NAME FILE
-  pgv-crypt --quiet --decrypt --context "${1#"$PGV_REPO/$PGV_CLUSTER/"}/$2" --output "$3" -- pgv-s3 --quiet get "$1/$2"
+  pgv-crypt --quiet --decrypt --context "${1#"$PGV_REPO/$PGV_CLUSTER/"}/$2" --output "$3" -- pgv-s3 --quiet get --whole "$1/$2"
 }
 
 # Gets the index and the list of members of a link, with its number in the chain as their name. The status is 3 where it

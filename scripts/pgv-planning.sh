@@ -17,7 +17,7 @@ learn_next() {
 # By this host's copies, else from the repository: with the keys that it has.
 gather_manifests() (
   local open=(pgv-crypt --quiet --decrypt --context "$system_identifier/backup/{}/manifest.pgv" --output "$manifests/{}" --
-    pgv-s3 --quiet get "$base/backup/{}/manifest.pgv")
+    pgv-s3 --quiet get --whole "$base/backup/{}/manifest.pgv")
   if seals_for_recipients; then
     add_key_files "$PGV_STATE_DIR/opened"
     [ -n "${PGV_KEY_FILE:-}" ] || open=(bash -c 'exit 4')

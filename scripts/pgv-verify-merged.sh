@@ -16,7 +16,7 @@ check_merged() {
     die $? "there is no backup of $PGV_CLUSTER to check" 'nothing was verified'
   each_line take_merged <<<"$text"
   for number in "${!chain[@]}"; do
-    pgv-s3 --quiet get "${chain[number]}/record.json" >"$tmp/records/$number" || die $? "${chain[number]}/record.json cannot be read" 'nothing was verified'
+    pgv-s3 --quiet get --whole "${chain[number]}/record.json" >"$tmp/records/$number" || die $? "${chain[number]}/record.json cannot be read" 'nothing was verified'
     records+=(--record "$tmp/records/$number")
   done
   # What is bad is bad twice: a fault on the way is not the backup's.

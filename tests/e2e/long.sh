@@ -43,6 +43,7 @@ PGV_TEST_OUTAGE=180 PGV_TEST_SECONDS=200 "$root/tests/e2e/moments.sh" "$("$root/
 (cd "$root" && cargo test --release --locked --test s3 -- --ignored)
 # Requests in a repository of five years.
 (cd "$root" && PGV_TEST_BACKUPS=2000 PGV_TEST_SEGMENTS=200000 cargo test --release --locked --test scale)
+"$root/tests/e2e/years.sh"
 (cd "$root" && PGV_TEST_CASES=40 cargo test --release --locked --test merges)
 # Its own tools: nobody else needs them.
 { command -v debootstrap && command -v lintian; } >/dev/null || apt-get install --yes --quiet=2 --no-install-recommends debootstrap lintian
