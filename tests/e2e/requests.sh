@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # How many requests a night on S3 takes, by the log of the service: an increment as many with few backups as with many,
-# and whatever else reads records none for those that it knows. The requests for WAL segments are the archiver's, and
+# and whatever else reads records none for those that it knows; and what a restore of a chain asks for that fetches only what differs. The requests for WAL segments are the archiver's, and
 # are not counted.
 set -euo pipefail
 shopt -s inherit_errexit
@@ -64,6 +64,12 @@ rm --recursive "$scratch/state/records"
 count 12 pgv-info demo
 [ "$(grep --count 'GET .*/record.json' "$scratch/asked")" -eq 10 ] || fail "not each record once: $(cat "$scratch/asked")"
 count 6 pgv-check demo --no-switch
+# A chain of ten onto itself, and after a page of it changed: of each link its record, its three lists, the head of its
+# stream, and what is wanted of it.
+as_postgres pgv-restore demo "$scratch/copy" --quiet
+count 68 pgv-restore demo "$scratch/copy" --delta
+flip "$scratch/copy/base/1/1255" 8000
+count 68 pgv-restore demo "$scratch/copy" --delta
 count 26 pgv-backup demo --type full
 # Ten sets and their WAL.
 count 19 pgv-expire demo --keep-full 1
