@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # How many requests a night on S3 takes, by the log of the service: an increment as many with few backups as with many,
-# and whatever else reads records none for those that it knows; and what a restore of a chain asks for that fetches only what differs. The requests for WAL segments are the archiver's, and
-# are not counted.
+# and whatever else reads records none for those that it knows; and what a restore of a chain asks for that fetches only
+# what differs. The requests for WAL segments are the archiver's, and are not counted.
 set -euo pipefail
 shopt -s inherit_errexit
 
