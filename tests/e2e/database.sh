@@ -8,7 +8,7 @@ shopt -s inherit_errexit
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
 root=$(cd "$(dirname "$0")/../.." && pwd)
-major=${1:-$debian_major}
+major=${1:-$debian_major} kind=${2:-file} # or s3
 
 backup() { # OPTION…
   as_postgres pgv-backup demo --quiet "$@"
@@ -68,6 +68,13 @@ set -o pipefail
 "\$0.real" "\$@" | tee >(wc --bytes >>"$scratch/read")
 WRAPPER
   chmod 0755 "$scratch/bin/pgv-s3"
+}
+
+# In the repository, of all backups or of these.
+stored_bytes() { # [LABEL…]
+  local stored
+  [ $# -gt 0 ] || mapfile -t labels < <(as_postgres pgv-info demo --format label)
+  for stored in "${@:-${labels[@]}}"; do as_postgres pgv-env demo pgv-s3.real --quiet get "$repository/demo/$system/backup/$stored/data.pgv"; done | wc --bytes
 }
 
 restore() { # STATUS OPTION…: into `copy`, which listens at 5433
@@ -145,7 +152,7 @@ plans() {
 chain() {
   local stored copied=''
   restore 7 --database shop
-  stored=$(cat "$scratch/repository/demo/$system/backup"/*/data.pgv | wc --bytes)
+  stored=$(stored_bytes)
   [ "$bytes" -gt 0 ] || fail 'no byte was counted'
   [ "$bytes" -lt $((stored / 3)) ] || fail "$bytes of $stored bytes were read"
   chain_bytes="$bytes of $stored"
@@ -165,7 +172,7 @@ chain() {
 # A full alone, or with an increment of files, to its end: nothing was copied yet.
 to_its_end() { # LABEL
   restore 0 --database shop --label "$1" --immediate
-  stored=$(cat "$scratch/repository/demo/$system/backup"/{"$full","$of_files"}/data.pgv | wc --bytes)
+  stored=$(stored_bytes "$full" "$of_files")
   [ "$bytes" -gt 0 ] || fail 'no byte was counted'
   [ "$bytes" -lt $((stored / 2)) ] || fail "$bytes of $stored bytes of $1 were read"
   [ "$(du --summarize --block-size=1M "$scratch/copy/base/$other" | cut --fields=1)" -lt 60 ] || fail 'a skipped database takes room'
@@ -223,11 +230,18 @@ interrupted() {
 main() {
   local copying=''
   begin
+  trap 'status=$?; set +e; [ "$kind" != s3 ] || "$root/tests/tools/s3-server.sh" stop "$scratch/s3"; (exit "$status"); end' EXIT
   cp "$root"/scripts/pgv-* "$scratch/bin/"
   bin=$(server_bin "$major")
   initdb_options=()
   [ "$major" -lt 18 ] || initdb_options=(--no-data-checksums)
-  start_primary "$bin" PGV_WAL_TIMEOUT=20s
+  local bucket_settings=()
+  repository=file://$scratch/repository
+  if [ "$kind" = s3 ]; then
+    start_bucket
+    repository=s3://$PGV_TEST_BUCKET/some/prefix
+  fi
+  start_primary "$bin" PGV_WAL_TIMEOUT=20s "${bucket_settings[@]}"
   as_postgres mkdir "$scratch/space"
   sql 'create role clerk'
   sql "create tablespace far location '$scratch/space'"
@@ -275,8 +289,8 @@ main() {
   to_its_end "$of_files"
   damage
   interrupted
-  without_index
-  echo "databases $major: a full and a chain, $chain_bytes bytes"
+  [ "$kind" = s3 ] || without_index
+  echo "databases $major on $kind: a full and a chain, $chain_bytes bytes"
 }
 
 main

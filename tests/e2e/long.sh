@@ -21,6 +21,7 @@ done
 for major in 13 14 17 18 19; do
   "$root/tests/e2e/database.sh" "$major"
 done
+"$root/tests/e2e/database.sh" "$("$root/tests/tools/debian-postgres.sh")" s3
 for major in 13 14 16 17 18 19; do
   "$root/tests/e2e/consolidate.sh" "$major"
 done
