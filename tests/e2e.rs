@@ -160,6 +160,16 @@ fn set_up_from_nothing() {
 }
 
 #[test]
+fn from_pgbackrest_and_back() {
+    run_on_machine("migrate.sh", "");
+}
+
+#[test]
+fn two_archivers_under_one_command() {
+    run("beside.sh", "");
+}
+
+#[test]
 fn verification_and_drill() {
     run("trust.sh", "");
 }

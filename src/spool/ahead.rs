@@ -243,7 +243,11 @@ mod tests {
             fs::write(file, "").unwrap();
         }
         Ahead::new(&spool, MIB16, 3, 2, None).run(&name(1, 1), &mut |_| Ok(())).unwrap();
-        assert_eq!(file_names(spool.directory()).unwrap().len(), 2, "the segment and the directory of sealed ones");
+        assert_eq!(
+            file_names(spool.directory()).unwrap().len(),
+            2,
+            "the segment and the directory of sealed ones"
+        );
         assert!(whole.exists() && file_names(&spool.sealed()).unwrap().is_empty());
     }
 

@@ -207,8 +207,18 @@ fn parts_of_an_object_are_of_one_object() {
             .map(|range| &data[range])
             .concat();
     let get_within = |timeout, endpoint: &Proxy, ranges: &[u8]| {
-        let arguments =
-            ["get", "--ranges", "-", "--jobs", "1", "--timeout", timeout, "--endpoint-url", &endpoint.url, &url];
+        let arguments = [
+            "get",
+            "--ranges",
+            "-",
+            "--jobs",
+            "1",
+            "--timeout",
+            timeout,
+            "--endpoint-url",
+            &endpoint.url,
+            &url,
+        ];
         run(&mut command(&arguments), ranges)
     };
     let get = |endpoint: &Proxy, ranges: &[u8]| get_within("1min", endpoint, ranges);
