@@ -13,20 +13,16 @@ set_up_archiving() {
     no_backup=yes
     return
   fi
-  current=$(server_sql 'show archive_command')
+  current=$(server_sql 'show archive_command') conf=/etc/postgresql/${cluster/-//}/conf.d
   if [ "$mode" != off ]; then
     ! set_up_beside || return 0
   elif [ "$archive" = both ]; then
     die 2 'archive_mode is off: there is no archive_command beside which pgv could archive' "then: pgv-setup $cluster, without --archive"
   fi
-  conf=/etc/postgresql/${cluster/-//}/conf.d
   if as_owner grep --quiet pgv-wal-push "$conf/pgv.conf" 2>/dev/null; then
     say "WAL archiving is set up in $conf/pgv.conf"
   elif [ -d "$conf" ]; then
-    # The server reads it as its own user, and does not start if it cannot.
-    run "writing $conf/pgv.conf" write_file "$conf/pgv.conf" 0644 "archive_mode = on
-archive_command = '$command'
-archive_timeout = 60"
+    write_archiving
   else
     run 'setting archive_mode with ALTER SYSTEM' server_sql "alter system set archive_mode = on"
     run 'setting archive_command and archive_timeout with ALTER SYSTEM' server_sql "alter system set archive_command = '$command'"
@@ -36,15 +32,26 @@ archive_timeout = 60"
   [ "$mode" != off ] || todo+=("restart the server for archive_mode, then: sudo -u $owner pgv-backup $cluster (until then only the ends of backups can be restored)")
 }
 
+# The server reads it as its own user, and does not start if it cannot.
+write_archiving() {
+  run "writing $conf/pgv.conf" write_file "$conf/pgv.conf" 0644 "archive_mode = on
+archive_command = '$command'
+archive_timeout = 60"
+}
+
 # Something archives already: it goes on unless --archive says otherwise. Fails if nothing does.
 set_up_beside() {
   local both
   [ -n "$current" ] && [ "$current" != '(disabled)' ] || return 1
   # Such as the old cluster's, after an upgrade.
-  if [[ $current != *"$file"* && $current =~ pgv-wal-push[\'\"]?\ +(-c|--config)[=\ ]+[\'\"]?([^\ \'\"]+) && ! ${BASH_REMATCH[2]} -ef $file ]]; then
+  if [[ $archive = alone && $current = *pgv-wal-push* && $current != *"$file"* ]] && as_owner grep --quiet pgv-wal-push "$conf/pgv.conf" 2>/dev/null; then
+    say "archive_command was: $current"
+    write_archiving
+    run 'reloading the server' server_sql 'select pg_reload_conf()' >/dev/null
+  elif [[ $archive != alone && $current != *"$file"* && $current =~ pgv-wal-push[\'\"]?\ +(-c|--config)[=\ ]+[\'\"]?([^\ \'\"]+) && ! ${BASH_REMATCH[2]} -ef $file ]]; then
     warn "archive_command reads ${BASH_REMATCH[2]}, which is not $file"
-    todo+=("unless that configuration is also this cluster's: set archive_command = '$command', and reload the server")
-  elif [[ $current == *pgv-wal-push* && ( $archive != alone || $current != *--also* ) ]]; then
+    todo+=("unless that configuration is also this cluster's: pgv-setup $cluster --archive alone")
+  elif [[ $current == *pgv-wal-push*"$file"* && ( $archive != alone || $current != *--also* ) || $current == *pgv-wal-push* && $archive = '' ]]; then
     say "WAL archiving is set up$([[ $current != *--also* ]] || echo ', beside another archiver')"
   elif [ "$archive" = alone ]; then
     change_archiving "$command"

@@ -170,6 +170,21 @@ fn two_archivers_under_one_command() {
 }
 
 #[test]
+fn a_major_upgrade() {
+    run_on_machine("upgrade.sh", "");
+}
+
+#[test]
+fn a_backup_host_pulls() {
+    run("pull.sh", "");
+}
+
+#[test]
+fn a_cluster_as_in_a_container() {
+    run("container.sh", "");
+}
+
+#[test]
 fn verification_and_drill() {
     run("trust.sh", "");
 }

@@ -204,12 +204,12 @@ pub const OPTIONS: &[Row] = &[
     old(
         "repo-retention-archive",
         &["retention-archive"],
-        Do("PGV_KEEP_WAL=DURATION, such as 14d, keeps WAL for so long"),
+        Do("PGV_KEEP_WAL=DURATION, such as 14d, says how long WAL is kept"),
     ),
     old(
         "repo-retention-archive-type",
         &["retention-archive-type"],
-        Do("PGV_KEEP_WAL=DURATION, such as 14d, keeps WAL for so long"),
+        Do("PGV_KEEP_WAL=DURATION, such as 14d, says how long WAL is kept"),
     ),
     old("repo-retention-diff", &["retention-diff"], Becomes("PGV_KEEP_DIFF")),
     old("repo-retention-full", &["retention-full"], Becomes("PGV_KEEP_FULL, PGV_KEEP_WITHIN")),
