@@ -96,8 +96,7 @@ impl<'a> Translation<'a> {
                     &format!("repo{number}"),
                     "pgv writes to one repository: copy each backup to a second place with pgv-copy",
                 ),
-                "s3" => chosen = Some(number),
-                "posix" | "cifs" => chosen = Some(number),
+                "s3" | "posix" | "cifs" => chosen = Some(number),
                 _ => {}
             }
         }
@@ -334,12 +333,10 @@ impl<'a> Translation<'a> {
                 }
             }
             if row.is_of("pg") && number != 1 {
-                if row.name == "pg-path" || row.name == "pg-host" {
-                    self.must(
-                        &format!("pg{number}"),
-                        "set pgv up on that host, too, with the same PGV_CLUSTER: its WAL goes on in one archive",
-                    );
-                    self.said.insert(shown);
+                let host = format!("pg{number}");
+                if !self.said.contains(&host) {
+                    let what = "set pgv up on that host, too, with the same PGV_CLUSTER: its WAL goes on in one archive";
+                    self.must(&host, what);
                 }
                 continue;
             }
@@ -399,7 +396,7 @@ mod tests {
             "[global]\nrepo1-type=s3\nrepo1-path=/repo\nrepo1-s3-bucket=b\nrepo1-s3-endpoint=s3.example.com\n\
              repo1-s3-host=10.0.0.1\nrepo1-s3-port=9000\nrepo1-s3-key=ID\nrepo1-s3-key-secret=a/b+c\n\
              repo1-s3-region=eu\nrepo1-s3-uri-style=path\nrepo1-s3-verify-ssl=n\nrepo1-s3-ca-file=/ca.pem\n\
-             repo1-cipher-type=aes-256-cbc\nrepo1-cipher-pass=secret\nretention-full=2\nrepo1-retention-diff=3\n\
+             repo1-cipher-type=aes-256-cbc\nrepo1-cipher-pass=horse\nretention-full=2\nrepo1-retention-diff=3\n\
              start-fast=y\nstop-auto=y\ncompress-type=zst\ncompress-level=6\nprocess-max=4\narchive-async=y\n\
              spool-path=/spool\nlog-level-console=info\narchive-get-queue-max=1GiB\narchive-timeout=90\n\
              [global:archive-push]\nprocess-max=3\n[main]\ndb-path=/data\ndb-port=5433\npg1-socket-path=/run/pg\n",
@@ -436,7 +433,7 @@ mod tests {
             let found = of(&lines, "left").into_iter().filter(|line| line.split(' ').next() == Some(option));
             assert_eq!(found.count(), 1, "{option}");
         }
-        assert!(!lines.iter().any(|line| line.contains("secret")), "{lines:?}");
+        assert!(!lines.iter().any(|line| line.contains("horse")), "{lines:?}");
     }
 
     #[test]
