@@ -19,6 +19,7 @@ find_cluster() {
     # A cluster whose data directory does not exist has no owner there.
     ! id --user -- "$listed_owner" >/dev/null 2>&1 || owner=$listed_owner
   fi
+  [ -z "$from_pgbackrest" ] || read_pgbackrest
   [ -n "$cluster" ] || die 2 'no cluster is named' 'name it, such as 15-main; without pg_lsclusters also give --pgdata DIR'
   [[ $cluster =~ ^[A-Za-z0-9_][A-Za-z0-9_.-]*$ ]] ||
     die 2 "\"$cluster\" is not a cluster's name" "a name is VERSION-NAME, such as $(tr --squeeze-repeats '/ ' '-' <<<"$cluster"); pg_lsclusters lists the clusters"
@@ -27,7 +28,7 @@ find_cluster() {
 
 # Whose files they are. Of what does not exist yet: PostgreSQL's user.
 find_owner() {
-  if [ "$restore_only$sheet_only" = nono ]; then
+  if [ "$restore_only$sheet_only$remove" = nonono ]; then
     [ -n "$pgdata" ] || die 2 "no cluster $cluster" "pg_lsclusters lists them; or give --pgdata DIR"
     [ -e "$pgdata/global/pg_control" ] || die 2 "$pgdata is not a data directory of $cluster" \
       'give --pgdata DIR; to restore on this host: --restore-only'

@@ -150,6 +150,31 @@ fn set_up_from_nothing() {
 }
 
 #[test]
+fn from_pgbackrest_and_back() {
+    run_on_machine("migrate.sh", "");
+}
+
+#[test]
+fn two_archivers_under_one_command() {
+    run("beside.sh", "");
+}
+
+#[test]
+fn a_major_upgrade() {
+    run_on_machine("upgrade.sh", "");
+}
+
+#[test]
+fn a_backup_host_pulls() {
+    run("pull.sh", "");
+}
+
+#[test]
+fn a_cluster_as_in_a_container() {
+    run("container.sh", "");
+}
+
+#[test]
 fn verification_and_drill() {
     run("trust.sh", "");
 }

@@ -10,7 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// `recover` is a room of its own: what a restored directory needs before a server starts in it.
-const ROOMS: [&str; 9] = ["snap", "apply", "merge", "crypt", "store", "info", "recover", "spool", "find"];
+const ROOMS: [&str; 10] =
+    ["snap", "apply", "merge", "crypt", "store", "info", "recover", "spool", "find", "migrate"];
 /// What rooms may use, and must not use rooms themselves.
 const FLOORS: [&str; 9] = ["stream", "tar", "pg", "manifest", "catalog", "cli", "io", "report", "error"];
 

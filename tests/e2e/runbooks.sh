@@ -10,14 +10,14 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 page=$root/man/pgv-runbooks.7
 need_root
 
-name=pgvrun$$ upgraded=pgvupg$$ fresh=pgvnew$$
+name=pgvrun$$ fresh=pgvnew$$
 # Where nobody but root writes, as in /etc/pgv.
 etc=/etc/$name
 bin=$debian_bin
 
 drop() {
   local cluster
-  for cluster in "$name" "$upgraded" "$fresh"; do
+  for cluster in "$name" "$fresh"; do
     pg_dropcluster --stop "$debian_major" "$cluster" 2>/dev/null || true
     rm --recursive --force "/etc/postgresql/$debian_major/$cluster"
     rm --force "/etc/cron.d/pgv-$debian_major-$cluster"
@@ -36,7 +36,7 @@ stop_copies() {
 at=$name
 
 names_of_here() {
-  sed --expression="s|17-main|$debian_major-$upgraded|g; s|17.main|$debian_major/$upgraded|; s|pg_ctlcluster $debian_major/|pg_ctlcluster $debian_major |" --expression="s|15-main|$debian_major-$name|g" --expression="s|15 main|$debian_major $at|g" \
+  sed --expression="s|15-main|$debian_major-$name|g" --expression="s|15 main|$debian_major $at|g" \
     --expression="s|/var/lib/postgresql/15/main|$scratch/data/$at|g" --expression="s|/etc/pgv|$etc|g" \
     --expression="s|/srv/pg|$scratch/srv|g" --expression="s|5433|$free|g" \
     --expression="s|s3://my-bucket/|s3://$PGV_TEST_BUCKET/|g" --expression="s|https://s3.example.com|$endpoint|g" \
@@ -194,18 +194,6 @@ incremental_for_ever() {
   grep --quiet synthetic "$scratch/out" || fail "no synthetic full: $(cat "$scratch/out" "$scratch/err")"
 }
 
-# Another cluster with the old one's archive_command, because what matters is that its system identifier is another.
-after_an_upgrade() {
-  create_debian_cluster "$upgraded"
-  cp --archive "/etc/postgresql/$debian_major/$name/conf.d/pgv.conf" "/etc/postgresql/$debian_major/$upgraded/conf.d/"
-  pg_ctlcluster "$debian_major" "$upgraded" restart
-  type_block upgrade 0 env "AWS_ACCESS_KEY_ID=$user_id" "AWS_SECRET_ACCESS_KEY=$user_secret" "PGV_STATE_DIR=$scratch/state-upgraded"
-  ! grep ^BAD "$scratch/out" || fail "pgv-check is not content with the upgraded cluster"
-  [ ! -e "/etc/cron.d/pgv-$debian_major-$name" ] || fail "the old schedule is there"
-  pg_ctlcluster "$debian_major" "$upgraded" stop
-  as_postgres pgv-restore "$debian_major-$name" "$scratch/srv/old" --plan >"$scratch/out" 2>&1 || fail "the old cluster cannot be restored: $(cat "$scratch/out")"
-}
-
 # Configuration, key and state of the host are away while COMMAND… runs.
 as_a_new_host() { # COMMAND…
   mv "$etc" "$etc.away"
@@ -318,7 +306,6 @@ main() {
   incremental_for_ever
   wait_for_archive
   rows=3000
-  after_an_upgrade
   pg_ctlcluster "$debian_major" "$name" stop
   as_a_new_host from_the_bucket
   as_a_new_host from_a_copy
@@ -328,7 +315,6 @@ main() {
   another_key
   lost_key
   pg_ctlcluster "$debian_major" "$name" stop
-  type_block upgrade-remove
   echo "runbooks: each case, as its page says"
 }
 

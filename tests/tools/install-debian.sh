@@ -21,6 +21,12 @@ python3 -c 'import ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
 need cc build-essential
 need pgrep procps
 need curl curl
+# What people come from; it speaks to S3 over TLS only.
+need pgbackrest pgbackrest
+need stunnel4 stunnel4
+# A host that backs up another.
+[ -x /usr/sbin/sshd ] || packages+=(openssh-server)
+need ssh openssh-client
 # Sets up what runs every night.
 [ -d /etc/cron.d ] || packages+=(cron)
 [ "${#packages[@]}" -gt 0 ] || exit 0

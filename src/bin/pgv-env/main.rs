@@ -2,6 +2,7 @@
 
 mod command;
 mod each;
+mod pgbackrest;
 mod retry;
 mod run;
 

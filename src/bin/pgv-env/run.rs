@@ -1,7 +1,7 @@
 //! The verb of `pgv-env`, which `pgv-info env` has as well.
 
 use crate::command::{at_service, not_run, process};
-use crate::{each, retry};
+use crate::{each, pgbackrest, retry};
 use clap::Parser;
 use pgv::cli::config::{self, Config, Environment};
 use pgv::cli::lines::Lines;
@@ -55,6 +55,8 @@ pub struct Args {
     /// Run it as the owner of this path instead
     #[arg(long, requires = "step_down", value_name = "PATH")]
     owner_of: Option<PathBuf>,
+    #[command(flatten)]
+    pgbackrest: pgbackrest::Options,
     #[arg(value_name = "CLUSTER COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<OsString>,
     #[command(flatten)]
@@ -94,6 +96,10 @@ pub fn run(args: Args) -> Result<Status> {
     };
     // A script has none where its caller named none.
     let cluster = cluster.filter(|name| !name.is_empty());
+    if let Some(file) = args.pgbackrest.file() {
+        refuse_more(command)?;
+        return args.pgbackrest.print(file, cluster);
+    }
     if args.print {
         refuse_more(command)?;
         let mut environment = Environment::load(file, cluster)?;

@@ -53,6 +53,8 @@ mod get;
 mod log;
 #[path = "../pgv-merge/merge.rs"]
 mod merge;
+#[path = "../pgv-env/pgbackrest.rs"]
+mod pgbackrest;
 #[path = "../pgv-peek/push.rs"]
 mod push;
 #[path = "../pgv-peek/records.rs"]

@@ -34,11 +34,8 @@ pub fn lines(args: &Args) -> Result<String> {
         if !spool.is_marked(name) {
             spool.wait_for_batch(name, environment.wal_timeout()? / 2);
         }
-        if spool.is_marked(name) {
-            lines.add("stored", "yes");
-            return Ok(lines.as_str().to_owned());
-        }
     }
+    let is_stored = spool.as_ref().is_some_and(|spool| spool.is_marked(name));
     let control = Control::read(Path::new(HERE))?;
     let own = control.system_identifier();
     match environment.get("PGV_SYSTEM_ID")? {
@@ -49,8 +46,10 @@ pub fn lines(args: &Args) -> Result<String> {
         }
         _ => {}
     }
-    check_segment(&args.path, name, &control)?;
-    lines.add("stored", "no").add("system_identifier", own);
+    if !is_stored {
+        check_segment(&args.path, name, &control)?;
+    }
+    lines.add("stored", if is_stored { "yes" } else { "no" }).add("system_identifier", own);
     let following = wal::following(name, control.wal_segment_bytes());
     let is_more = following.is_some_and(|next| spool.is_some_and(|spool| spool.is_ready(&next)));
     lines.add("ahead", if is_more { "yes" } else { "no" });
