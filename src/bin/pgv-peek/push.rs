@@ -30,10 +30,10 @@ pub fn lines(args: &Args) -> Result<String> {
     let mut lines = environment.lines()?;
     let is_ahead = environment.wal_jobs()? > 1 && wal::is_segment_name(name);
     let spool = if is_ahead { outgoing(&environment, directory)? } else { None };
-    if let Some(spool) = &spool {
-        if !spool.is_marked(name) {
-            spool.wait_for_batch(name, environment.wal_timeout()? / 2);
-        }
+    if let Some(spool) = &spool
+        && !spool.is_marked(name)
+    {
+        spool.wait_for_batch(name, environment.wal_timeout()? / 2);
     }
     let is_stored = spool.as_ref().is_some_and(|spool| spool.is_marked(name));
     let control = Control::read(Path::new(HERE))?;
