@@ -64,7 +64,8 @@ ask_for_secret() {
   secrets=()
   [[ $repository == s3://* ]] && [ -z "$(configured PGV_S3_PROFILE)" ] || return 0
   for key in AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY; do
-    [ -z "$(configured "$key")" ] && [[ " ${settings[*]%%=*} " != *" $key "* ]] || continue
+    [ -z "$(configured "$key")" ] || continue
+    [[ " ${settings[*]%%=*} " != *" $key "* ]] || continue
     value=${!key:-}
     if [ -z "$value" ] && [ -t 0 ]; then
       read -r -s -p "$key: " value
