@@ -3,7 +3,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # pgv-setup and its steps share what they set
 
 remove_set_up() {
-  local item left=()
+  local item left=() tree=''
   for item in ${with[@]+"${with[@]}"}; do
     [[ $item =~ ^(configuration|key|repository)$ ]] || die 2 "--with $item: must be configuration, key or repository"
   done
@@ -12,6 +12,7 @@ remove_set_up() {
   [ -n "$pgdata" ] || pgdata=$(configured PGV_PGDATA)
   find_others
   ! is_with key || [ "${#sharing[@]}" -eq 0 ] || die 2 "--with key: ${sharing[*]} uses the same key" 'nothing was changed'
+  ! is_with repository || find_tree
   wait_for_nothing
   remove_schedule
   if [ -n "$pgdata" ] && [ -e "$pgdata/global/pg_control" ]; then
@@ -26,25 +27,6 @@ remove_set_up() {
   for item in ${todo[@]+"${todo[@]}"}; do warn "left to do: $item"; done
   [ "${#todo[@]}" -eq 0 ] || [ "$dry_run" = yes ] || exit 7
   exit 0
-}
-
-is_with() { # ITEM
-  [[ " ${with[*]-} " == *" $1 "* ]]
-}
-
-# Sets `siblings` to other configurations of this data directory, and `sharing` to those that name the same key.
-find_others() {
-  local other key text
-  siblings=() sharing=()
-  for other in "$etc"/*.conf; do
-    if [ ! -e "$other" ] || [ "$other" -ef "$file" ]; then continue; fi
-    text=$(<"$other")
-    [ -z "$pgdata" ] || ! grep --quiet --line-regexp --extended-regexp "PGV_PGDATA=\"?$pgdata\"?" <<<"$text" || siblings+=("$other")
-    IFS=: read -r -a keys <<<"$(configured PGV_KEY_FILE)"
-    for key in "${keys[@]}"; do
-      ! grep --quiet --extended-regexp "^PGV_KEY_FILE=.*$key" <<<"$text" || sharing+=("$other")
-    done
-  done
 }
 
 # A backup, an expiry or a restore ends first.
@@ -71,7 +53,8 @@ archive_commands() { # is|is not
 # PostgreSQL goes from one archive_command to the other in one step.
 remove_archiving() {
   local conf=/etc/postgresql/${cluster/-//}/conf.d/pgv.conf before='' auto files now
-  [ ! -e "$state/archive_command.before" ] || before=$(<"$state/archive_command.before")
+  # It lies where the owner writes.
+  [ ! -e "$state/archive_command.before" ] || before=$(as_owner cat -- "$state/archive_command.before")
   if [ -e "$conf" ] && as_owner grep --quiet pgv-wal-push "$conf"; then
     run "deleting $conf" as_owner rm --force -- "$conf"
   fi
@@ -87,7 +70,7 @@ remove_archiving() {
   run 'reloading the server' server_sql 'select pg_reload_conf()' >/dev/null
   [ "$dry_run" = no ] || return 0
   look_at_rest
-  rm --force -- "$state/archive_command.before"
+  as_owner rm --force -- "$state/archive_command.before"
 }
 
 # What set-up set with it.
@@ -160,41 +143,4 @@ forget_copy() { # HBA
   else
     left+=("$1.before-pgv, as it was before pgv")
   fi
-}
-
-# The configuration last: it says where the rest is.
-remove_named() {
-  local repository key system name
-  repository=$(configured PGV_REPO) name=$(configured PGV_CLUSTER)
-  : "${name:=$cluster}"
-  IFS=: read -r -a keys <<<"$(configured PGV_KEY_FILE)"
-  if [ -n "$repository" ] && is_with repository; then
-    system=$(configured PGV_SYSTEM_ID)
-    [ -n "$system" ] || system=$(data_system_identifier "$pgdata")
-    run "deleting the backups and WAL in $repository/$name/$system/" delete_tree "$repository/$name/$system/"
-  elif [ -n "$repository" ]; then
-    left+=("the backups in $repository/$name/")
-  fi
-  for key in "${keys[@]}"; do
-    if ! is_with key; then
-      [ ! -e "$key" ] || left+=("the key $key, without which nobody opens a backup")
-    elif [ -e "$key" ]; then
-      run "deleting the key $key" delete "$key"
-    fi
-  done
-  if ! is_with configuration; then
-    [ ! -e "$file" ] || left+=("$file and $state")
-    return
-  fi
-  [ ! -d "$state" ] || run "deleting $state" as_owner find "$state" -mindepth 1 -delete
-  [ ! -d "$state" ] || [ "$dry_run" = yes ] || rmdir -- "$state" 2>/dev/null || left+=("the directory $state")
-  [ ! -e "$file" ] || run "deleting $file" delete "$file"
-}
-
-delete_tree() { # URL
-  as_owner "${pgv_env[@]}" --config "$file" "$cluster" pgv-s3 rm --recursive "$1" || die $? "cannot delete $1" "to continue: $again"
-}
-
-delete() { # FILE
-  if only_root_writes "${1%/*}"; then rm --force -- "$1"; else as_owner rm --force -- "$1"; fi
 }

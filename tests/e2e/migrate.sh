@@ -206,6 +206,14 @@ refused() {
   local status=0
   pgv-setup "$cluster" --remove --with key 2>"$scratch/err" || status=$?
   { [ "$status" -eq 2 ] && grep --quiet 'nobody could open the backups' "$scratch/err"; } || fail "the key alone: $status, $(cat "$scratch/err")"
+  # Backups under the name of this cluster, sealed by the same key, that are of another one.
+  # shellcheck disable=SC2016  # of that shell
+  as_postgres pgv-env "$cluster" sh -c 'echo x | pgv-s3 --quiet put "$PGV_REPO/$PGV_CLUSTER/7/backup/20200101-000000F/record.json"'
+  status=0
+  pgv-setup "$cluster" --remove --with key --with repository 2>"$scratch/err" || status=$?
+  { [ "$status" -eq 2 ] && grep --quiet '/7/ may need the same key' "$scratch/err"; } || fail "backups of another: $status, $(cat "$scratch/err")"
+  # shellcheck disable=SC2016  # of that shell
+  as_postgres pgv-env "$cluster" sh -c 'exec pgv-s3 --quiet rm --recursive "$PGV_REPO/$PGV_CLUSTER/7/"'
   status=0
   (as_postgres flock "$scratch/state/lock" sleep 20) &
   wait_until is_locked

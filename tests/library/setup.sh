@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Where pgv-setup lets root write: only where nobody else can change the way there; and what it adds to a configuration.
+# Where pgv-setup lets root write: only where nobody else can change the way there; what it adds to a configuration; and
+# which other configurations need what --remove would delete.
 set -euo pipefail
 # shellcheck source=tests/library/lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -8,6 +9,8 @@ source "$root/scripts/pgv-setup-places.sh"
 
 # shellcheck source=scripts/pgv-setup-configuration.sh
 source "$root/scripts/pgv-setup-configuration.sh"
+# shellcheck source=scripts/pgv-setup-named.sh
+source "$root/scripts/pgv-setup-named.sh"
 
 # shellcheck disable=SC2034  # of that function
 composed() { # PAIR…
@@ -52,3 +55,22 @@ expect "another's link to a place of root's" other "$(verdict "$scratch/theirs/t
 expect "root's link to another's directory" other "$(verdict "$scratch/own/to-theirs/file")"
 expect "a group's directory" other "$(verdict "$scratch/group/file")"
 expect "links in a circle" other "$(verdict "$scratch/own/circle")"
+
+# A path is no pattern, and may be written in another way.
+# shellcheck disable=SC2034  # of that function
+others() { # KEY-FILE DATA-DIRECTORY
+  local etc=$scratch/etc file=$scratch/etc/own.conf pairs=("PGV_KEY_FILE=$1") pgdata=$2 siblings sharing
+  find_others
+  echo "${siblings[*]##*/} ${sharing[*]##*/}"
+}
+mkdir "$scratch/etc"
+touch "$scratch/key+1" "$scratch/etc/own.conf"
+ln --symbolic "key+1" "$scratch/link"
+install --mode=0600 /dev/stdin "$scratch/etc/other.conf" <<<"PGV_PGDATA=$scratch/own/
+PGV_KEY_FILE=$scratch/new:$scratch/key+1"
+expect 'a key of two' ' other.conf' "$(others "$scratch/key+1" /nowhere)"
+expect 'by a link' ' other.conf' "$(others "$scratch/link" /nowhere)"
+expect 'the same data' 'other.conf ' "$(others "$scratch/key" "$scratch/own")"
+expect 'neither' ' ' "$(others "$scratch/ke" "$scratch/ow.")"
+echo nonsense >>"$scratch/etc/other.conf"
+expect_status 2 others "$scratch/key" "$scratch/own"

@@ -1,0 +1,91 @@
+# Sourced by pgv-setup, with pgv-setup-remove.sh: what --remove deletes only if it is named, because it holds backups or
+# opens them, and other clusters may use it.
+# shellcheck shell=bash disable=SC2034,SC2154  # pgv-setup and its steps share what they set
+
+is_with() { # ITEM
+  [[ " ${with[*]-} " == *" $1 "* ]]
+}
+
+# Sets `siblings` to other configurations of this data directory, and `sharing` to those that name the same key.
+find_others() {
+  local other text own_keys
+  siblings=() sharing=()
+  IFS=: read -r -a own_keys <<<"$(configured PGV_KEY_FILE)"
+  for other in "$etc"/*.conf; do
+    if [ ! -e "$other" ] || [ "$other" -ef "$file" ]; then continue; fi
+    text=$("${pgv_env[@]}" --file --config "$other") || die $? "$other may use the same key or cluster, and cannot be read" 'nothing was changed'
+    each_line take_other <<<"$text"
+  done
+}
+
+# shellcheck disable=SC2317  # by each_line
+take_other() { # set KEY=VALUE
+  local key own value=${2#*=} theirs
+  case ${2%%=*} in
+    PGV_PGDATA) ! is_same "$value" "$pgdata" || siblings+=("$other") ;;
+    PGV_KEY_FILE)
+      IFS=: read -r -a theirs <<<"$value"
+      for key in "${theirs[@]}"; do
+        for own in "${own_keys[@]}"; do ! is_same "$key" "$own" || sharing+=("$other"); done
+      done
+      ;;
+  esac
+}
+
+is_same() { # PATH PATH
+  [ "$1" = "$2" ] || [ "$1" -ef "$2" ]
+}
+
+# Sets `tree`: the backups and WAL of this cluster alone, whose name other clusters may have had. Theirs need the key.
+find_tree() {
+  local system name others
+  tree=$(configured PGV_REPO) name=$(configured PGV_CLUSTER) system=$(configured PGV_SYSTEM_ID)
+  [ -n "$tree" ] || return 0
+  tree+=/${name:-$cluster}/
+  [ -n "$system" ] || system=$(data_system_identifier "$pgdata") ||
+    die 1 '--with repository: which backups are of this cluster is not known' 'nothing was changed' "set PGV_SYSTEM_ID in $file, then: $again"
+  if is_with key; then
+    others=$(in_repository ls "$tree") || die $? "$tree cannot be listed" 'nothing was changed'
+    others=$(grep --invert-match --line-regexp --fixed-strings -- "$tree$system/" <<<"$others") || [ $? -eq 1 ]
+    [ -z "$others" ] || die 2 "--with key: $others may need the same key" 'nothing was changed' 'give --with repository alone'
+  fi
+  tree+=$system/
+}
+
+in_repository() { # VERB ARGUMENT…
+  as_owner "${pgv_env[@]}" --config "$file" "$cluster" pgv-s3 --quiet "$@"
+}
+
+# The configuration last: it says where the rest is.
+remove_named() {
+  local repository key name keys
+  repository=$(configured PGV_REPO) name=$(configured PGV_CLUSTER)
+  IFS=: read -r -a keys <<<"$(configured PGV_KEY_FILE)"
+  if [ -n "$tree" ]; then
+    run "deleting the backups and WAL in $tree" delete_tree "$tree"
+  elif [ -n "$repository" ]; then
+    left+=("the backups in $repository/${name:-$cluster}/")
+  fi
+  for key in "${keys[@]}"; do
+    if ! is_with key; then
+      [ ! -e "$key" ] || left+=("the key $key, without which nobody opens a backup")
+    elif [ -e "$key" ]; then
+      run "deleting the key $key" delete "$key"
+    fi
+  done
+  if ! is_with configuration; then
+    [ ! -e "$file" ] || left+=("$file and $state")
+    return
+  fi
+  [ ! -d "$state" ] || run "deleting $state" as_owner find "$state" -mindepth 1 -delete
+  [ ! -d "$state" ] || [ "$dry_run" = yes ] || rmdir -- "$state" 2>/dev/null || left+=("the directory $state")
+  [ ! -e "$file" ] || run "deleting $file" delete "$file"
+}
+
+delete_tree() { # URL
+  in_repository rm --recursive "$1" || die $? "cannot delete $1" "to continue: $again"
+}
+
+delete() { # FILE
+  if only_root_writes "${1%/*}"; then rm --force -- "$1"; else as_owner rm --force -- "$1"; fi
+}
