@@ -57,8 +57,8 @@ push_own() {
 # twice at a time, and what it leaves in the background inherits no lock.
 push_other() ( # PATH [keep]
   command=${also//"$name"/"${1##*/}"}
-  if [ -n "$both" ]; then
-    exec 8>>"$both/one"
+  # Without room for a lock it archives all the same.
+  if [ -n "$both" ] && exec 8>>"$both/one"; then
     flock --timeout "$limit" 8 || die 75 "another command of --also still runs after ${limit}s"
   fi
   ! is_noted other "$1" "$command" || exit 0

@@ -121,6 +121,15 @@ broken() {
   both_are_equal
 }
 
+# Nor is a place for notes and locks that cannot be written to.
+unwritable() {
+  rm --force "$scratch/state/spool/both/one"
+  chmod 0500 "$scratch/state/spool/both"
+  write_segment
+  both_are_equal
+  chmod 0700 "$scratch/state/spool/both"
+}
+
 killed() {
   local number
   for number in 1 2 3 4 5 6; do
@@ -162,6 +171,7 @@ main() {
   both_away
   hangs
   broken
+  unwritable
   killed
   echo "archive-async=y" >"$scratch/async"
   sed --in-place "/^\[main\]/{
