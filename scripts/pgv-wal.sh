@@ -2,10 +2,10 @@
 # shellcheck shell=bash disable=SC2154  # wal_timeout_seconds is of load_config
 
 # PostgreSQL waits for a call about one WAL file, however long that takes: so each ends by itself.
-# They may have begun so many seconds after the script; now, if nothing is said. SECONDS counts whole ones, from within
-# one: without one more a limit of 1s may be over at once.
-begin_time() { # [SECONDS]
-  deadline=$((${1:-$SECONDS} + wal_timeout_seconds + 1))
+# It began at this second of the script. SECONDS counts whole ones, from within one: without one more a limit of 1s may be
+# over at once.
+begin_time() { # SECONDS
+  deadline=$(($1 + wal_timeout_seconds + 1))
 }
 
 # Sets `within` to the option by which a tool ends in time.

@@ -11,7 +11,7 @@ left() {
   # shellcheck disable=SC2034  # of pgv-wal.sh
   local wal_timeout_seconds=$2 within=()
   SECONDS=$1
-  begin_time
+  begin_time "$SECONDS"
   SECONDS=$3
   bound_time && echo "${within[*]}"
 }
