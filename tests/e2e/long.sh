@@ -44,6 +44,7 @@ PGV_TEST_OUTAGE=180 PGV_TEST_SECONDS=200 "$root/tests/e2e/moments.sh" "$("$root/
 (cd "$root" && cargo test --release --locked --test s3 -- --ignored)
 # Requests in a repository of five years.
 (cd "$root" && PGV_TEST_BACKUPS=2000 PGV_TEST_SEGMENTS=200000 cargo test --release --locked --test scale)
+(cd "$root" && cargo build --release --locked --example fake-s3)
 "$root/tests/e2e/years.sh"
 (cd "$root" && PGV_TEST_CASES=40 cargo test --release --locked --test merges)
 # Its own tools: nobody else needs them.

@@ -14,7 +14,7 @@ bin=$debian_bin
 start_ssh() {
   local port
   port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-  as_postgres mkdir --mode=0700 "$scratch/ssh"
+  as_postgres mkdir --mode=0700 "$scratch/ssh" "$scratch/ssh/tmp"
   as_postgres ssh-keygen -q -t ed25519 -N '' -f "$scratch/ssh/host"
   as_postgres ssh-keygen -q -t ed25519 -N '' -f "$scratch/ssh/user"
   mkdir "$scratch/dbhost"
@@ -26,7 +26,7 @@ AuthorizedKeysFile $scratch/ssh/user.pub
 PidFile $scratch/ssh/pid
 StrictModes no
 UsePAM no
-SetEnv PATH=$scratch/dbhost:/usr/bin:/bin PGHOST=$scratch
+SetEnv PATH=$scratch/dbhost:/usr/bin:/bin PGHOST=$scratch TMPDIR=$scratch/ssh/tmp
 CONF
   as_postgres tee "$scratch/ssh/config" >/dev/null <<CONF
 Host db
@@ -70,7 +70,7 @@ main() {
   # What the backup host knows of the server it does not need.
   as_postgres env --unset=PGHOST --unset=PGPORT --unset=PGUSER --unset=PGDATABASE bash -e "$scratch/typed" >"$scratch/out" 2>"$scratch/err" || fail "pulling exits with $?: $(cat "$scratch/err")"
   [ "$(as_postgres pgv-info 15-main --format tsv | cut --fields=4 | paste --serial --delimiters=' ')" = 'full diff' ] || fail "what was pulled: $(as_postgres pgv-info 15-main)"
-  [ -z "$(as_postgres find /tmp -maxdepth 1 -name 'tmp.*' -user postgres -newer "$scratch/here/pull" 2>/dev/null)" ] || fail "the private directory is left on the database host"
+  [ -z "$(ls "$scratch/ssh/tmp")" ] || fail "the private directory is left on the database host"
   as_postgres pgv-verify 15-main >"$scratch/out" 2>&1 || fail "pgv-verify exits with $?: $(cat "$scratch/out")"
   # A database host that dies in the middle.
   # shellcheck disable=SC2016  # of that shell

@@ -12,7 +12,7 @@ service=''
 # Of the repository with this cluster's name and identifier.
 start_service() {
   local line
-  [ -x "$PGV_BIN/examples/fake-s3" ] || cargo build --release --locked --quiet --example fake-s3
+  [ -x "$PGV_BIN/examples/fake-s3" ] || fail "no fake-s3 in $PGV_BIN/examples: run cargo build --release --locked --example fake-s3"
   "$PGV_BIN/examples/fake-s3" "cluster=demo" "system-id=$system" >"$scratch/service" &
   service=$!
   wait_until grep --quiet AWS_EC2_METADATA_DISABLED "$scratch/service"
@@ -34,7 +34,7 @@ count() { # AT MOST COMMAND…
 
 begin
 cp "$pgv_tree"/scripts/pgv-* "$scratch/bin/"
-trap '[ -z "$service" ] || kill "$service"; end' EXIT
+trap 'status=$?; set +e; [ -z "$service" ] || kill "$service"; (exit "$status"); end' EXIT
 create_cluster "$bin" "$scratch/source"
 system=$(as_postgres "$bin/pg_controldata" "$scratch/source" | sed --quiet 's/^Database system identifier: *//p')
 # Its WAL goes on behind that of the repository.

@@ -25,7 +25,8 @@ need curl curl
 need pgbackrest pgbackrest
 need stunnel4 stunnel4
 # A host that backs up another.
-[ -x /usr/sbin/sshd ] || packages+=(openssh-server)
+has_sshd=yes
+[ -x /usr/sbin/sshd ] || { has_sshd=no && packages+=(openssh-server); }
 need ssh openssh-client
 # Sets up what runs every night.
 [ -d /etc/cron.d ] || packages+=(cron)
@@ -34,6 +35,12 @@ need ssh openssh-client
 if [ "$(id -u)" -ne 0 ]; then
   echo "the tests need: ${packages[*]}; as root: apt-get install ${packages[*]}" >&2
   exit 1
+fi
+# The tests start one of their own: this machine shall not begin to listen to the world because of them.
+if [ "$has_sshd" = no ]; then
+  mkdir --parents /etc/systemd/system
+  for unit in /etc/systemd/system/ssh.{service,socket}; do [ -e "$unit" ] || [ -L "$unit" ] || ln --symbolic /dev/null "$unit"; done
+  echo "install-debian.sh: openssh-server is installed and masked; to use it: systemctl unmask ssh.service ssh.socket" >&2
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update --quiet=2
