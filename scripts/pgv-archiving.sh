@@ -78,6 +78,17 @@ archive_history() { # KEY VALUE
   [[ $said == *'in the archive already'* ]] || say "archived the history of timeline $((16#${2:0:8}))"
 }
 
+# Of pgv-check, and by the server's files alone: it may have stopped because the disk is full.
+check_wal_room() { # DATA-DIRECTORY
+  local text
+  [ -n "$1" ] || return 0
+  text=$("${pgv_peek[@]}" waiting "$1") || {
+    bad 'pg_wal: could not find out how much waits, and how much room there is' 'see the message above; the cluster'\''s owner may read it'
+    return
+  }
+  each_line take_finding <<<"$text"
+}
+
 # Of pgv-check, now that the server's timeline is in the archive, too.
 check_histories() {
   local text

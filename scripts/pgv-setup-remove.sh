@@ -40,7 +40,7 @@ remove_schedule() {
   local cron=/etc/cron.d/pgv-${cluster//./_} unit
   [ ! -e "$cron" ] || run "deleting the schedule $cron" rm --force -- "$cron"
   command -v systemctl >/dev/null || return 0
-  for unit in pgv-{backup,verify,age}@"$cluster.timer"; do
+  for unit in pgv-{backup,verify,age,drill}@"$cluster.timer"; do
     ! systemctl is-enabled --quiet "$unit" 2>/dev/null || run "disabling $unit" systemctl disable --now "$unit"
   done
 }

@@ -1,4 +1,4 @@
-# Sourced by pgv-setup: what runs every night.
+# Sourced by pgv-setup: what runs every night, every week and every month.
 # shellcheck shell=bash disable=SC2034,SC2154  # pgv-setup and its steps share what they set
 
 set_up_schedule() {
@@ -31,5 +31,31 @@ MAILTO=root
 PATH=$path
 $2 1 * * *  $owner  pgv-backup $cluster --quiet --wait 6h
 $2 9 * * *  $owner  pgv-info $cluster --max-age 26h >/dev/null
-$2 4 * * 0  $owner  pgv-verify $cluster --quiet" root
+$2 4 * * 0  $owner  timeout 12h pgv-verify $cluster --quiet || [ \$? -ne 124 ] || echo 'pgv-verify $cluster: not done in 12 hours'" root
+}
+
+# A drill every month, where a copy of the cluster has room; after the first backup, by which that is known. Where the file
+# or the timer is there already, it is as somebody wants it.
+schedule_drill() {
+  local cron=/etc/cron.d/pgv-${cluster//./_} place=$state/drill why line
+  [ "$schedule" != none ] && [ "$dry_run" = no ] || return 0
+  ! grep --quiet --no-messages pgv-drill "$cron" || return 0
+  if [ -n "$(configured PGV_RECIPIENTS)" ]; then
+    say 'no drill is scheduled: this host cannot open its backups; schedule pgv-drill where the private key is'
+    return
+  fi
+  # It may be a file system of its own; else the first drill makes it.
+  ! as_owner test -d "$place" || place+=/plan
+  why=$(as_owner pgv-restore "$cluster" "$place" --config "$file" --immediate --tablespaces-under "$place.tablespaces" --plan 2>&1 >/dev/null) || {
+    why=$(sed --quiet 's/^[^ ]*: error: //p' <<<"$why" | head --lines=1)
+    say "no drill is scheduled: ${why:-a restore into $place is not possible}; with room elsewhere, schedule pgv-drill $cluster --scratch DIR"
+    return
+  }
+  if [ "$schedule" = systemd ]; then
+    run "enabling the timer of pgv-drill@$cluster" systemctl enable --now pgv-drill@"$cluster.timer"
+  elif [ -e "$cron" ]; then
+    line="$((RANDOM % 60)) 5 1 * *  $owner  timeout 12h pgv-drill $cluster --quiet || [ \$? -ne 124 ] || echo 'pgv-drill $cluster: not done in 12 hours'"
+    run "adding a drill every month to $cron" write_file "$cron" 0644 "$(cat "$cron")
+$line" root
+  fi
 }

@@ -180,6 +180,11 @@ fn verification_and_drill() {
 }
 
 #[test]
+fn what_is_watched() {
+    run("watching.sh", "");
+}
+
+#[test]
 fn nothing_acts_in_a_drill() {
     run_on_machine("drill.sh", debian_postgres());
 }

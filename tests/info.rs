@@ -1278,6 +1278,59 @@ fn metrics_hide_nothing_bad_behind_something_newer() {
     assert_eq!(status(&repository.info(&["--metrics", "--max-age", "1d"])), 2);
 }
 
+/// What a cron job writes to a web directory: it says all that the list says, and what it could not read.
+#[test]
+fn a_page_shows_everything_and_what_cannot_be_read() {
+    let repository = Repository::new();
+    let page = |repository: &Repository, more: &[&str]| {
+        let output = repository.info(&[&["--html"], more].concat());
+        let text = String::from_utf8(output.stdout.clone()).unwrap();
+        assert!(text.starts_with("<!DOCTYPE html>") && text.ends_with("</html>\n"), "{}", stderr(&output));
+        (status(&output), text)
+    };
+    let (missing, text) = page(&repository, &[]);
+    assert_eq!(missing, 3, "{text}");
+    assert!(text.contains("the repository cannot be read: no repository at file://"));
+    fs::create_dir_all(repository.0.path().join("repo")).unwrap();
+    fs::write(repository.0.path().join("repo/RESTORE-1.txt"), "").unwrap();
+    assert!(page(&repository, &[]).1.contains("There are no backups."));
+    let (old, text) = page(&repository, &["--max-age", "1d"]);
+    assert!(old == 7 && text.contains("<li>there is no backup</li>"), "{text}");
+
+    let set = repository.add(A, 1);
+    let other = repository.add_to("16-shop", "7711175703245852543", B, 1);
+    mark(&repository, &["annotate", "15-main", "--label", A, "--annotation", "why=<script>\"&'"]);
+    let (good, text) = page(&repository, &[]);
+    assert_eq!(good, 0);
+    assert!(text.contains("why=&lt;script&gt;&quot;&amp;&#39;") && !text.contains("<script"), "{text}");
+    assert!(text.contains("15-main (7711175703245852542)") && text.contains("16-shop (7711175703245852543)"));
+    let by_format = String::from_utf8(repository.info(&["--format", "html"]).stdout).unwrap();
+    assert_eq!(by_format.lines().count(), text.lines().count());
+    assert_eq!(page(&repository, &["16-shop"]).1.matches("<section").count(), 1);
+    for more in [&["--label", A][..], &["--type", "full"], &["--unpinned"], &["--totals"]] {
+        assert_eq!(status(&repository.info(&[&["--html"], more].concat())), 2, "{more:?}");
+    }
+
+    // Segments of which one is missing.
+    let archive = repository.0.path().join("repo/15-main").join(ID).join("wal/00000001");
+    fs::create_dir_all(&archive).unwrap();
+    for number in [1, 2, 4] {
+        fs::write(archive.join(format!("0000000100000000{number:08X}.pgv")), "x").unwrap();
+    }
+    let (gap, text) = page(&repository, &[]);
+    assert!(
+        gap == 7 && text.contains("WAL is missing, 000000010000000000000003 to 000000010000000000000003")
+    );
+    fs::remove_file(other.join("data.pgv")).unwrap();
+    judge(&set, "drill", false);
+    let (damaged, text) = page(&repository, &[]);
+    assert_eq!(damaged, 7);
+    assert!(
+        text.contains(&format!("backup {B} is damaged: ")) && text.contains(&format!("drill of backup {A}")),
+        "{text}"
+    );
+}
+
 #[test]
 fn what_waits_to_be_archived_is_told_where_it_can_be_known() {
     let repository = Repository::new();
@@ -1317,9 +1370,28 @@ fn what_waits_to_be_archived_is_told_where_it_can_be_known() {
             "no {line} in {by_option:?} {by_setting:?}"
         );
     }
+    let has = |lines: &[String], name: &str| {
+        lines.iter().any(|line| line.starts_with(&format!("{name}{{cluster=\"15-main\"")))
+    };
+    for name in ["pgv_wal_ready_bytes", "pgv_wal_disk_bytes", "pgv_wal_disk_free_bytes"] {
+        assert!(has(&by_option, name), "no {name} in {by_option:?}");
+    }
     let elsewhere = info(&["wal", "--metrics", "--repo", &url], &[("PGV_PGDATA", "/nowhere")]);
     assert_eq!(status(&elsewhere), 0, "the setting is that of another host");
     assert_eq!(status(&repository.info(&["wal", "--metrics", "--data-directory", "/nowhere"])), 1);
+    // It waits because the archive is down: then it is told all the same.
+    let down = format!("file://{}/down", repository.0.path().display());
+    fs::write(repository.0.path().join("down"), "").unwrap();
+    let output = info(
+        &["wal", "15-main", "--metrics", "--repo", &down, "--data-directory", data.to_str().unwrap()],
+        &[],
+    );
+    assert!(status(&output) != 0 && has(&lines(&output), "pgv_wal_ready_files"), "{:?}", lines(&output));
+    let output = info(&["--metrics", "--repo", &down], &[]);
+    let line = format!("pgv_repository_readable{{repository=\"{down}\"}} 0");
+    assert!(status(&output) != 0 && lines(&output).contains(&line), "{:?}", lines(&output));
+    let line = format!("pgv_repository_readable{{repository=\"{url}\"}} 1");
+    assert!(lines(&repository.info(&["--metrics"])).contains(&line));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::info::choose::stopped_at;
 use crate::info::facts::time_of;
 use crate::info::show::took;
 use crate::info::{Set, State, good, systems};
+use crate::store::Url;
 use std::fmt::Write;
 
 const TYPES: [&str; 4] = ["full", "diff", "incr", SYNTHETIC];
@@ -27,6 +28,17 @@ pub fn metrics(sets: &[Set], cluster: Option<&str>) -> String {
     of_groups(&mut text, &groups);
     of_newest(&mut text, &groups);
     of_verdicts(&mut text, &groups);
+    text
+}
+
+/// Whether there is anything else to print: without it every other metric would just be absent.
+pub fn readable(repository: &Url, is_readable: bool) -> String {
+    let mut text = String::new();
+    let name = "pgv_repository_readable";
+    family(&mut text, name, "Whether the repository could be read.");
+    let url = repository.to_string();
+    let url = url.trim_end_matches('/').replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    sample(&mut text, name, &format!("repository=\"{url}\""), u64::from(is_readable));
     text
 }
 

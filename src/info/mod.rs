@@ -26,6 +26,7 @@ mod merging;
 mod metrics;
 mod next;
 mod note;
+mod page;
 mod pins;
 mod plan;
 mod plan_json;
@@ -42,6 +43,7 @@ mod values;
 mod verdict;
 mod wal;
 mod walk;
+mod words;
 
 pub use archiving::{Archiving, archiving};
 pub use checks::{backup_checks, wal_checks};
@@ -63,9 +65,10 @@ pub use manifests::gather;
 pub use marking::{annotate, new_pin, pin};
 pub use marks::Marks;
 pub use merging::{Merging, merging};
-pub use metrics::metrics;
+pub use metrics::{metrics, readable};
 pub use next::{Next, Wanted, next, not_earlier};
 pub use note::NOTE;
+pub use page::Page;
 pub use pins::{kept_by_pins, refuse_unread as refuse_unread_pins};
 pub use plan::{Asked, plan};
 pub use plan_json::plan_json;
@@ -73,10 +76,11 @@ pub use prune::{Fate, Rules, prune, prune_labels};
 pub use record::{RecordInput, record, require_rest};
 pub use recovery::{Along, Histories, Recovery, Request, Target, recovery};
 pub use repository::{Repository, orphans, warn_of_damaged, warn_of_marks};
+pub use sets::systems;
 pub use sets::{
     Query, Set, State, collect, is_repository, refuse_unread, survey, survey_chain, survey_newest,
 };
-use sets::{clean, good, systems};
+use sets::{clean, good};
 pub use show::{Format, show, show_fates, show_marks, too_old};
 pub use totals::{Totals, WalBytes, show_totals, totals, totals_metrics};
 pub use transfer::{Listing, Wanted as Transfer, parse_listing, transfer};
@@ -84,6 +88,6 @@ pub use values::Values;
 pub use verdict::{began, findings, verdict};
 pub use wal::{
     Archive, KeepWal, Waiting, archives, await_wal, beginnings, segments_between, show_wal, unneeded,
-    waiting, wal_lines, wal_metrics,
+    waiting, wal_complaints, wal_lines, wal_metrics,
 };
 pub use walk::Archived;

@@ -271,7 +271,7 @@ pub fn took(backup: &BackupFacts) -> Option<time::Duration> {
     Some(time_of(&backup.stopped_at)? - time_of(&backup.started_at)?)
 }
 
-fn findings(backup: &BackupFacts) -> String {
+pub(super) fn findings(backup: &BackupFacts) -> String {
     let found = backup.findings;
     let kinds = [
         (found.bad_pages, "bad pages"),

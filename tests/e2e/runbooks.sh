@@ -17,6 +17,7 @@ bin=$debian_bin
 
 drop() {
   local cluster
+  ! mountpoint --quiet "$scratch/small" 2>/dev/null || umount --lazy "$scratch/small"
   for cluster in "$name" "$fresh"; do
     pg_dropcluster --stop "$debian_major" "$cluster" 2>/dev/null || true
     rm --recursive --force "/etc/postgresql/$debian_major/$cluster"
@@ -254,6 +255,45 @@ locked_bucket() {
   type_block full-back
 }
 
+# On a small disk of its own, until the server stops.
+full_disk() {
+  local data=$scratch/data/$name try
+  mkdir "$scratch/small"
+  mount -t tmpfs -o size=160m,mode=0700 none "$scratch/small"
+  sql_at "$port" "alter system set max_wal_size = '64MB'"
+  sql_at "$port" "alter system set min_wal_size = '32MB'"
+  sql_at "$port" 'select pg_reload_conf()' >/dev/null
+  sql_at "$port" checkpoint
+  sql_at "$port" checkpoint
+  pg_ctlcluster "$debian_major" "$name" stop
+  cp --archive "$data/pg_wal/." "$scratch/small/" || fail "pg_wal is too large for the small disk: $(du -sh "$data/pg_wal")"
+  chown postgres: "$scratch/small"
+  rm --recursive "$data/pg_wal"
+  ln --symbolic "$scratch/small" "$data/pg_wal"
+  pg_ctlcluster "$debian_major" "$name" start
+  may Deny
+  for try in $(seq 40); do
+    sql_at "$port" 'insert into orders select max(id) + 1 from orders; select pg_switch_wal()' shop >/dev/null 2>&1 || break
+  done
+  [ "$try" -lt 40 ] || fail "pg_wal did not fill: $(df "$scratch/small")"
+  wait_until grep --quiet 'No space left on device' "/var/log/postgresql/postgresql-$debian_major-$name.log"
+  # The doctor says it, though the server is down and the repository is locked.
+  type_block fills-look 7
+  grep --after-context=1 '^BAD  pg_wal: .* waiting to be archived.* free; ' "$scratch/out" | grep --quiet 'THE ARCHIVE IS DOWN AND PG_WAL FILLS' ||
+    fail "pgv-check says nothing of the full disk: $(cat "$scratch/out" "$scratch/err")"
+  find "$scratch/small" -maxdepth 1 -name '0*' | sort >"$scratch/kept"
+  type_block fills-move
+  [ "$(orders "$port")" -ge $((rows + try - 1)) ] || fail "the moved pg_wal lacks rows: $(orders "$port") of $((rows + try - 1))"
+  [ "$(find "$scratch/small" -maxdepth 1 -name '0*' | sort)" = "$(cat "$scratch/kept")" ] || fail "something was deleted from the full disk"
+  aws iam delete-user-policy --user-name pgv --policy-name Deny
+  wait_for_archive
+  type_block fills-after
+  ! grep ^BAD "$scratch/out" || fail "pgv-check is not content after the disk was full"
+  [ ! -e "$data/pg_wal.full" ] || fail "the old directory is there"
+  [ -d "$scratch/small/archive_status" ] || fail "the old file system was emptied through the link"
+  umount "$scratch/small"
+}
+
 # README's line for a rotation: postgres reads the key, nobody else, and typed again it replaces nothing.
 another_key() {
   local before
@@ -312,6 +352,8 @@ main() {
   stock_tools
   pg_ctlcluster "$debian_major" "$name" start
   locked_bucket
+  rows=$(orders "$port")
+  full_disk
   another_key
   lost_key
   pg_ctlcluster "$debian_major" "$name" stop

@@ -93,6 +93,7 @@ set_up() {
   [ "$(grep --count '^local   all,replication pgv' "/etc/postgresql/$debian_major/$name/pg_hba.conf")" -eq 1 ] || fail "pg_hba.conf: $(cat "/etc/postgresql/$debian_major/$name/pg_hba.conf")"
   grep --quiet '^PGUSER=pgv$' "$etc/$cluster.conf" || fail "the configuration has no role"
   [ "$(as_postgres pgv-info "$cluster" --format label | wc --lines)" -ge 1 ] || fail "no backup was taken"
+  grep --quiet "^[0-9]* 5 1 \* \*  postgres  timeout 12h pgv-drill $cluster --quiet" "/etc/cron.d/pgv-$cluster" || fail "no drill is scheduled: $(cat "/etc/cron.d/pgv-$cluster" "$scratch/err")"
   before=$(state_of_things)
   pg_ctlcluster "$debian_major" "$name" restart
   setup 0 --no-backup
@@ -304,7 +305,7 @@ elsewhere() {
   as_postgres "$bin/pg_ctl" --pgdata="$data" --log="$data.log" --silent --wait restart
   [ "$(grep --count '^AWS_.*=' "$scratch/etc.own/own.conf")" -eq 2 ] || fail "the secrets are not in the configuration"
   ! grep --quiet --fixed-strings "$AWS_SECRET_ACCESS_KEY" "$scratch/sheet.own" "$scratch/err" || fail "the secret was printed"
-  [ "$(sort --unique "$scratch/systemctl.said")" = 'enable --now pgv-backup@own.timer pgv-verify@own.timer pgv-age@own.timer' ] || fail "systemctl: $(cat "$scratch/systemctl.said")"
+  [ "$(sort --unique "$scratch/systemctl.said")" = $'enable --now pgv-backup@own.timer pgv-verify@own.timer pgv-age@own.timer\nenable --now pgv-drill@own.timer' ] || fail "systemctl: $(cat "$scratch/systemctl.said")"
   # Nothing in the environment any more. The first backup's WAL went to `true`, or failed with the old configuration.
   unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
   as_postgres pgv-backup own 2>"$scratch/err" || fail "pgv-backup own exits with $?: $(cat "$scratch/err")"

@@ -24,10 +24,11 @@ need curl curl
 # What people come from; it speaks to S3 over TLS only.
 need pgbackrest pgbackrest
 need stunnel4 stunnel4
-# A host that backs up another.
-has_sshd=yes
-[ -x /usr/sbin/sshd ] || { has_sshd=no && packages+=(openssh-server); }
 need ssh openssh-client
+# Two packages with services that listen: a host that backs up another, and the check of alert rules.
+services=()
+[ -x /usr/sbin/sshd ] || { packages+=(openssh-server) && services+=(ssh.service ssh.socket); }
+command -v promtool >/dev/null 2>&1 || { packages+=(prometheus) && services+=(prometheus.service); }
 # Sets up what runs every night.
 [ -d /etc/cron.d ] || packages+=(cron)
 [ "${#packages[@]}" -gt 0 ] || exit 0
@@ -36,12 +37,13 @@ if [ "$(id -u)" -ne 0 ]; then
   echo "the tests need: ${packages[*]}; as root: apt-get install ${packages[*]}" >&2
   exit 1
 fi
-# The tests start one of their own: this machine shall not begin to listen to the world because of them.
-if [ "$has_sshd" = no ]; then
-  mkdir --parents /etc/systemd/system
-  for unit in /etc/systemd/system/ssh.{service,socket}; do [ -e "$unit" ] || [ -L "$unit" ] || ln --symbolic /dev/null "$unit"; done
-  echo "install-debian.sh: openssh-server is installed and masked; to use it: systemctl unmask ssh.service ssh.socket" >&2
-fi
+# The tests start their own: this machine shall not begin to listen to the world because of them.
+for service in "${services[@]}"; do
+  unit=/etc/systemd/system/$service
+  mkdir --parents "${unit%/*}"
+  [ -e "$unit" ] || [ -L "$unit" ] || ln --symbolic /dev/null "$unit"
+  echo "install-debian.sh: $service is installed and masked; to use it: systemctl unmask $service" >&2
+done
 export DEBIAN_FRONTEND=noninteractive
 apt-get update --quiet=2
 apt-get install --yes --quiet=2 --no-install-recommends "${packages[@]}"

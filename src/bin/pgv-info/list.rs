@@ -1,6 +1,7 @@
 //! Without a verb: the backups that there are.
 
 use crate::keep;
+use crate::page;
 use crate::place::Place;
 use clap::ValueEnum;
 use pgv::catalog::{BackupType, Label, SYNTHETIC};
@@ -32,6 +33,9 @@ pub struct List {
     /// As --format json
     #[arg(long, group = "form")]
     json: bool,
+    /// As --format html
+    #[arg(long, group = "form")]
+    html: bool,
     /// Print times, sizes, durations and findings as metrics for Prometheus
     #[arg(long, group = "form")]
     metrics: bool,
@@ -58,6 +62,7 @@ enum Format {
     Url,
     Tsv,
     Json,
+    Html,
 }
 
 /// Files of WAL of each cluster that the totals under a table count, so that the table comes soon: ten requests.
@@ -65,10 +70,25 @@ const MOST_WAL_FILES: u64 = 10_000;
 
 /// Everything there is to show is shown, and what cannot be read ends it with its own status; with metrics it is in them.
 pub fn run(mut list: List, place: Place) -> Result<Status> {
+    let is_page = list.html || matches!(list.format, Some(Format::Html));
+    if is_page && (list.label.is_some() || list.backup_type.is_some() || list.unpinned || list.totals) {
+        return Err(Error::usage("a page shows all backups")
+            .hint("leave out --label, --type, --unpinned and --totals"));
+    }
     let repository = place.open_label(list.cluster.take(), list.label.clone())?;
     // Metrics say with a zero that there is no repository.
     let sets = match list.metrics {
-        true => info::survey(&repository.store, &repository.query)?,
+        true => match info::survey(&repository.store, &repository.query) {
+            Ok(sets) => sets,
+            Err(error) => {
+                cli::print(&info::readable(&repository.query.repository, false))?;
+                return Err(error);
+            }
+        },
+        false if is_page => match repository.survey() {
+            Ok(sets) => sets,
+            Err(error) => return page::unreadable(&repository, error),
+        },
         false => repository.survey()?,
     };
     let mut is_damaged = info::warn_of_damaged(&sets);
@@ -104,6 +124,11 @@ fn print(mut sets: Vec<Set>, list: &List, repository: &Repository) -> Result<(St
     // A younger one may be among those that cannot be read.
     let max_age = list.max_age.filter(|_| sets.iter().all(|set| set.unread().is_none()));
     let old = max_age.map_or_else(Vec::new, |age| info::too_old(&sets, age, now, wanted));
+    if list.html || matches!(list.format, Some(Format::Html)) {
+        let (status, unlisted) = page::print(repository, &sets, &old, now)?;
+        old.iter().for_each(report::warn);
+        return Ok((if old.is_empty() { status } else { Status::Findings }, unlisted));
+    }
     let default = if std::io::stdout().is_terminal() { Format::Table } else { Format::Tsv };
     let format = if list.json { Format::Json } else { list.format.unwrap_or(default) };
     if list.totals && matches!(format, Format::Label | Format::Url) {
@@ -121,6 +146,7 @@ fn print(mut sets: Vec<Set>, list: &List, repository: &Repository) -> Result<(St
         info::totals(&sets, &rules(), &mut of_one, now)
     };
     if list.metrics {
+        text += &info::readable(&repository.query.repository, true);
         text += &info::metrics(&sets, repository.query.cluster.as_deref());
         text += &info::totals_metrics(&info::totals(&sets, &rules(), |_| None, now));
     } else if list.totals {
@@ -183,7 +209,8 @@ impl From<Format> for info::Format {
             Format::Label => info::Format::Label,
             Format::Url => info::Format::Url,
             Format::Tsv => info::Format::Tsv,
-            Format::Json => info::Format::Json,
+            // A page is no list.
+            Format::Json | Format::Html => info::Format::Json,
         }
     }
 }

@@ -18,6 +18,7 @@ mod manifest;
 mod manifests;
 mod merging;
 mod next;
+mod page;
 mod pin;
 mod place;
 mod plan;
@@ -65,6 +66,8 @@ mod retry;
 mod run;
 #[path = "../pgv-peek/segment.rs"]
 mod segment;
+#[path = "../pgv-peek/waiting.rs"]
+mod waiting;
 
 use clap::{Parser, Subcommand};
 use pgv::cli::{self, Arguments, Common};
@@ -140,6 +143,8 @@ enum Verb {
     Get(get::Args),
     #[command(hide = true)]
     GetAhead(get::AheadArgs),
+    #[command(hide = true)]
+    Waiting(waiting::Args),
 }
 
 impl Arguments for Args {
@@ -209,6 +214,7 @@ fn run_verb(Args { verb, list, place, .. }: Args) -> Result<Status> {
         Some(Verb::PushMark(args)) => batch::mark(&args)?,
         Some(Verb::Get(args)) => get::lines(&args)?,
         Some(Verb::GetAhead(args)) => get::ahead(&args)?,
+        Some(Verb::Waiting(args)) => waiting::lines(&args)?,
     };
     cli::print(&text).map(|()| Status::Done)
 }

@@ -44,20 +44,16 @@ enum Format {
     Lines,
 }
 
-pub fn run(args: Args, place: Place) -> Result<Status> {
-    let repository = place.open(args.cluster)?;
+pub fn run(mut args: Args, place: Place) -> Result<Status> {
+    let repository = place.open(args.cluster.take())?;
+    let now = args.now.unwrap_or_else(OffsetDateTime::now_utc);
+    if args.metrics {
+        return print_metrics(&repository, &args, now);
+    }
     let sets = repository.collect()?;
     let is_damaged = info::warn_of_damaged(&sets);
-    let now = args.now.unwrap_or_else(OffsetDateTime::now_utc);
     let keep = keep::wal(args.keep_wal)?.map(|length| KeepWal { length, now });
     let archives = || info::archives(&repository.store, &repository.query.repository, &sets, keep.as_ref());
-    if args.metrics {
-        let archives = archives()?;
-        let waiting = waiting(args.data_directory.as_deref())?;
-        let cluster = repository.query.cluster.as_deref();
-        cli::print(&info::wal_metrics(&archives, cluster, waiting.as_ref()))?;
-        return Ok(Status::Done);
-    }
     if let Some(Format::Lines) = args.format {
         // What is wrong is in the lines.
         return info::wal_lines(&archives()?).print().map(|()| Status::Done);
@@ -67,6 +63,23 @@ pub fn run(args: Args, place: Place) -> Result<Status> {
         false => print_archives(&archives()?, args.format)?,
     };
     Ok(if is_damaged { Status::Findings } else { status })
+}
+
+/// What waits in the data directory is printed when the repository cannot be read, too: it waits for that.
+fn print_metrics(repository: &Repository, args: &Args, now: OffsetDateTime) -> Result<Status> {
+    let waiting = waiting(args.data_directory.as_deref(), now)?;
+    let archives = repository.collect().and_then(|sets| {
+        info::warn_of_damaged(&sets);
+        let keep = keep::wal(args.keep_wal)?.map(|length| KeepWal { length, now });
+        info::archives(&repository.store, &repository.query.repository, &sets, keep.as_ref())
+    });
+    let (archives, result) = match archives {
+        Ok(archives) => (archives, Ok(Status::Done)),
+        Err(error) => (Vec::new(), Err(error)),
+    };
+    let cluster = repository.query.cluster.as_deref();
+    cli::print(&info::wal_metrics(&archives, cluster, waiting.as_ref()))?;
+    result
 }
 
 fn print_archives(archives: &[Archive], format: Option<Format>) -> Result<Status> {
@@ -92,9 +105,11 @@ fn print_unneeded(
 }
 
 /// PGV_PGDATA may be another host's.
-fn waiting(data_directory: Option<&Path>) -> Result<Option<Waiting>> {
+fn waiting(data_directory: Option<&Path>, now: OffsetDateTime) -> Result<Option<Waiting>> {
     match data_directory {
-        Some(directory) => info::waiting(directory).map(Some),
-        None => Ok(cli::variable("PGV_PGDATA").and_then(|directory| info::waiting(directory.as_ref()).ok())),
+        Some(directory) => info::waiting(directory, now).map(Some),
+        None => {
+            Ok(cli::variable("PGV_PGDATA").and_then(|directory| info::waiting(directory.as_ref(), now).ok()))
+        }
     }
 }

@@ -11,6 +11,7 @@ mod log;
 mod push;
 mod records;
 mod segment;
+mod waiting;
 
 use clap::{Parser, Subcommand};
 use pgv::cli::{self, Arguments, Common};
@@ -41,6 +42,7 @@ enum Verb {
     PushMark(batch::MarkArgs),
     Get(get::Args),
     GetAhead(get::AheadArgs),
+    Waiting(waiting::Args),
 }
 
 impl Arguments for Args {
@@ -67,6 +69,7 @@ fn run(args: Args) -> Result<Status> {
         Verb::PushMark(args) => (batch::mark(args)?, Status::Done),
         Verb::Get(args) => (get::lines(args)?, Status::Done),
         Verb::GetAhead(args) => (get::ahead(args)?, Status::Done),
+        Verb::Waiting(args) => (waiting::lines(args)?, Status::Done),
     };
     cli::print(&text)?;
     Ok(status)

@@ -15,16 +15,16 @@ use std::collections::BTreeSet;
 pub struct Archive {
     pub cluster: String,
     pub system_identifier: u64,
-    pub(super) segment_bytes: u64,
+    pub(in crate::info) segment_bytes: u64,
     /// Backups from which nothing but their own end can be restored.
-    pub(super) points: Vec<Point>,
-    pub(super) windows: Vec<Window>,
+    pub(in crate::info) points: Vec<Point>,
+    pub(in crate::info) windows: Vec<Window>,
     /// What is missing and needed.
-    pub(super) gaps: Vec<Run>,
+    pub(in crate::info) gaps: Vec<Run>,
     /// Timelines whose history is missing.
-    pub(super) unknown: BTreeSet<u32>,
+    pub(in crate::info) unknown: BTreeSet<u32>,
     /// Of each timeline, and when it was stored.
-    pub(super) newest: Vec<Run>,
+    pub(in crate::info) newest: Vec<Run>,
 }
 
 impl Archive {

@@ -11,7 +11,7 @@ fn seconds(time: OffsetDateTime) -> Option<u64> {
 }
 
 /// The same for Prometheus: from when until when each timeline can be restored, how many segments are missing, when the
-/// newest was stored, and what waits to be. `cluster`: whose data directory `waiting` is of.
+/// newest was stored, what waits to be, and how long the disk has room for that. `cluster`: whose data directory `waiting` is of.
 pub fn wal_metrics(archives: &[Archive], cluster: Option<&str>, waiting: Option<&Waiting>) -> String {
     let mut text = String::new();
     let labels = |archive: &Archive| {
@@ -79,8 +79,25 @@ pub fn wal_metrics(archives: &[Archive], cluster: Option<&str>, waiting: Option<
         let known = archives.iter().find(|archive| archive.system_identifier == system);
         let cluster = known.map(|archive| archive.cluster.as_str()).or(cluster).unwrap_or_default();
         let labels = format!("cluster=\"{cluster}\",system_identifier=\"{system}\"");
-        family(&mut text, "pgv_wal_ready_files", "Files of WAL that wait to be archived.");
-        sample(&mut text, "pgv_wal_ready_files", &labels, waiting.files);
+        let rate = waiting.bytes_per_second.map(|rate| rate as u64);
+        let after = waiting.full_after().and_then(|after| u64::try_from(after.whole_seconds()).ok());
+        for (name, help, value) in [
+            ("pgv_wal_ready_files", "Files of WAL that wait to be archived.", Some(waiting.files)),
+            ("pgv_wal_ready_bytes", "Bytes of WAL that wait to be archived.", Some(waiting.bytes)),
+            ("pgv_wal_disk_bytes", "Size of the file system of pg_wal.", Some(waiting.disk_bytes)),
+            ("pgv_wal_disk_free_bytes", "What is free of it for the server.", Some(waiting.free_bytes)),
+            ("pgv_wal_bytes_per_second", "New WAL a second, over up to an hour.", rate),
+            (
+                "pgv_wal_full_after_seconds",
+                "Seconds until it is full at that rate if nothing is archived.",
+                after,
+            ),
+        ] {
+            family(&mut text, name, help);
+            if let Some(value) = value {
+                sample(&mut text, name, &labels, value);
+            }
+        }
         let name = "pgv_wal_oldest_ready_timestamp_seconds";
         family(&mut text, name, "Since when the oldest of them waits.");
         if let Some(seconds) = waiting.oldest.and_then(seconds) {

@@ -25,7 +25,7 @@ pub use between::segments_between;
 pub use metrics::wal_metrics;
 pub use retention::unneeded;
 pub use runs::Run;
-pub use show::{show_wal, wal_lines};
+pub use show::{complaints as wal_complaints, show_wal, wal_lines};
 pub use unknown::{complaint, without_history};
 pub use waiting::{Waiting, waiting};
 pub use window::{KeepWal, beginnings};

@@ -5,11 +5,11 @@ use crate::info::wal::reach::{Need, Window};
 use crate::info::wal::runs::Run;
 use time::OffsetDateTime;
 
-pub(super) struct Point {
+pub(in crate::info) struct Point {
     /// The segments that it needs.
-    pub(super) run: Run,
-    pub(super) at: OffsetDateTime,
-    pub(super) label: String,
+    pub(in crate::info) run: Run,
+    pub(in crate::info) at: OffsetDateTime,
+    pub(in crate::info) label: String,
 }
 
 /// `reached`: the runs that backups reach. Divided into those that hold nothing but what one backup needs, and windows.

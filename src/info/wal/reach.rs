@@ -9,11 +9,11 @@ use time::OffsetDateTime;
 
 /// Every moment from the end of a backup to the end of a run can be restored.
 #[derive(Clone)]
-pub(super) struct Window {
-    pub(super) run: Run,
-    pub(super) from: OffsetDateTime,
+pub(in crate::info) struct Window {
+    pub(in crate::info) run: Run,
+    pub(in crate::info) from: OffsetDateTime,
     /// The oldest backup that reaches it.
-    pub(super) label: String,
+    pub(in crate::info) label: String,
     /// The last segment that this backup needs.
     pub(super) backup_last: u64,
 }
@@ -21,7 +21,7 @@ pub(super) struct Window {
 impl Window {
     /// When its last segment was stored. That is told by another clock than the backup's end is, or in whole seconds;
     /// the end of the backup itself can be restored in any case.
-    pub(super) fn to(&self) -> Option<OffsetDateTime> {
+    pub(in crate::info) fn to(&self) -> Option<OffsetDateTime> {
         self.run.stored_at.map(|stored_at| stored_at.max(self.from))
     }
 

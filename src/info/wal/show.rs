@@ -32,17 +32,25 @@ pub fn wal_lines(archives: &[Archive]) -> Lines {
                 format_args!("timeline {timeline}: every moment from {from} to {to} can be restored"),
             );
         }
-        for gap in &archive.gaps {
-            let name = |number: u64| wal::name_of_number(gap.timeline, number, archive.segment_bytes);
-            let (first, last) = (name(gap.first), name(gap.last));
-            lines.add("bad", format_args!("timeline {}: WAL is missing, {first} to {last}", gap.timeline));
-        }
-        for timeline in &archive.unknown {
-            let (what, advice) = complaint(*timeline, &archive.cluster);
-            lines.add("bad", format_args!("{what}; {advice}"));
+        for complaint in complaints(archive) {
+            lines.add("bad", complaint);
         }
     }
     lines
+}
+
+/// What is wrong: each gap, and each missing history.
+pub fn complaints(archive: &Archive) -> Vec<String> {
+    let gap = |gap: &Run| {
+        let name = |number: u64| wal::name_of_number(gap.timeline, number, archive.segment_bytes);
+        let (first, last) = (name(gap.first), name(gap.last));
+        format!("timeline {}: WAL is missing, {first} to {last}", gap.timeline)
+    };
+    let history = |timeline: &u32| {
+        let (what, advice) = complaint(*timeline, &archive.cluster);
+        format!("{what}; {advice}")
+    };
+    archive.gaps.iter().map(gap).chain(archive.unknown.iter().map(history)).collect()
 }
 
 /// A line for each point, each window, each gap and each missing history.

@@ -1,0 +1,50 @@
+//! `--html`: the list as a page, with what the WAL restores. What cannot be read is on it, and ends the command with its
+//! own status.
+
+use crate::keep;
+use pgv::cli;
+use pgv::error::{Error, Result, Status};
+use pgv::info::{self, Archive, KeepWal, Page, Repository, Set};
+use time::OffsetDateTime;
+
+/// Whether there are gaps, and whether the WAL of each cluster could be listed.
+pub fn print(
+    repository: &Repository,
+    sets: &[Set],
+    complaints: &[String],
+    now: OffsetDateTime,
+) -> Result<(Status, Result<()>)> {
+    let keep = keep::wal(None)?.map(|length| KeepWal { length, now });
+    let (mut status, mut unlisted) = (Status::Done, Ok(()));
+    let mut archives = Vec::new();
+    for cluster in info::systems(sets) {
+        let Some(first) = cluster.first() else { continue };
+        let found = archive(repository, cluster, keep.as_ref());
+        match &found {
+            Ok(Some(archive)) if archive.has_gaps() => status = Status::Findings,
+            Err(error) => unlisted = Err(error.clone()),
+            Ok(_) => {}
+        }
+        if let Some(found) = found.transpose() {
+            archives.push((first.cluster.clone(), first.system_identifier, found));
+        }
+    }
+    let url = repository.query.repository.to_string();
+    let page = Page { repository: url.trim_end_matches('/'), now, complaints };
+    cli::print(&page.show(sets, &archives))?;
+    Ok((status, unlisted))
+}
+
+/// Nothing where no backup is complete.
+fn archive(repository: &Repository, sets: &[Set], keep: Option<&KeepWal>) -> Result<Option<Archive>> {
+    Ok(info::archives(&repository.store, &repository.query.repository, sets, keep)?.pop())
+}
+
+/// A page that says so, and the status of the error.
+pub fn unreadable(repository: &Repository, error: Error) -> Result<Status> {
+    let url = repository.query.repository.to_string();
+    let page =
+        Page { repository: url.trim_end_matches('/'), now: OffsetDateTime::now_utc(), complaints: &[] };
+    cli::print(&page.unreadable(&error))?;
+    Err(error)
+}
