@@ -21,6 +21,7 @@ python3 -c 'import ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
 need cc build-essential
 need pgrep procps
 need curl curl
+need age age
 # Sets up what runs every night.
 [ -d /etc/cron.d ] || packages+=(cron)
 [ "${#packages[@]}" -gt 0 ] || exit 0
