@@ -83,6 +83,7 @@ make_run_directory() {
     exec {lock}<"$place"
     flock --timeout 60 "$lock" || die 75 "another run has held the lock of $place for 60 s" 'give the same command again'
     remove_dead_runs "$place"
+    drop_old_keys
     make_locked_directory "$place"
     exec {lock}<&-
   else
@@ -100,6 +101,12 @@ make_locked_directory() { # PLACE
     'free space there, or set PGV_STATE_DIR to a directory on another disk'
   exec {run_lock}<"$tmp"
   flock --nonblock "$run_lock"
+}
+
+# Data keys that were opened for a recovery, which never came or has ended long since.
+drop_old_keys() {
+  [ ! -d "$PGV_STATE_DIR/opened" ] || find "$PGV_STATE_DIR/opened" -maxdepth 1 -type f -mtime +13 -delete ||
+    warn "$PGV_STATE_DIR/opened has data keys that were opened weeks ago, and cannot be removed"
 }
 
 remove_dead_runs() { # PLACE

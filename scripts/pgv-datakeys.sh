@@ -19,6 +19,7 @@ seals_for_recipients() {
 use_data_key() { # SYSTEM-IDENTIFIER [WAL NAME]
   local place=$PGV_STATE_DIR/keys/$1
   seals_for_recipients || return 0
+  drop_old_keys
   ! is_key_due "$place" || make_data_key "$1" no "${2:-}"
   point_at_key "$place"
 }
@@ -108,7 +109,7 @@ wrap_key() { # KEY SYSTEM-IDENTIFIER DIR; the result is DIR/wrapped
     die 2 "$PGV_SIGNER cannot sign a data key" 'nothing was stored' 'it must have a private key and its certificate: pgv-setup makes both'
   # What is signed in another's name nobody opens.
   { verify_signature "$3/signed" "$PGV_SIGNER" "$2" "$3/verified" && cmp --silent "$1" "$3/verified"; } ||
-    die 2 "the certificate in $PGV_SIGNER is not one of $PGV_CLUSTER, system identifier $2" 'nothing was stored' 'pgv-setup makes one for this cluster'
+    die 2 "the certificate in $PGV_SIGNER is not one of system identifier $2" 'nothing was stored' 'pgv-setup makes one for this cluster'
   wrap_signed "$3/signed" "$3" "$3/wrapped"
 }
 

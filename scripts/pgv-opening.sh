@@ -4,8 +4,8 @@
 #   open_data_keys DIR [NAME…]      opens the keys of the cluster into DIR, which is private, and adds them to PGV_KEY_FILE
 #   require_data_keys NAME…         ends the script unless each of these is among the keys
 #
-# An object in keys/ counts only if a host that PGV_HOSTS pins for this cluster and system identifier signed the key, and
-# its name is the key's own. Of what is left a key may be forged by nobody but those hosts.
+# An object in keys/ counts only if a host that PGV_HOSTS pins signed the key, whose certificate is of this system
+# identifier, and if its name is the key's own. Of what is left a key may be forged by nobody but those hosts.
 # shellcheck shell=bash disable=SC2154,SC2317,SC2329  # pgv_tool is of pgv-common.sh; what each_line calls
 
 is_recipient() {
@@ -17,11 +17,15 @@ quiet_openssl() { # ARGUMENT…
   openssl "$@" 2>/dev/null
 }
 
-# The content of a signature by a certificate of FILE that was made for this cluster and system identifier. No other
-# certificate counts, neither the system's nor those in the message; and no certificate ever expires.
+# The content of a signature by a certificate of FILE that was made for this system identifier: that is what a cluster is,
+# whatever it is called today. No other certificate counts, neither the system's nor those in the message; and no
+# certificate ever expires.
 verify_signature() { # SIGNED CERTIFICATES SYSTEM-IDENTIFIER OUTPUT
+  local by=$4.by names
   quiet_openssl cms -verify -binary -inform DER -in "$1" -CAfile "$2" -certfile "$2" -nointern -no-CApath -no-CAstore \
-    -no_check_time -purpose any -verify_email "$PGV_CLUSTER@$3" -out "$4"
+    -no_check_time -purpose any -signer "$by" -out "$4" || return
+  [ "$(grep --count '^-----BEGIN CERTIFICATE-----$' "$by")" = 1 ] && names=$(quiet_openssl x509 -in "$by" -noout -email) || return
+  grep --quiet --extended-regexp "^[^@]+@$3\$" <<<"$names"
 }
 
 # Before the first key: the identity can be used. Sets `passphrase`, asked for once.
@@ -73,7 +77,7 @@ open_key() { # SYSTEM-IDENTIFIER NAME FILE
   elif [ "$status" -ne 0 ]; then
     key_faults[$2]="5 it is damaged"
   elif ! verify_signature "$new.signed" "$PGV_HOSTS" "$1" "$new.key"; then
-    key_faults[$2]="5 no host that PGV_HOSTS names signed it for $PGV_CLUSTER, system identifier $1"
+    key_faults[$2]="5 no host that PGV_HOSTS names signed it for system identifier $1"
   elif ! pgv-crypt --quiet --key-name --key-file "$new.key" --expect-name "$2" >/dev/null 2>&1; then
     key_faults[$2]="5 the key in it has another name"
   else
@@ -142,14 +146,19 @@ open_data_keys() { # DIR [NAME…]
   export PGV_KEYS_OPENED=yes
 }
 
+# Sets `fault` to the status and the reason why a key is not among the keys; fails if it is.
+key_fault() { # NAME
+  [[ :${PGV_KEY_FILE:-}: != */$1:* ]] || return
+  fault=${key_faults[$1]:-'4 the repository has no such key'}
+}
+
 # A chain may need several. Nothing was written yet.
 require_data_keys() { # NAME…
   local name fault
   for name in "$@"; do
-    [[ :${PGV_KEY_FILE:-}: != */$name:* ]] || continue
+    key_fault "$name" || continue
     [ -n "${PGV_KEYS_OPENED:-}" ] || die 4 "the data key $name is needed, and this host is no recipient" 'nothing was written' \
       'set PGV_IDENTITY or PGV_UNWRAP, and PGV_HOSTS: pgv.conf(5), RECIPIENTS'
-    fault=${key_faults[$name]:-'4 the repository has no such key'}
     die "${fault%% *}" "the data key $name is needed, and was not opened: ${fault#* }" 'nothing was written'
   done
 }
@@ -159,11 +168,18 @@ require_data_keys() { # NAME…
 # shellcheck disable=SC2016,SC2154  # of that shell; tmp is of make_run_directory
 hand_on_keys() {
   local key
+  handed_on=no
   for key in "$tmp"/opened/*; do
     [ -e "$key" ] || continue
+    handed_on=yes
     as_owner sh -c 'umask 077; mkdir -p "$1" && cat >"$1/.new" && mv "$1/.new" "$1/$2"' sh "$PGV_STATE_DIR/opened" "${key##*/}" <"$key" ||
       die 2 "recovery needs the opened data keys, and $PGV_STATE_DIR/opened cannot be written" 'nothing was written' 'set PGV_STATE_DIR to a directory of the owner'
   done
+}
+
+# Nobody here knows when it ends.
+tell_of_keys() {
+  [ "${handed_on:-no}" = no ] || say "the opened data keys stay in $PGV_STATE_DIR/opened for recovery: remove it when that has ended; pgv does so after 14 days"
 }
 
 # Recovery has ended.

@@ -49,7 +49,7 @@ make_tmp() {
 # also if no set goes, because an earlier run may have been interrupted between the two.
 expire_sets() { # OPTION OF PRUNE…
   local urls=() url status=0
-  [ "$dry_run" = yes ] || set -- --unneeded-wal "$tmp/unneeded" "$@"
+  [ "$dry_run" = yes ] || set -- --unneeded-wal "$tmp/unneeded" --unneeded-keys "$tmp/unneeded-keys" "$@"
   pgv-info prune "$PGV_CLUSTER" --repo "$PGV_REPO" --format url "$@" >"$tmp/doomed"
   # What is built on a backup goes before it: newest first.
   tac "$tmp/doomed" >"$tmp/newest-first"
@@ -66,6 +66,7 @@ expire_sets() { # OPTION OF PRUNE…
     [ "$status" -eq 0 ] || die "$status" 'could not remove all backups that may go' 'give the same command again: it continues where it stopped'
   fi
   remove_wal
+  remove_keys
   # In a directory: what killed writers had not given its name.
   [[ $PGV_REPO != file://* ]] ||
     pgv-s3 --quiet rm --uploads --older-than 2d "$PGV_REPO/$PGV_CLUSTER/${PGV_SYSTEM_ID:+$PGV_SYSTEM_ID/}"
@@ -76,6 +77,18 @@ remove_wal() {
   [ -s "$tmp/unneeded" ] || return 0
   pgv-s3 --quiet rm --missing-ok - <"$tmp/unneeded" || die $? 'could not remove all WAL that no backup needs' 'give the same command again: it continues where it stopped'
   say "removed $(wc --lines <"$tmp/unneeded") WAL files that no backup needs"
+}
+
+# What only sealed what is gone: after that, and of each key what tells its age last.
+remove_keys() {
+  local list
+  [ -s "$tmp/unneeded-keys" ] || return 0
+  { grep '\.cms$' "$tmp/unneeded-keys" || [ $? -eq 1 ]; } >"$tmp/wrapped-keys" # of an interrupted expiry there may be none
+  for list in "$tmp/wrapped-keys" "$tmp/unneeded-keys"; do
+    # Whoever must not delete keys loses nothing by it.
+    pgv-s3 --quiet rm --missing-ok - <"$list" || { warn 'could not remove all data keys that nothing needs: see above' && return; }
+  done
+  say "removed $(grep --count '\.json$' "$tmp/unneeded-keys") data keys that nothing needs"
 }
 
 # The record of each first, in this order, so that an interruption leaves no backup that looks whole; the claim last,

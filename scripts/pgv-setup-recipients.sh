@@ -82,9 +82,9 @@ make_recipients() {
   say "recipients trust this host by its certificate: copy ${signer%.pem}.crt to the file that their PGV_HOSTS names"
 }
 
-# Its certificate names cluster, system identifier and host.
+# Its certificate names cluster, system identifier and host. The private key is in no file before it is in its own.
 make_signer() {
-  local place name identifier text
+  local name identifier text said
   local -A control=()
   name=$(configured PGV_CLUSTER) identifier=$(configured PGV_SYSTEM_ID)
   : "${name:=$cluster}"
@@ -93,14 +93,13 @@ make_signer() {
     read_lines control <<<"$text"
     identifier=${control[system_identifier]}
   fi
-  place=$(mktemp --directory)
-  text=$(uname --nodename)
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -sha256 -days 36500 -nodes -subj "/O=pgv/OU=${name:0:64}/serialNumber=$identifier/CN=${text:0:64}" \
+  text=$(uname --nodename) said=$(mktemp)
+  text=$(openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -sha256 -days 36500 -nodes -subj "/O=pgv/OU=${name:0:64}/serialNumber=$identifier/CN=${text:0:64}" \
     -addext basicConstraints=critical,CA:FALSE -addext keyUsage=critical,digitalSignature -addext "subjectAltName=email:$name@$identifier" \
-    -keyout "$place/key" -out "$place/certificate" 2>"$place/said" || { cat "$place/said" >&2 && rm --recursive "$place" && die 1 'openssl cannot make a key' "then: $again"; }
-  write_file "${signer%.pem}.crt" 0644 "$(<"$place/certificate")"
-  write_file "$signer" 0600 "$(cat "$place/key" "$place/certificate")"
-  rm --recursive "$place"
+    -keyout /dev/stdout -out /dev/stdout 2>"$said") || { cat "$said" >&2 && rm "$said" && die 1 'openssl cannot make a key' "then: $again"; }
+  rm "$said"
+  write_file "${signer%.pem}.crt" 0644 "$(openssl x509 <<<"$text")"
+  write_file "$signer" 0600 "$text"
 }
 
 # Instead of keys, on the sheet.

@@ -1,4 +1,5 @@
-# Sourced by pgv-verify: what is stored, without a key that opens it. It finds loss and bit rot, and no forgery.
+# Sourced by pgv-verify: what is stored, without a key that opens it. It finds loss and bit rot, and no forgery. And what
+# is lost with a data key.
 # shellcheck shell=bash disable=SC2034,SC2154,SC2317,SC2329,SC2086  # what is set here is for the script, and its own is used
 
 # Adds to `whys` what is wrong with an object, twice: a fault on the way is not the object's.
@@ -46,4 +47,26 @@ check_stored() {
   done
   say 'nothing was opened, and no verdict was stored'
   finish "$found"
+}
+
+settle_key() { # STATUS
+  [ "$1" -ne 0 ] || key=right
+  [ "$1" -ne 4 ] || key=${key:-wrong}
+}
+
+# Says of a backup that it cannot be opened because of a key that is not there, or cannot be used; fails if there is none.
+check_lost() { # the columns of check_backup
+  local fault='' whys=() path=$1/backup/$2
+  if [ -n "${key_names[$2]:-}" ] && key_fault "${key_names[$2]}"; then
+    settle_key 4
+    whys=("the data key ${key_names[$2]} is lost: ${fault#* }")
+  elif [ -n "${lost[$3]:-}" ]; then
+    whys=("it builds on $3, which cannot be opened")
+  else
+    return 1
+  fi
+  lost[$2]=yes
+  : >"$tmp/findings"
+  tell_whys "$path" && [ -s "$tmp/findings" ] || return 0
+  store_verdict verify "$path" "$EPOCHSECONDS" "$5"
 }

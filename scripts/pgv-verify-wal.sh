@@ -26,10 +26,29 @@ check_wal() { # SYSTEM-IDENTIFIER NEWEST-LABEL
   "${pgv_env[@]}" --each "$wal_jobs" --accept 3,4,5 --twice -- "${pgv_peek[@]}" archived {} --histories "$tmp/histories" -- "${open[@]}" -- \
     pgv-s3 --quiet get --whole "$base/{}" <"$tmp/files-$1" | each_line take_end
   tell_progress
+  compare_beside "$1"
   [ "$found" -ne 0 ] || ok "$total WAL files of $1 open, and match their names"
   pgv-info wal "$PGV_CLUSTER" --system-id "$1" --format lines | each_line take_check
   # Beside the newest backup, which says how much WAL there was. Some that are good do not take back what was found in all.
   [ "$2" = - ] || { [ -n "$sample" ] && [ "$found" -eq 0 ]; } ||
     store_verdict wal "$1/backup/$2" "$begun" 0
   [ "$found" -ne 0 ] || found=$before
+}
+
+# Of each segment that another host stored, too, whether both are the same; parts of one may differ in length. What does not
+# open was found by itself.
+compare_beside() { # SYSTEM-IDENTIFIER
+  local path first one
+  { grep --extended-regexp '/[0-9A-F]{24}\.[0-9a-f]{16}\.pgv$' "$tmp/files-$1" || [ $? -eq 1 ]; } >"$tmp/beside" # there may be none
+  while read -r path; do
+    first=$(sed --regexp-extended 's/\.[0-9a-f]{16}(\.pgv)$/\1/' <<<"$path")
+    open_to "$first" "$tmp/first" && open_to "$path" "$tmp/second" || continue
+    one=$(basename "$first" .pgv)
+    cmp --silent "$tmp/first" "$tmp/second" || bad '' "$one: ${path##*/} has different content: two clusters may be archiving under one name"
+  done <"$tmp/beside"
+  rm --force "$tmp/first" "$tmp/second"
+}
+
+open_to() { # PATH FILE
+  pgv-crypt --quiet --decrypt --context "$1" -- pgv-s3 --quiet get --whole "$base/$1" >"$2" 2>/dev/null
 }

@@ -1,8 +1,17 @@
 //! Names of the objects below `keys/`: data keys that were wrapped for recipients, and what is said of them in plain.
 
+use crate::catalog::time_of;
+use serde::Deserialize;
+use std::time::Duration;
+use time::OffsetDateTime;
+
 /// Below the system identifier's directory.
 pub const DIRECTORY: &str = "keys/";
+/// A host seals with one data key no longer, whatever its configuration says.
+pub const LONGEST_USE: Duration = Duration::from_secs(90 * 86_400);
 const WRAPPED: &str = ".cms";
+const DESCRIPTION: &str = ".json";
+const FORMAT: &str = "pgv-key/1";
 /// Digits of a data key's name.
 const NAME_DIGITS: usize = 16;
 /// A key that was wrapped anew more often than that was not wrapped by pgv.
@@ -40,6 +49,34 @@ fn parse_wrapping(digits: &str) -> Option<u32> {
     (number.to_string() == digits).then_some(number)
 }
 
+/// What is said of a key in plain. It is not authenticated.
+#[derive(Deserialize)]
+pub struct Description {
+    format: String,
+    made_at: String,
+}
+
+impl Description {
+    /// `None`: it is none, or of another version.
+    pub fn parse(json: &[u8]) -> Option<Self> {
+        let description: Self = serde_json::from_slice(json).ok()?;
+        (description.format == FORMAT).then_some(description)
+    }
+
+    pub fn made_at(&self) -> Option<OffsetDateTime> {
+        time_of(&self.made_at)
+    }
+}
+
+/// The name of the key that an object describes: `NAME.json`.
+pub fn described(file: &str) -> Option<&str> {
+    file.strip_suffix(DESCRIPTION).filter(|name| is_data_key_name(name))
+}
+
+pub fn description_name(key_name: &str) -> String {
+    format!("{key_name}{DESCRIPTION}")
+}
+
 /// Whether `name` is one of a data key: its fingerprint.
 pub fn is_data_key_name(name: &str) -> bool {
     name.len() == NAME_DIGITS && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
@@ -48,6 +85,18 @@ pub fn is_data_key_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_description_that_is_not_understood_says_nothing() {
+        let made = |text: &str| Description::parse(text.as_bytes()).and_then(|it| it.made_at());
+        let good = r#"{"format":"pgv-key/1","made_at":"2026-11-23T01:00:00Z","host":"h","from_wal":null}"#;
+        assert_eq!(made(good), time_of("2026-11-23T01:00:00Z"));
+        for wrong in ["", "{}", &good.replace("key/1", "key/2"), &good.replace("2026-", ""), &good[1..]] {
+            assert_eq!(made(wrong), None, "{wrong}");
+        }
+        assert_eq!(described(&description_name("0123456789abcdef")), Some("0123456789abcdef"));
+        assert_eq!(described("0123456789abcde.json"), None);
+    }
 
     #[test]
     fn only_wrapped_keys_have_such_names() {

@@ -1,6 +1,7 @@
 //! What pgv-verify is to read: which backups and which WAL files, all or some by chance, and what is known to be wrong
 //! before anything is read.
 
+use crate::catalog::key_object::is_data_key_name;
 use crate::catalog::{Label, layout};
 use crate::cli::lines::Lines;
 use crate::error::{Error, Result};
@@ -9,7 +10,8 @@ use crate::store::{Store, Url};
 
 /// `damaged LABEL` and `incomplete LABEL`, of which nothing is read; then a line `backup SYSTEM-IDENTIFIER LABEL PARENT
 /// STREAM-BYTES STORED-BYTES DATA-SHA256 MANIFEST-SHA256` for each that is; "-" is what there is not. Before it
-/// `orphan LABEL PARENT` where the backup that it builds on is not there, or not complete.
+/// `orphan LABEL PARENT` where the backup that it builds on is not there, or not complete, and `key LABEL NAME` where a data
+/// key sealed it.
 ///
 /// `sample`: percent of the complete ones, at least one; for each of the others a line `unchosen` with the same words.
 pub fn backup_checks(sets: &[&Set], sample: Option<u8>) -> Result<Lines> {
@@ -33,6 +35,9 @@ pub fn backup_checks(sets: &[&Set], sample: Option<u8>) -> Result<Lines> {
         let parent = record.backup.parent.as_ref();
         if let Some(missing) = parent.filter(|parent| !is_there(parent)) {
             lines.add("orphan", format_args!("{} {missing}", set.label));
+        }
+        if let Some(name) = record.key_name.as_deref().filter(|name| is_data_key_name(name)) {
+            lines.add("key", format_args!("{} {name}", set.label));
         }
         let parent = parent.filter(|parent| is_there(parent)).map_or("-".to_owned(), Label::to_string);
         let digest = |name: &str| {

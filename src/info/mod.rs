@@ -16,6 +16,7 @@ mod facts;
 mod files;
 mod glance;
 mod histories;
+mod key_expiry;
 mod lineage;
 mod listed;
 mod look;
@@ -60,6 +61,7 @@ pub use glance::glance;
 pub use histories::{
     archived as archived_histories, missing as missing_histories, to_archive as histories_to_archive,
 };
+pub use key_expiry::unneeded_keys;
 pub use lineage::Lineage;
 pub use manifests::gather;
 pub use marking::{annotate, new_pin, pin};

@@ -472,6 +472,8 @@ fn keep_incomplete(fates: &mut [Fate<'_>], now: OffsetDateTime) {
 }
 
 #[cfg(test)]
+mod key_tests;
+#[cfg(test)]
 mod synthetic_tests;
 #[cfg(test)]
 mod tests;

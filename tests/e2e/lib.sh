@@ -56,7 +56,8 @@ end() {
   for pid in $(jobs -p); do
     kill -TERM "$pid" 2>/dev/null || true # it has ended
   done
-  for pid in "$scratch"/*/postmaster.pid; do
+  # Servers lie one or two directories down.
+  for pid in "$scratch"/*/postmaster.pid "$scratch"/*/*/postmaster.pid; do
     [ -e "$pid" ] && kill -QUIT "$(head --lines=1 "$pid")" 2>/dev/null
   done
   if [ "$status" -eq 0 ]; then

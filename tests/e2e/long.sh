@@ -33,6 +33,10 @@ done
 for major in 15 17 18; do
   "$root/tests/e2e/find.sh" "$major"
 done
+"$root/tests/e2e/recipients.sh" 18
+for major in 15 18; do
+  "$root/tests/e2e/recipients-long.sh" "$major"
+done
 "$root/tests/e2e/drill.sh" 19
 # Minutes without a repository.
 PGV_TEST_OUTAGE=180 PGV_TEST_SECONDS=200 "$root/tests/e2e/moments.sh" "$("$root/tests/tools/debian-postgres.sh")"

@@ -2,7 +2,7 @@
 # Backups of one MAJOR that only recipients open: the host that makes them has one key, which is younger than its backups.
 # Two recipients restore, each with its own identity, one of them with a passphrase, one by a command; so do openssl, zstd
 # and tar. What was sealed before the current key opens with nothing that lies on the host. Forged, swapped, renamed and
-# truncated keys are refused before anything is written.
+# truncated keys are refused before anything is written. recipients-long.sh has what takes long.
 # shellcheck disable=SC2016  # $1 in sh -c '…' is for that shell
 set -euo pipefail
 shopt -s inherit_errexit
@@ -10,115 +10,20 @@ shopt -s inherit_errexit
 major=${1:?usage: recipients.sh MAJOR}
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
-root=$(cd "$(dirname "$0")/../.." && pwd)
+# shellcheck source=tests/e2e/recipients-lib.sh
+source "$(dirname "$0")/recipients-lib.sh"
 
-# Its output is in $scratch/out and $scratch/err.
-expect() { # STATUS COMMAND…
-  local wanted=$1 status=0
-  shift
-  "$@" >"$scratch/out" 2>"$scratch/err" </dev/null || status=$?
-  [ "$status" -eq "$wanted" ] || fail "$* exits with $status, not $wanted: $(tail --lines=20 "$scratch/out" "$scratch/err")"
-}
-
-says() { # TEXT…
-  local text
-  for text in "$@"; do
-    grep --quiet --fixed-strings -- "$text" "$scratch/out" "$scratch/err" || fail "nothing says \"$text\": $(cat "$scratch/out" "$scratch/err")"
-  done
-}
-
-# As the owner, with no terminal.
-pgv() { # STATUS COMMAND…
-  expect "$1" as_postgres setsid --wait "${@:2}"
-}
-
-make_certificate() { # NAME ALGORITHM… of openssl req -newkey
-  as_postgres openssl req -x509 -nodes -days 36500 -subj "/CN=$1" -newkey "${@:2}" -keyout "$scratch/$1.key" -out "$scratch/$1.pem" 2>"$scratch/openssl.log" ||
-    fail "openssl: $(cat "$scratch/openssl.log")"
-}
-
-# The key with which a host signs, and its certificate, as pgv-setup makes them.
-make_signer() { # FILE CLUSTER SYSTEM-IDENTIFIER
-  as_postgres openssl req -x509 -nodes -days 36500 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -sha256 -subj "/O=pgv/OU=$2/serialNumber=$3/CN=host" \
-    -addext basicConstraints=critical,CA:FALSE -addext keyUsage=critical,digitalSignature -addext "subjectAltName=email:$2@$3" \
-    -keyout "$1.key" -out "$1.crt" 2>"$scratch/openssl.log" || fail "openssl: $(cat "$scratch/openssl.log")"
-  as_postgres sh -c 'umask 077; cat "$1.key" "$1.crt" >"$1"; rm "$1.key"' sh "$1"
-}
-
-# The configurations: of the host, and of the recipients' machines, which have a state directory of their own.
-configure() {
-  local name
-  as_postgres mkdir "$scratch"/{etc,repository,state,elsewhere}
-  write_configuration demo "PGV_RECIPIENTS=$scratch/recipients.pem" "PGV_SIGNER=$scratch/signer.pem" "PGV_STATE_DIR=$scratch/state" "PGV_PGDATA=$scratch/source" \
-    "PGHOST=$scratch"
-  for name in first second; do
-    as_postgres mkdir "$scratch/$name"
-    as_postgres mkdir "$scratch/$name.etc"
-    PGV_CONFIG_DIR=$scratch/$name.etc write_configuration demo "PGV_IDENTITY=$scratch/$name.key" "PGV_HOSTS=$scratch/hosts.pem" "PGV_STATE_DIR=$scratch/$name"
-  done
-  as_postgres mkdir "$scratch/command.etc"
-  as_postgres cp "$scratch/second.key" "$scratch/command.key"
-  PGV_CONFIG_DIR=$scratch/command.etc write_configuration demo "PGV_UNWRAP=\"openssl cms -decrypt -inform PEM -inkey $scratch/command.key\"" \
-    "PGV_HOSTS=$scratch/hosts.pem" "PGV_STATE_DIR=$scratch/elsewhere"
-}
-
-write_configuration() { # NAME LINE…
-  as_postgres install --mode=0600 /dev/null "$PGV_CONFIG_DIR/$1.conf"
-  printf '%s\n' "PGV_REPO=file://$scratch/repository" "${@:2}" | as_postgres tee "$PGV_CONFIG_DIR/$1.conf" >/dev/null
-}
-
-as_recipient() { # NAME COMMAND…, the name of a directory with a configuration
-  PGV_CONFIG_DIR=$scratch/$1.etc "${@:2}"
-}
-
-newest_label() {
-  as_postgres pgv-info demo --format label | tail --lines=1
-}
-
-key_of() { # LABEL
-  sed --quiet 's/.*"key_name": *"\([0-9a-f]*\)".*/\1/p' "$tree/backup/$1/record.json"
-}
-
-back_up() { # TYPE
-  pgv 0 pgv-backup demo --type "$1"
-}
-
-# Full, WAL and increment, of which the increment has the key of its full.
-make_backups() {
-  local wrapped
-  sql 'select pg_switch_wal()' >/dev/null
-  wait_until all_is_archived
-  back_up full
-  full=$(newest_label) tree=$(echo "$scratch"/repository/demo/*)
-  full_key=$(key_of "$full")
-  [[ $full_key =~ ^[0-9a-f]{16}$ ]] || fail "the record names no data key: $(cat "$tree/backup/$full/record.json")"
-  sql "insert into marks (mark) values ('second')"
-  back_up incr
-  incr=$(newest_label)
-  [[ $incr == *I ]] || fail "not an increment: $incr, $(cat "$scratch/err")"
-  [ "$(key_of "$incr")" = "$full_key" ] || fail "the increment has another key, $(key_of "$incr"), than its full, $full_key"
-  wrapped=$(find "$tree/keys" -name '*.cms' | wc --lines)
-  # The first segment came before the first backup.
-  [ "$wrapped" -eq 2 ] || fail "$wrapped wrapped keys, not 2: $(ls "$tree/keys")"
-  [ ! -e "$tree/keys/$full_key.json" ] || grep --quiet '"format":"pgv-key/1"' "$tree/keys/$full_key.json" || fail 'the key is not described'
-  sql "insert into marks (mark) values ('third')"
-  sql 'select pg_switch_wal()' >/dev/null
-  wait_until all_is_archived
-}
-
-compare() { # PORT WHAT
-  local found
-  found=$(PGPORT=$1 sql "select string_agg(mark, ' ' order by number) from marks")
-  [ "$found" = "$marks" ] || fail "$2: the copy has \"$found\""
-}
-
-# One command, with recovery.
-restore() { # NAME OF THE RECIPIENT PORT [ENVIRONMENT…]
-  as_recipient "$1" pgv 0 env "${@:3}" pgv-restore demo "$scratch/copy" --port "$2" --start
-  compare "$2" "$1"
-  [ ! -e "$scratch/$1/opened" ] || fail "opened keys stay: $(ls "$scratch/$1/opened")"
-  stop_cluster "$bin" "$scratch/copy"
-  rm --recursive "$scratch/copy"
+# Keys stay open for a recovery that somebody begins later, but not for ever.
+left_open() {
+  as_recipient first pgv 0 pgv-restore demo "$scratch/copy" --immediate
+  says "$scratch/first/opened" 'remove it when that has ended'
+  [ -n "$(ls "$scratch/first/opened")" ] || fail 'no key stays for recovery'
+  as_recipient first pgv 0 pgv-verify demo --no-wal --no-verdict
+  [ -n "$(ls "$scratch/first/opened")" ] || fail 'a key went too early'
+  find "$scratch/first/opened" -type f -exec touch --date='15 days ago' {} +
+  as_recipient first pgv 0 pgv-verify demo --no-wal --no-verdict
+  [ -z "$(ls "$scratch/first/opened")" ] || fail 'opened keys stay for ever'
+  rm --recursive "$scratch/copy" "$scratch/first/opened"
 }
 
 # With openssl, zstd and tar.
@@ -169,19 +74,14 @@ without_identity() {
   wait_until all_is_archived
 }
 
-expect_refusal() { # COMMAND…
-  pgv 4 "$@"
-  says PGV_IDENTITY
-}
-
 # What an attacker who may write to the bucket stores in the place of a key.
 attacks() {
   local good=$scratch/good
   cp --archive "$tree/keys" "$good"
   forge
-  # Of another cluster, and of another system identifier, by hosts that are pinned.
-  make_signer "$scratch/other.pem" other "${tree##*/}"
-  make_signer "$scratch/strange.pem" demo 1234567890123456789
+  # Of other system identifiers, by hosts that are pinned; the name alone makes no cluster.
+  make_signer "$scratch/other.pem" demo 234567890123456789
+  make_signer "$scratch/strange.pem" other 1234567890123456789
   cat "$scratch/other.pem.crt" "$scratch/strange.pem.crt" >>"$scratch/hosts.pem"
   for signer in other strange; do forge_with "$scratch/$signer.pem" "a host of $signer"; done
   # Swapped, renamed, truncated, hostile.
@@ -246,37 +146,21 @@ checks() {
   pgv 7 pgv-verify demo --stored
   says "BAD  $full: data.pgv: "
   flip "$data" 5000
-  expect_check '^ok   key: seals for the recipients; the data key is [0-9a-f]{16}$'
   expect_check '^ok   archiving: .* was archived, fetched back, opened, and is the same'
+  expect_check '^ok   key: seals for the recipients; the data key is [0-9a-f]{16}$' --no-switch
   as_postgres mv "$scratch/signer.pem" "$scratch/signer.away"
-  expect_check '^BAD  key: cannot seal for recipients: cannot read'
+  expect_check '^BAD  key: cannot seal for recipients: cannot read' --no-switch
   as_postgres mv "$scratch/signer.away" "$scratch/signer.pem"
   # A private key among the recipients.
   as_postgres cp "$scratch/recipients.pem" "$scratch/recipients.away"
   cat "$scratch/first.key" >>"$scratch/recipients.pem"
-  expect_check '^BAD  key: cannot seal for recipients: .* has a private key'
+  expect_check '^BAD  key: cannot seal for recipients: .* has a private key' --no-switch
   as_postgres mv "$scratch/recipients.away" "$scratch/recipients.pem"
 }
 
-expect_check() { # TEXT
-  as_postgres pgv-check demo >"$scratch/out" 2>"$scratch/err" || [ $? -eq 7 ] || fail "pgv-check exits with $?: $(cat "$scratch/err")"
+expect_check() { # TEXT [OPTION]
+  as_postgres pgv-check demo "${@:2}" >"$scratch/out" 2>"$scratch/err" || [ $? -eq 7 ] || fail "pgv-check exits with $?: $(cat "$scratch/err")"
   grep --quiet --extended-regexp -- "$1" "$scratch/out" || fail "pgv-check does not say \"$1\": $(cat "$scratch/out" "$scratch/err")"
-}
-
-# Another host, a recipient that seals with a key of its own, makes a full of the chain, and restores it as a drill.
-worker() {
-  local label
-  make_signer "$scratch/worker.pem" demo "${tree##*/}"
-  cat "$scratch/worker.pem.crt" >>"$scratch/hosts.pem"
-  as_postgres mkdir "$scratch"/worker "$scratch"/worker.etc
-  PGV_CONFIG_DIR=$scratch/worker.etc write_configuration demo "PGV_IDENTITY=$scratch/first.key" "PGV_HOSTS=$scratch/hosts.pem" "PGV_RECIPIENTS=$scratch/recipients.pem" \
-    "PGV_SIGNER=$scratch/worker.pem" "PGV_STATE_DIR=$scratch/worker"
-  back_up incr
-  as_recipient worker pgv 0 pgv-consolidate demo
-  label=$(newest_label)
-  [ -e "$scratch/worker/keys/${tree##*/}/$(key_of "$label")" ] || fail "the full $label has the key $(key_of "$label"), which is none of the worker's"
-  as_recipient worker pgv 0 pgv-drill demo --scratch "$scratch/drill" --no-verdict
-  says "$label is good"
 }
 
 # To a third recipient, interrupted at any moment; then the first is removed.
@@ -293,14 +177,16 @@ rotation() {
   kill -KILL -- "-$(cat "$scratch/pid")" || true # it may have ended
   as_recipient first pgv 0 pgv-rekey demo --recipients "$scratch/third.pem"
   [ "$(find "$tree/keys" -name '*.2.cms' | wc --lines)" -eq "$keys" ] || fail "not each key is wrapped: $(ls "$tree/keys")"
-  as_recipient first pgv 0 pgv-rekey demo --recipients "$scratch/third.pem"
-  says '0 data keys wrapped'
-  restore third 6014
   as_recipient first pgv 0 pgv-restore demo "$scratch/nowhere" --plan
+  as_postgres cp "$tree/keys/$full_key.cms" "$scratch/replayed"
   as_recipient third pgv 0 pgv-rekey demo --recipients "$scratch/third.pem" --remove-old
   says 'copied before'
   as_recipient first pgv 4 pgv-restore demo "$scratch/nowhere"
   as_recipient third pgv 0 pgv-restore demo "$scratch/nowhere" --plan
+  # What was deleted and comes back is of use to its old recipients only.
+  as_postgres cp "$scratch/replayed" "$tree/keys/$full_key.cms"
+  as_recipient third pgv 0 pgv-restore demo "$scratch/nowhere" --label "$full" --immediate --plan
+  rm "$tree/keys/$full_key.cms"
   [ "$(find "$tree" -path "$tree/keys" -prune -o -type f -exec sha256sum {} + | sort)" = "$before" ] || fail 'a backup was touched'
 }
 
@@ -335,6 +221,8 @@ second_object() {
   push "$segment"
   get 200 "$segment"
   says 'different content'
+  as_recipient first pgv 7 pgv-verify demo --wal --no-verdict
+  says 'different content'
   rm "$tree"/wal/00000001/"$segment".*.pgv "$scratch/source/pg_wal/$segment"
 }
 
@@ -347,34 +235,63 @@ get() { # STATUS SEGMENT
   (cd "$scratch/source" && as_recipient first pgv "$1" pgv-wal-get -c "$scratch/first.etc/demo.conf" "$2" "$scratch/got")
 }
 
-# Thousands of objects that are no keys, newer than those that are; and a key that is lost.
-many_and_few() {
-  as_postgres bash -c 'cd "$1" && for number in {10000..19999}; do echo none >"00000000000$number.cms"; done' bash "$tree/keys"
-  as_recipient first pgv 0 pgv-restore demo "$scratch/nowhere" --label "$full" --immediate --plan
-  says 'more data keys than are tried' 'more data keys were not used'
-  find "$tree/keys" -name '00000000000*' -delete
+# A key that is lost: what is lost is said, and no more is.
+few() {
   as_postgres mv "$tree/keys/$full_key.cms" "$scratch/lost.cms"
   as_recipient first pgv 7 pgv-verify demo --no-wal --no-verdict
-  says "BAD  $full: "
+  says "BAD  $full: the data key $full_key is lost" "BAD  $incr: the data key $full_key is lost"
+  [ "$(grep --count ^BAD "$scratch/out")" -eq "$(grep --files-with-matches "\"$full_key\"" "$tree"/backup/*/record.json | wc --lines)" ] || fail "others are lost, too: $(cat "$scratch/out")"
   as_recipient first pgv 4 pgv-restore demo "$scratch/nowhere" --label "$full"
   says "$full_key" 'no such key'
+  [ ! -e "$scratch/nowhere" ] || fail 'something was written'
+  as_recipient first pgv 0 pgv-restore demo "$scratch/nowhere" --immediate --plan
   as_postgres mv "$scratch/lost.cms" "$tree/keys/$full_key.cms"
 }
 
-# Everything that lies on the host opens nothing that was sealed before its current key.
+# All files that lie on the host open nothing that was sealed before its current key, nor before the one before that as long
+# as it stays for what is not archived yet.
 thief() {
-  local file opened=0 tried=0
+  local before
   back_up full
-  find "$scratch/state" -type f -size -512c >"$scratch/loot"
-  [ "$(grep --count --extended-regexp '/keys/[0-9]+/[0-9a-f]{16}$' "$scratch/loot")" -eq 1 ] || fail "not one key on the host: $(cat "$scratch/loot")"
+  [ "$(host_keys | wc --lines)" -eq 1 ] || fail "not one key on the host: $(host_keys)"
+  before=$(host_keys)
+  loot "$before"
+  # Due, and the next full is not there yet.
+  sql "select pg_create_restore_point('thief')" >/dev/null
+  rm "$scratch"/state/keys/*/until
+  sql 'select pg_switch_wal()' >/dev/null
+  wait_until all_is_archived
+  [ "$(host_keys | wc --lines)" -eq 2 ] || fail "not two keys on the host: $(host_keys)"
+  loot "$before"
+}
+
+host_keys() {
+  find "$scratch/state/keys" -type f -name '????????????????'
+}
+
+# Each file of the host as a key, the keys that it has, too, on each object that is older than the key FIRST.
+loot() { # FIRST
+  local file object opened=0 tried=0 context
+  find "$scratch/state" "$scratch/etc" "$scratch/recipients.pem" "$scratch/signer.pem" "$scratch/signer.pem.crt" -type f >"$scratch/loot"
+  find "$tree/backup" "$tree/wal" -name '*.pgv' ! -newer "$tree/keys/${1##*/}.cms" >"$scratch/sealed"
+  { [ "$(wc --lines <"$scratch/loot")" -gt 8 ] && [ "$(wc --lines <"$scratch/sealed")" -gt 8 ]; } || fail "too little to try: $(cat "$scratch/loot" "$scratch/sealed")"
   while read -r file; do
-    tried=$((tried + 1))
-    ! pgv-crypt --check-key --key-world-readable -k "$file" "$tree/backup/$full/data.pgv" >/dev/null 2>&1 || opened=$((opened + 1))
+    while read -r object; do
+      tried=$((tried + 1)) context=()
+      [[ $object == */data.pgv ]] || context=(--context "${object#"$scratch"/repository/demo/}")
+      ! pgv-crypt --check-key --key-world-readable "${context[@]}" -k "$file" "$object" >/dev/null 2>&1 || opened=$((opened + 1))
+    done <"$scratch/sealed"
   done <"$scratch/loot"
-  [ "$opened" -eq 0 ] || fail "$opened of $tried files open an older backup"
-  [ "$tried" -gt 1 ] || fail 'nothing was tried'
-  file=$(grep --extended-regexp '/keys/[0-9]+/[0-9a-f]{16}$' "$scratch/loot")
-  pgv-crypt --check-key -k "$file" "$tree/backup/$(newest_label)/data.pgv" >/dev/null || fail 'the current key does not open the newest backup'
+  [ "$opened" -eq 0 ] || fail "of $tried tries $opened open an older object"
+  # They were tried as they should be: what it sealed opens so.
+  object=$(find "$tree/backup" -name manifest.pgv -newer "$tree/keys/${1##*/}.cms" | head --lines=1)
+  pgv-crypt --check-key --key-world-readable --context "${object#"$scratch"/repository/demo/}" -k "$1" "$object" >/dev/null || fail "the key $1 opens nothing"
+  for file in "$tree"/keys/*.cms; do
+    ! openssl cms -decrypt -inform PEM -inkey "$scratch/signer.pem" -in "$file" -out /dev/null 2>/dev/null || fail "the host opens $file"
+  done
+  host_keys >"$scratch/known"
+  ! grep --recursive --files-with-matches pgvkey1_ "$scratch/state" "$scratch/etc" | grep --invert-match --fixed-strings --line-regexp --file="$scratch/known" ||
+    fail 'a key lies in another file, too'
 }
 
 # Manifests that the host lost, and cannot open any more.
@@ -387,10 +304,29 @@ lost_manifests() {
   [[ $(newest_label) == *F ]] || fail 'not a full'
 }
 
+# The cluster and its directory in the repository get another name, on the host, too: system identifiers tell clusters apart.
+renamed() {
+  local label
+  pgv 0 pgv-copy "file://$scratch/repository" "file://$scratch/elsewhere/moved"
+  as_postgres mv "$scratch/elsewhere/moved/demo" "$scratch/elsewhere/moved/other"
+  as_postgres mkdir "$scratch/reader.etc" "$scratch/sealer.etc"
+  repository=$scratch/elsewhere/moved PGV_CONFIG_DIR=$scratch/reader.etc write_configuration other "PGV_IDENTITY=$scratch/first.key" "PGV_HOSTS=$scratch/hosts.pem" \
+    "PGV_STATE_DIR=$scratch/first"
+  # Its WAL goes where it went.
+  repository=$scratch/elsewhere/moved PGV_CONFIG_DIR=$scratch/sealer.etc write_configuration other "PGV_RECIPIENTS=$scratch/recipients.pem" "PGV_SIGNER=$scratch/signer.pem" \
+    "PGV_STATE_DIR=$scratch/state.renamed" "PGHOST=$scratch" PGV_WAL_TIMEOUT=1s
+  as_recipient reader pgv 0 pgv-restore other "$scratch/nowhere" --label "$full" --immediate --plan
+  as_recipient sealer as_postgres pgv-backup other --type full >"$scratch/out" 2>"$scratch/err" || [ $? -eq 7 ] || fail "renamed: $(cat "$scratch/err")"
+  label=$(as_recipient sealer as_postgres pgv-info other --format label | tail --lines=1)
+  as_recipient reader pgv 0 pgv-restore other "$scratch/nowhere" --immediate --plan
+  says "$label"
+}
+
 # From nothing, by pgv-setup: a recovery key of another machine, and a host that makes its own.
 set_up() {
-  local PGV_CONFIG_DIR=$scratch/set PGV_STATE_DIR=$scratch/set.state
-  export PGV_CONFIG_DIR PGV_STATE_DIR
+  local PGV_CONFIG_DIR=$scratch/set PGV_STATE_DIR=$scratch/set.state PGV_WAL_TIMEOUT
+  # No WAL goes there.
+  export PGV_CONFIG_DIR PGV_STATE_DIR PGV_WAL_TIMEOUT=1s
   [ "$(id --user)" -eq 0 ] || return 0
   expect 2 pgv-setup --make-recovery-key "$scratch/recovery"
   says 'no recovery key was made'
@@ -421,7 +357,7 @@ set_up() {
 
 # A chain that began with a shared key goes on for recipients, whose keys a service wraps: both restore in one command.
 mixed() {
-  local PGV_CONFIG_DIR=$scratch/mixed.etc own=("PGV_REPO=file://$scratch/mixed" "PGV_KEY_FILE=$scratch/shared" "PGV_STATE_DIR=$scratch/mixed.state" "PGHOST=$scratch") label
+  local PGV_CONFIG_DIR=$scratch/mixed.etc own=("PGV_REPO=file://$scratch/mixed" "PGV_KEY_FILE=$scratch/shared" "PGV_STATE_DIR=$scratch/mixed.state" "PGHOST=$scratch" PGV_WAL_TIMEOUT=1s) label
   export PGV_CONFIG_DIR
   as_postgres mkdir "$scratch/mixed" "$scratch/mixed.etc" "$scratch/mixed.state" "$scratch/mixed.away"
   as_postgres sh -c 'umask 077; exec pgv-crypt --generate-key -o "$1"' sh "$scratch/shared"
@@ -458,41 +394,22 @@ mixed_backup() { # TYPE
   as_postgres pgv-backup demo --type "$1" >"$scratch/out" 2>"$scratch/err" || [ $? -eq 7 ] || fail "pgv-backup exits with $?: $(cat "$scratch/err")"
 }
 
-begin
-cp "$root"/scripts/pgv-* "$scratch/bin/"
-unset PGV_KEY_FILE
-bin=$(server_bin "$major")
-export PGV_TEST_PG_BIN=$bin
-create_cluster "$bin" "$scratch/source"
-make_certificate first ec -pkeyopt ec_paramgen_curve:P-256
-make_certificate second rsa:2048
-cat "$scratch/first.pem" "$scratch/second.pem" | as_postgres tee "$scratch/recipients.pem" >/dev/null
-as_postgres tee --append "$scratch/source/postgresql.conf" >/dev/null <<CONF
-archive_mode = on
-archive_command = 'env PGV_CONFIG_DIR=$scratch/etc $scratch/bin/pgv-wal-push -c $scratch/etc/demo.conf %p'
-CONF
-make_signer "$scratch/signer.pem" demo "$(pgv-peek control "$scratch/source" | sed --quiet 's/^system_identifier //p')"
-as_postgres cp "$scratch/signer.pem.crt" "$scratch/hosts.pem"
-configure
-start_cluster "$bin" "$scratch/source"
-marks='first second third'
-sql "create table marks (number serial, mark text); insert into marks (mark) values ('first')"
-make_backups
+begin_with_recipients
 stock
 restore first 6011
-restore command 6012
 as_postgres openssl pkcs8 -topk8 -v2 aes-256-cbc -in "$scratch/second.key" -passout pass:sesame -out "$scratch/second.new" 2>/dev/null
 as_postgres mv "$scratch/second.new" "$scratch/second.key"
 restore second 6013 PGV_PASSPHRASE_FD=7 7<<<sesame
 card
 checks
+left_open
 attacks
 second_object
 without_identity
 thief
 lost_manifests
-many_and_few
-worker
+few
+renamed
 rotation
 set_up
 mixed

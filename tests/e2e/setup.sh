@@ -310,6 +310,20 @@ elsewhere() {
   unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
   as_postgres pgv-backup own 2>"$scratch/err" || fail "pgv-backup own exits with $?: $(cat "$scratch/err")"
   as_postgres pgv-check own >"$scratch/out" 2>&1 || fail "pgv-check own exits with $?: $(cat "$scratch/out")"
+  # And away again: the timers and what ALTER SYSTEM set; the configuration and the repository stay.
+  : >"$scratch/systemctl.said"
+  local unit
+  status=0
+  pgv-setup own --remove </dev/null >"$scratch/out" 2>&1 || status=$?
+  [ "$status" -eq 7 ] || fail "pgv-setup own --remove exits with $status: $(cat "$scratch/out")"
+  grep --quiet 'left to do: restart the server' "$scratch/out" || fail "no word of archive_mode: $(cat "$scratch/out")"
+  for unit in pgv-{backup,verify,age,drill}@own.timer; do
+    grep --quiet --line-regexp "disable --now $unit" "$scratch/systemctl.said" || fail "$unit stays: $(cat "$scratch/systemctl.said")"
+  done
+  auto=$(cat "$data/postgresql.auto.conf")
+  [[ $auto != *pgv-wal-push* ]] || fail "ALTER SYSTEM stays: $auto"
+  [ -e "$scratch/etc.own/own.conf" ] || fail 'the configuration went'
+  as_postgres pgv-info own >/dev/null || fail "pgv-info after --remove exits with $?"
   stop_cluster "$bin" "$data"
   "$root/tests/tools/s3-server.sh" stop "$scratch/s3"
 }

@@ -29,6 +29,7 @@ need ssh openssh-client
 services=()
 [ -x /usr/sbin/sshd ] || { packages+=(openssh-server) && services+=(ssh.service ssh.socket); }
 command -v promtool >/dev/null 2>&1 || { packages+=(prometheus) && services+=(prometheus.service); }
+need age age
 # Sets up what runs every night.
 [ -d /etc/cron.d ] || packages+=(cron)
 [ "${#packages[@]}" -gt 0 ] || exit 0

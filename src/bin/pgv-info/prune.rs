@@ -29,6 +29,9 @@ pub struct Args {
     /// Also write the URLs of the WAL that is needed no more then to FILE
     #[arg(long, value_name = "FILE")]
     unneeded_wal: Option<PathBuf>,
+    /// Also write the URLs of the data keys that nothing needs then to FILE
+    #[arg(long, value_name = "FILE")]
+    unneeded_keys: Option<PathBuf>,
     /// List all only if something may go; FILE is the record just stored
     #[arg(long, value_name = "FILE", conflicts_with = "labels")]
     just_stored: Option<PathBuf>,
@@ -50,7 +53,9 @@ pub fn run(args: Args, place: Place) -> Result<Status> {
     let now = args.now.unwrap_or_else(OffsetDateTime::now_utc);
     let given = Rules::from(args.rules);
     let keep_wal = given.wal;
-    let mut sets = match glance(&repository, &given, args.just_stored.as_deref(), now)? {
+    let glanced = glance(&repository, &given, args.just_stored.as_deref(), now)?;
+    let is_all = glanced.is_none();
+    let mut sets = match glanced {
         Some(sets) => sets,
         None => repository.collect()?,
     };
@@ -66,12 +71,18 @@ pub fn run(args: Args, place: Place) -> Result<Status> {
         _ => info::Format::Label,
     };
     let text = info::show_fates(&fates, format)?;
+    let may_go = fates.iter().filter(|fate| fate.reasons.is_empty()).map(|fate| fate.set);
+    let may_go: BTreeSet<_> = may_go.map(|set| (set.system_identifier, set.label.clone())).collect();
+    sets.retain(|set| !may_go.contains(&(set.system_identifier, set.label.clone())));
     if let Some(file) = &args.unneeded_wal {
-        let may_go = fates.iter().filter(|fate| fate.reasons.is_empty()).map(|fate| fate.set);
-        let may_go: BTreeSet<_> = may_go.map(|set| (set.system_identifier, set.label.clone())).collect();
-        sets.retain(|set| !may_go.contains(&(set.system_identifier, set.label.clone())));
         let keep = keep::wal(keep_wal)?.map(|length| KeepWal { length, now });
         write_unneeded(file, &repository, &sets, keep.as_ref(), now)?;
+    }
+    if let Some(file) = &args.unneeded_keys {
+        // Of sets that are not known no keys are known.
+        let sets = if is_all { &sets[..] } else { &[] };
+        let urls = info::unneeded_keys(&repository.store, &repository.query.repository, sets, now)?;
+        write_lines(file, &urls)?;
     }
     cli::print(&text)?;
     Ok(Status::Done)
@@ -106,7 +117,11 @@ fn write_unneeded(
 ) -> Result<()> {
     let (urls, reasons) = info::unneeded(&repository.store, &repository.query.repository, sets, keep, now)?;
     reasons.iter().for_each(report::warn);
-    let text = urls.iter().fold(String::new(), |text, url| text + url + "\n");
+    write_lines(file, &urls)
+}
+
+fn write_lines(file: &Path, lines: &[String]) -> Result<()> {
+    let text = lines.iter().fold(String::new(), |text, line| text + line + "\n");
     std::fs::write(file, text).during_path("write", file)
 }
 

@@ -1,5 +1,6 @@
 //! Every key of a configuration with the type of its value: the only list there is.
 
+use crate::catalog::key_object::LONGEST_USE;
 use crate::catalog::layout;
 use crate::cli::{parse_duration, parse_period, parse_rate, parse_size};
 use std::borrow::Cow;
@@ -28,6 +29,8 @@ pub enum Kind {
     SystemId,
     /// In seconds, at least so many.
     Duration(u64),
+    /// From a second to so many.
+    DurationTo(u64),
     /// A duration, or `never`.
     Period,
     Count(u64, u64),
@@ -65,7 +68,7 @@ pub const KEYS: &[Key] = &[
     key("PGV_KEEP_WEEKLY", KEEP),
     key("PGV_KEEP_WITHIN", Kind::Duration(0)),
     key("PGV_KEEP_YEARLY", KEEP),
-    key("PGV_KEY_EVERY", Kind::Duration(1)),
+    key("PGV_KEY_EVERY", Kind::DurationTo(LONGEST_USE.as_secs())),
     key("PGV_KEY_FILE", Kind::Paths),
     key("PGV_KEY_NAME", Kind::Text),
     key("PGV_KEY_WORLD_READABLE", Kind::YesNo),
@@ -142,6 +145,10 @@ impl Kind {
             Kind::Duration(least) => match parse_duration(value).map_err(shown)?.as_secs() {
                 seconds if seconds < least => Err(shown(format!("it must be at least {least}s"))),
                 _ => same,
+            },
+            Kind::DurationTo(most) => match parse_duration(value).map_err(shown)?.as_secs() {
+                seconds if (1..=most).contains(&seconds) => same,
+                _ => Err(shown(format!("it must be at least 1s, and at most {}d", most / 86_400))),
             },
             Kind::Period => parse_period(value).map_err(shown).and(same),
             Kind::Count(least, most) => match parse_count(value) {
@@ -235,6 +242,8 @@ mod tests {
             ("PGV_KEEP_FULL", "+2"),
             ("PGV_KEEP_FULL", "08"),
             ("PGV_KEEP_WAL", "0s"),
+            ("PGV_KEY_EVERY", "0s"),
+            ("PGV_KEY_EVERY", "91d"),
             ("PGV_KEEP_WAL", "14"),
             ("PGV_WAL_JOBS", "0"),
             ("PGV_WAL_JOBS", "2x"),
