@@ -11,12 +11,12 @@ part='n=${!#} && cd "$0" && exec ${1:+pgv-apply --quiet --complete "$n.steps" "$
 
 # The backup, into pgv-apply: its stream, or those of all that it builds on and its own as one.
 apply_chain() { # OPTION…
-  local number links=("${!urls[@]}") stream=() selected=() open_part open=(pgv-crypt --no-progress "${talk[@]}" --decrypt) get=(pgv-s3 --no-progress "${talk[@]}" get ${rate:+--rate "$rate"})
+  local number links=("${!urls[@]}") stream=() merge=() selected=() open_part open=(pgv-crypt --no-progress "${talk[@]}" --decrypt) get=(pgv-s3 --no-progress "${talk[@]}" get ${rate:+--rate "$rate"})
   ! selects || selected=(--databases "$tmp/selection")
   if [ "${#urls[@]}" -gt 1 ]; then
     # All links are read at the same time: they share what one has alone.
     open+=(--jobs "${way[link_jobs]}") get+=(--jobs "${way[link_jobs]}" ${rate:+--rate-shared-in "$tmp/rate"})
-    stream=("${pgv_merge[@]}" "${talk[@]}" ${head:+--head} "${selected[@]}")
+    merge=(--merge) stream=("${talk[@]}" ${head:+--head} "${selected[@]}")
     for number in "${!urls[@]}"; do stream+=(--record "$tmp/record-$number"); done
   fi
   if [ "$parts" = yes ]; then
@@ -29,7 +29,7 @@ apply_chain() { # OPTION…
   fi
   [ "${#urls[@]}" -gt 1 ] && stream+=("${links[@]}" -- "${open[@]}") || stream=("${open[@]}" "${links[0]}")
   pgv-apply "${talk[@]}" "$@" "${selected[@]}" ${time:+--before "$time"} --expect "$label" --system-id "$system_id" \
-    --record "$tmp/record-$((${#urls[@]} - 1))" "${placed[@]}" "$directory" -- "${stream[@]}"
+    --record "$tmp/record-$((${#urls[@]} - 1))" "${placed[@]}" "$directory" "${merge[@]}" -- "${stream[@]}"
 }
 
 take_place() { # KEY VALUE

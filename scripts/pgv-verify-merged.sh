@@ -22,8 +22,8 @@ check_merged() {
   # What is bad is bad twice: a fault on the way is not the backup's.
   for try in once twice; do
     status=0
-    pgv-apply --quiet "${drawn[@]}" --expected-size "${way[merged_bytes]}" --check-only --expect "${way[label]}" --record "$tmp/records/$number" -- \
-      "${pgv_merge[@]}" --quiet "${records[@]}" "${chain[@]/%//data.pgv}" -- \
+    pgv-apply --quiet "${drawn[@]}" --expected-size "${way[merged_bytes]}" --check-only --expect "${way[label]}" --record "$tmp/records/$number" --merge -- \
+      --quiet "${records[@]}" "${chain[@]/%//data.pgv}" -- \
       pgv-crypt --quiet --decrypt --jobs "${way[link_jobs]}" -- pgv-s3 --quiet get --jobs "${way[link_jobs]}" 2>"$tmp/said" || status=$?
     [[ $status =~ ^[35]$ ]] || break
   done
@@ -33,7 +33,7 @@ check_merged() {
       finish 0
       ;;
     [35])
-      why=$(grep --max-count=1 ': error: ' "$tmp/said") || why=": error: pgv-merge ended with $status"
+      why=$(grep --max-count=1 ': error: ' "$tmp/said") || why=": error: pgv-apply ended with $status"
       echo "BAD  ${way[label]}: ${why#*: error: }"
       finish 7
       ;;

@@ -899,6 +899,24 @@ fn where_the_directory_must_keep_its_name_its_content_moves() {
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// Once it is the owner, root's command may not be ended by a signal: it ends because nobody reads it.
+#[test]
+fn root_does_not_wait_for_a_command_that_it_may_not_end() {
+    if !is_root() {
+        return;
+    }
+    let scratch = public();
+    let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    let whole = good();
+    fs::write(path("cut"), &whole[..whole.len() - 12_000]).unwrap();
+    let output = Command::new("timeout")
+        .args(["60", env!("CARGO_BIN_EXE_pgv-apply"), "--owner", "nobody", &path("data"), "--"])
+        .args(["sh", "-c", "cat \"$0\"; exec cat /dev/zero", &path("cut")])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+}
+
 /// A directory that another user may write can hold links to anywhere; root follows none of them.
 #[test]
 fn root_works_as_the_owner() {

@@ -71,6 +71,11 @@ fn check(cluster: &Cluster, history: &[Vec<Step>], files: &[bool]) {
             ));
         };
         same("laid", &format!("merged-{length}"));
+        // Without the pipe.
+        cluster.ok(&format!(
+            "pgv-apply --expect {newest} threaded --merge -- {} && diff -r --no-dereference merged-{length} threaded && rm -rf threaded",
+            joined(links, "", ".tar")
+        ));
         same(&format!("merged-{length}"), &format!("piped-{length}"));
         let modes = format!(
             "cd laid && find . -mindepth 1 ! -path './pgv*' -printf '%p %y %m\\n' | grep -v pg_control | sort > ../one && \
@@ -139,7 +144,15 @@ fn refused(cluster: &Cluster, command: &str) -> (Option<i32>, String) {
     assert!(!cluster.run("pgv-apply --check-only < out.tar").status.success(), "{command}");
     let listed = cluster.run("tar t -f out.tar 2>&1");
     assert!(!String::from_utf8_lossy(&listed.stdout).contains("pg_control"), "{command}");
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    // Without the pipe it is the same refusal.
+    let words = command.strip_prefix("pgv-merge ").unwrap();
+    let threaded = cluster.run(&format!("pgv-apply --check-only --merge -- {words}"));
+    let reason = text.lines().next().unwrap().replace("pgv-merge: ", "pgv-apply: ");
+    assert_eq!(threaded.status.code(), output.status.code(), "{words}");
+    let said = String::from_utf8_lossy(&threaded.stderr).into_owned();
+    assert!(said.contains(&reason), "{words}: {said}, and not {reason}");
+    (output.status.code(), text)
 }
 
 #[test]

@@ -8,8 +8,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
-/// Bytes of one piece of a file.
-const PIECE: usize = 1 << 20;
+/// Bytes of one piece of a file: little enough to stay in a processor's own cache until it is written.
+const PIECE: usize = 128 << 10;
+/// From this size on a file goes to disk at its end, too.
+const LARGE: u64 = 1 << 20;
 /// A file goes to disk in steps of this many bytes.
 const WRITE_BACK: u64 = 8 << 20;
 
@@ -44,7 +46,7 @@ impl Pieces {
             if let Some(file) = file {
                 self.put(file, at, length).during(format_args!("write {}", member.name()))?;
                 let written = at + length as u64;
-                if written.is_multiple_of(WRITE_BACK) || (left == 0 && written >= PIECE as u64) {
+                if written.is_multiple_of(WRITE_BACK) || (left == 0 && written >= LARGE) {
                     write_back(file);
                 }
             }

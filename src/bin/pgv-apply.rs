@@ -6,13 +6,17 @@ use pgv::apply::{self, Owner};
 use pgv::catalog::{Label, Record, Selection, layout};
 use pgv::cli::{self, Arguments, Common};
 use pgv::error::{Error, IoContext, Result, Status};
-use pgv::io::Input;
+use pgv::io::{Input, Threaded};
 use pgv::report::Drawn;
 use pgv::stream::Claims;
 use std::ffi::OsString;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use time::OffsetDateTime;
+
+#[path = "pgv-merge/merge.rs"]
+mod merge;
 
 /// Lay a backup stream on stdin into a directory, checking every byte
 #[derive(Parser)]
@@ -86,6 +90,9 @@ struct Args {
     /// The new data directory, created or empty; for an increment, what its parent was laid into
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
+    /// COMMAND is what pgv-merge would be given: merge in this process
+    #[arg(long, requires = "command", conflicts_with = "complete")]
+    merge: bool,
     /// Read the output of COMMAND [default: stdin]
     #[arg(last = true, value_name = "COMMAND", conflicts_with_all = ["commit", "set_aside", "compare"])]
     command: Vec<OsString>,
@@ -135,11 +142,25 @@ fn run(args: Args) -> Result<Status> {
         selection: args.databases.as_deref().map(read_selection).transpose()?,
         replace: args.replace,
     };
-    let input = Input::of(&args.command, None)?;
+    let input: Box<dyn Read> = match args.merge {
+        true => Box::new(merged(args.command)?),
+        false => Box::new(Input::of(&args.command, None)?),
+    };
     match args.plan {
         true => apply::plan(&options, input),
         false => apply::run(options, input),
     }
+}
+
+/// The stream of a chain. It comes without a pipe: with one, what takes most time is to copy it.
+fn merged(words: Vec<OsString>) -> Result<Threaded> {
+    let words = std::iter::once(OsString::from("pgv-merge")).chain(words);
+    let args = merge::Args::try_parse_from(words).map_err(|error| {
+        let text = error.render().to_string();
+        let why = text.lines().next().unwrap_or_default();
+        Error::usage(format!("--merge: {}", why.strip_prefix("error: ").unwrap_or(why)))
+    })?;
+    Threaded::spawn(|sink| merge::run(args, Some(sink)))
 }
 
 fn read_selection(path: &Path) -> Result<Selection> {

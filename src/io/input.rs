@@ -11,11 +11,14 @@ use std::path::Path;
 /// Stdin, a file, or the output of a command. Errors name it.
 pub struct Input {
     name: String,
+    /// Closed before the command is ended: whoever may not be ended by a signal ends when it writes.
     reader: File,
-    /// The command, until its exit status is known. Its end of file is reported only after a good status: another one is
-    /// the error of the read that meets the end.
-    producer: Option<Producer>,
+    running: Running,
 }
+
+/// The command, until its exit status is known. Its end of file is reported only after a good status: another one is the
+/// error of the read that meets the end.
+struct Running(Option<Producer>);
 
 impl Input {
     /// `None` and `-` are stdin.
@@ -23,13 +26,13 @@ impl Input {
         match path {
             Some(path) if path.as_os_str() != "-" => {
                 let reader = File::open(path).during_path("open", path)?;
-                Ok(Input { name: path.display().to_string(), reader, producer: None })
+                Ok(Input { name: path.display().to_string(), reader, running: Running(None) })
             }
             _ => {
                 let fd =
                     rustix::io::dup(rustix::stdio::stdin()).map_err(io::Error::from).during("open stdin")?;
                 widen(&fd);
-                Ok(Input { name: "stdin".to_owned(), reader: File::from(fd), producer: None })
+                Ok(Input { name: "stdin".to_owned(), reader: File::from(fd), running: Running(None) })
             }
         }
     }
@@ -52,7 +55,7 @@ impl Input {
     fn output_of(mut producer: Producer) -> Result<Self> {
         let reader = File::from(OwnedFd::from(producer.take_stdout()?));
         let name = format!("the output of {}", producer.name());
-        Ok(Input { name, reader, producer: Some(producer) })
+        Ok(Input { name, reader, running: Running(Some(producer)) })
     }
 
     pub fn name(&self) -> &str {
@@ -69,7 +72,7 @@ impl Read for Input {
         let length = self.reader.read(buf)?;
         if length == 0
             && !buf.is_empty()
-            && let Some(producer) = self.producer.take()
+            && let Some(producer) = self.running.0.take()
         {
             // 0 and 7 both say that all of it came.
             let _complete: Status = producer.finish()?;
@@ -78,10 +81,10 @@ impl Read for Input {
     }
 }
 
-impl Drop for Input {
+impl Drop for Running {
     /// Whoever reads no further has no use for the rest.
     fn drop(&mut self) {
-        if let Some(producer) = self.producer.take() {
+        if let Some(producer) = self.0.take() {
             producer.kill();
         }
     }

@@ -3,7 +3,7 @@
 use crate::error::{Error, IoContext, Result};
 use crate::io::{AtomicFile, die_if_unread, widen};
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 
 /// Where a tool's data goes. When whoever reads stdout has seen enough, the tool dies of SIGPIPE, as a
@@ -73,6 +73,18 @@ fn refuse_other_than_file(path: &Path) -> Result<()> {
         }
         // What cannot be looked at cannot be created either, and that says why.
         _ => Ok(()),
+    }
+}
+
+/// Where a stream goes that is complete only if it was finished.
+pub trait Sink: Write {
+    /// What was written is all. Without it the other side knows that it is not.
+    fn finish(self) -> Result<()>;
+}
+
+impl Sink for BufWriter<Output> {
+    fn finish(self) -> Result<()> {
+        self.into_inner().map_err(|e| Error::io("write stdout", e.into_error()))?.finish()
     }
 }
 

@@ -100,9 +100,14 @@ impl Producer {
     /// Stops the command because its output is of no use any more, and reaps it.
     pub fn kill(self) {
         let Producer { mut child, unfinished, .. } = self;
-        // Already gone is what we want; the failure that made us kill it is what gets reported.
-        let _already_gone = child.kill().is_err();
-        let _not_reaped = wait(&mut child, unfinished).is_err();
+        match child.kill() {
+            // It is root's, and we have become somebody else: it ends when it writes, and is not waited for.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            // Already gone is what we want; the failure that made us kill it is what gets reported.
+            _ => {
+                let _not_reaped = wait(&mut child, unfinished).is_err();
+            }
+        }
     }
 }
 

@@ -8,14 +8,13 @@ use crate::merge::link::Link;
 use crate::merge::output::Output;
 use crate::merge::{body, run};
 use crate::tar::Kind;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 
-/// Merges the parts, oldest first, into one archive on stdout. It has an end only if each of them had one.
-pub fn run_partial(inputs: Vec<run::Input>) -> Result<Status> {
+/// Merges the parts, oldest first, into one archive in `sink`. It has an end only if each of them had one.
+pub fn run_partial(inputs: Vec<run::Input>, sink: impl io::Sink) -> Result<Status> {
     let mut links = run::open(inputs)?;
     let Some(newest) = links.last() else { return Err(Error::usage("no stream to merge")) };
     let (major, system_identifier) = (run::major_of(&newest.identity)?, newest.identity.system_identifier);
-    let sink = BufWriter::with_capacity(PIECE / 4, io::Output::create(None)?);
     let mut output = Output::new(sink, major, system_identifier)?;
     let mut scratch = vec![0; PIECE];
     body::merge(&mut links, None, &mut output, &mut scratch)?;
@@ -25,7 +24,7 @@ pub fn run_partial(inputs: Vec<run::Input>) -> Result<Status> {
         link.finish_part(&mut scratch)?;
     }
     let (sink, _) = output.tar.finish()?;
-    sink.into_inner().map_err(|e| Error::io("write stdout", e.into_error()))?.finish()?;
+    sink.finish()?;
     Ok(Status::Done)
 }
 

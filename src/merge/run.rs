@@ -13,7 +13,7 @@ use crate::merge::{body, facts, tail};
 use crate::pg::major;
 use crate::report;
 use crate::stream::Claims;
-use std::io::{BufWriter, Read};
+use std::io::Read;
 use std::path::PathBuf;
 
 /// A stream of the chain.
@@ -45,23 +45,23 @@ pub struct Options {
     pub selection: Option<Selection>,
 }
 
-/// Merges the streams, oldest first, into one on stdout. Ends with a stream that is complete, or with an error and one
+/// Merges the streams, oldest first, into one in `sink`. Ends with a stream that is complete, or with an error and one
 /// that has neither its last member nor its end.
-pub fn run(options: &Options, inputs: Vec<Input>) -> Result<Status> {
+pub fn run(options: &Options, inputs: Vec<Input>, sink: impl io::Sink) -> Result<Status> {
     let links = open(inputs)?;
     check_records(&options.records, &links)?;
     let Some(newest) = links.last() else { return Err(Error::usage("no stream to merge")) };
     let identity = identity(options, &links, newest);
     check_label(&identity.label, options.label.is_some(), &links)?;
     if options.head {
-        return write_head(newest, &identity).map(|()| Status::Done);
+        return write_head(newest, &identity, sink).map(|()| Status::Done);
     }
     let hashes = match &options.manifest {
         Some(path) => Some(manifest::merge(&options.since, &identity.label, Some(&newest.identity), path)?),
         None => None,
     };
     let facts = options.facts.as_deref().map(|path| io::Output::create(Some(path))).transpose()?;
-    write(options, links, &identity, facts)?;
+    write(options, links, &identity, facts, sink)?;
     hashes.map_or(Ok(()), Merged::finish)?;
     report::verbose(format_args!("merged into {}", identity.label));
     Ok(Status::Done)
@@ -79,8 +79,8 @@ pub(super) fn open(inputs: Vec<Input>) -> Result<Vec<Link>> {
 }
 
 /// The streams need not go on behind their heads.
-fn write_head(newest: &Link, identity: &StreamIdentity) -> Result<()> {
-    let mut output = Output::new(io::Output::create(None)?, major_of(identity)?, identity.system_identifier)?;
+fn write_head(newest: &Link, identity: &StreamIdentity, sink: impl io::Sink) -> Result<()> {
+    let mut output = Output::new(sink, major_of(identity)?, identity.system_identifier)?;
     output.tar.directory(b".", newest.top.0.attributes())?;
     let (member, listed) = &newest.head;
     output.small(member::IDENTITY.as_bytes(), &identity.encode()?, member, Some(listed))?;
@@ -94,10 +94,10 @@ fn write(
     mut links: Vec<Link>,
     identity: &StreamIdentity,
     facts: Option<io::Output>,
+    sink: impl io::Sink,
 ) -> Result<()> {
     let Some(newest) = links.last() else { return Err(Error::usage("no stream to merge")) };
     let claims = Claims { record: options.records.last().cloned(), ..Claims::default() };
-    let sink = BufWriter::with_capacity(PIECE / 4, io::Output::create(None)?);
     let mut output = Output::new(sink, major_of(identity)?, identity.system_identifier)?;
     if let Some(path) = &options.members {
         output.tar.observe(Box::new(MembersWriter::create(path, &identity.label, identity.mode)?));
@@ -116,7 +116,6 @@ fn write(
         link.finish(&mut scratch)?;
     }
     let (sink, stream_bytes) = output.finish(&last, &mut scratch)?;
-    let sink = sink.into_inner().map_err(|e| Error::io("write stdout", e.into_error()))?;
     if let Some(facts) = facts {
         let counted = Counted { files, bytes, stream_bytes };
         facts::write(facts, &identity.label, &options.records, &identity.merged_from, &counted)?;

@@ -118,7 +118,7 @@ fn compare<W: Write>(
     let gone = &mut |seen: &Entry, listed: &Entry| {
         of_files && is_data(&seen.path) && (!is_data(&listed.path) || seen.path < listed.path)
     };
-    let manifest = BufReader::with_capacity(PIECE / 16, link.tar.content());
+    let manifest = BufReader::with_capacity(PIECE / 2, link.tar.content());
     let seen = output.take_seen()?;
     let unsent =
         &mut |listed: &Entry| match selection.is_some_and(|selection| selection.skips_file(&listed.path)) {

@@ -154,7 +154,7 @@ chain() {
   restore 7 --database shop
   stored=$(stored_bytes)
   [ "$bytes" -gt 0 ] || fail 'no byte was counted'
-  [ "$bytes" -lt $((stored / 3)) ] || fail "$bytes of $stored bytes were read"
+  [ "$bytes" -lt $((stored * 2 / 5)) ] || fail "$bytes of $stored bytes were read"
   chain_bytes="$bytes of $stored"
   ! grep --quiet 'was replayed: none' "$scratch/err" || fail "no last transaction: $(cat "$scratch/err")"
   says 'a database that is not whole: copied'

@@ -108,12 +108,13 @@ kills_of_a_new_key() {
 # From two recipients to a third, killed before any command: the next run goes on, and in the end only the third opens. In a
 # copy with few keys, because each costs commands.
 kills_of_rekey() {
-  local at killed=0 number name from='' few=$scratch/elsewhere/few keys other
+  local at killed=0 number name from='' few=$scratch/elsewhere/few keys label other
   pgv 0 pgv-copy "file://$scratch/repository" "file://$few" --cluster demo --label "$(newest_label)"
   keys=$(dirname "$few"/demo/*/backup)/keys
-  name=$(key_of "$(newest_label)")
-  other=$(find "$keys" -name '*.cms' ! -name "$name*" -printf '%f\n' | head --lines=1)
-  find "$keys" -type f ! -name "$name*" ! -name "${other%.cms}*" -delete
+  # Of an increment and of its full.
+  label=$(newest_label)
+  name=$(key_of "$label") other=$(key_of "${label%%_*}")
+  find "$keys" -type f ! -name "$name*" ! -name "$other*" -delete
   make_certificate third ec -pkeyopt ec_paramgen_curve:P-384
   for name in first third; do
     as_postgres mkdir --parents "$scratch/$name" "$scratch/few.$name.etc"

@@ -4,9 +4,10 @@ use clap::Parser;
 use pgv::catalog::{Label, Record, Selection};
 use pgv::cli::{Arguments, Common};
 use pgv::error::{Error, IoContext, Result, Status};
-use pgv::io::{Input, Output};
+use pgv::io::{Input, Output, Sink, ThreadSink};
 use pgv::{manifest, merge};
 use std::ffi::OsString;
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 /// Merge a full backup stream and its increments, oldest first, into one full stream
@@ -57,7 +58,18 @@ impl Arguments for Args {
     }
 }
 
-pub fn run(args: Args) -> Result<Status> {
+/// Bytes written at a time.
+const BUFFER: usize = 256 << 10;
+
+/// `next`: the stage that reads the stream in this process; none: whoever reads stdout.
+pub fn run(args: Args, next: Option<ThreadSink>) -> Result<Status> {
+    match next {
+        Some(sink) => run_into(args, || Ok(sink)),
+        None => run_into(args, || Ok(BufWriter::with_capacity(BUFFER, Output::create(None)?))),
+    }
+}
+
+fn run_into<S: Sink>(args: Args, sink: impl FnOnce() -> Result<S>) -> Result<Status> {
     for path in [&args.manifest, &args.facts, &args.members].into_iter().flatten() {
         Output::require_file(path)?;
     }
@@ -70,7 +82,8 @@ pub fn run(args: Args) -> Result<Status> {
     // All of them at once: each has what it is asked for by the time that its turn comes.
     let inputs = || args.streams.iter().map(|stream| input(stream, &args.command)).collect::<Result<_>>();
     if args.partial {
-        return merge::run_partial(inputs()?);
+        let sink = sink()?;
+        return merge::run_partial(inputs()?, sink);
     }
     let options = merge::Options {
         label: args.label.clone(),
@@ -82,7 +95,8 @@ pub fn run(args: Args) -> Result<Status> {
         since: args.since.clone(),
         selection: args.databases.as_deref().map(read_selection).transpose()?,
     };
-    merge::run(&options, inputs()?)
+    let sink = sink()?;
+    merge::run(&options, inputs()?, sink)
 }
 
 fn input(stream: &OsString, command: &[OsString]) -> Result<merge::Input> {

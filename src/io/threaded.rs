@@ -1,0 +1,168 @@
+//! What a thread writes and another one reads: a pipe inside of a process, which spares the kernel's two copies. As with a
+//! command's output, the end counts only with the result of whoever wrote.
+
+use crate::error::{Error, Result, Status};
+use crate::io::Sink;
+use std::io::{self, Read, Write};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::{self, JoinHandle};
+
+/// Bytes handed over at a time: two of them lie in a processor's own cache.
+const PIECE: usize = 128 << 10;
+/// Pieces that may lie between the two: 1 MiB, as in the pipes between the stages.
+const PIECES: usize = 8;
+
+/// Reads what a thread writes.
+pub struct Threaded {
+    pieces: Receiver<Vec<u8>>,
+    /// What was read, for whoever writes.
+    read: Sender<Vec<u8>>,
+    piece: Vec<u8>,
+    at: usize,
+    /// Until its result is known.
+    writer: Option<JoinHandle<Result<Status>>>,
+}
+
+/// Writes to whoever reads [`Threaded`].
+#[must_use]
+pub struct ThreadSink {
+    pieces: SyncSender<Vec<u8>>,
+    read: Receiver<Vec<u8>>,
+    piece: Vec<u8>,
+}
+
+impl Threaded {
+    /// Runs `write` on a thread of its own. Its error is that of the read that meets the end.
+    pub fn spawn(write: impl FnOnce(ThreadSink) -> Result<Status> + Send + 'static) -> Result<Self> {
+        let (pieces, taken) = sync_channel(PIECES);
+        let (read, used) = channel();
+        let sink = ThreadSink { pieces, read: used, piece: Vec::with_capacity(PIECE) };
+        let writer =
+            thread::Builder::new().spawn(|| write(sink)).map_err(|e| Error::io("start a thread", e))?;
+        Ok(Threaded { pieces: taken, read, piece: Vec::new(), at: 0, writer: Some(writer) })
+    }
+
+    /// The next piece; none after the end, which was a good one.
+    fn advance(&mut self) -> io::Result<bool> {
+        match self.pieces.recv() {
+            Ok(piece) => {
+                let mut used = std::mem::replace(&mut self.piece, piece);
+                self.at = 0;
+                used.clear();
+                // Whoever wrote all needs none any more.
+                let _not_needed = self.read.send(used).is_err();
+                Ok(true)
+            }
+            Err(_) => {
+                let Some(writer) = self.writer.take() else { return Ok(false) };
+                // 0 and 7 both say that all of it came.
+                let _complete: Status = writer
+                    .join()
+                    .unwrap_or_else(|_| Err(Error::failed("a thread ended by a fault of pgv")))?;
+                Ok(false)
+            }
+        }
+    }
+}
+
+impl Read for Threaded {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        while self.at == self.piece.len() {
+            if !self.advance()? {
+                return Ok(0);
+            }
+        }
+        let rest = &self.piece[self.at..];
+        let length = rest.len().min(buf.len());
+        buf[..length].copy_from_slice(&rest[..length]);
+        self.at += length;
+        Ok(length)
+    }
+}
+
+impl ThreadSink {
+    fn hand_over(&mut self) -> io::Result<()> {
+        let next = self.read.try_recv().unwrap_or_else(|_| Vec::with_capacity(PIECE));
+        let piece = std::mem::replace(&mut self.piece, next);
+        self.pieces.send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Write for ThreadSink {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let length = buf.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&buf[..length]);
+        if self.piece.len() == PIECE {
+            self.hand_over()?;
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.piece.is_empty() {
+            true => Ok(()),
+            false => self.hand_over(),
+        }
+    }
+}
+
+impl Sink for ThreadSink {
+    fn finish(mut self) -> Result<()> {
+        self.flush().map_err(|e| Error::io("write to the next stage", e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_thread_writes_another_reads() {
+        let all: Vec<u8> = (0..3 * PIECE + 5).map(|n| (n % 251) as u8).collect();
+        let sent = all.clone();
+        let mut reader = Threaded::spawn(move |mut sink| {
+            for part in sent.chunks(777) {
+                sink.write_all(part).map_err(|e| Error::io("write", e))?;
+            }
+            sink.finish().map(|()| Status::Findings)
+        })
+        .unwrap();
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).unwrap();
+        assert_eq!(read, all);
+        assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn the_end_is_an_error_if_the_thread_failed() {
+        let mut reader = Threaded::spawn(|mut sink| {
+            sink.write_all(b"some").and_then(|()| sink.flush()).map_err(|e| Error::io("write", e))?;
+            Err(Error::damaged("cut"))
+        })
+        .unwrap();
+        let mut read = Vec::new();
+        let error = Error::io("read", reader.read_to_end(&mut read).unwrap_err());
+        assert_eq!((error.kind, &read[..]), (crate::error::Kind::Damaged, &b"some"[..]));
+    }
+
+    /// It would wait for ever.
+    #[test]
+    fn a_writer_whom_nobody_reads_ends() {
+        let (told, ended) = channel();
+        let reader = Threaded::spawn(move |mut sink| {
+            let result = loop {
+                if let Err(error) = sink.write_all(&[0; PIECE]) {
+                    break error.kind();
+                }
+            };
+            told.send(result).unwrap();
+            Ok(Status::Done)
+        })
+        .unwrap();
+        drop(reader);
+        assert_eq!(ended.recv().unwrap(), io::ErrorKind::BrokenPipe);
+    }
+}
