@@ -139,7 +139,9 @@ fn an_assignment_of_a_script_runs_one_command() {
         let swallows = |line: &&str| {
             let runs = |(at, _): &(usize, &str)| {
                 let name = line[..*at].rsplit([' ', '\t']).next().unwrap();
+                let before = line[..at - name.len()].trim_end();
                 !name.is_empty()
+                    && (before.is_empty() || before.ends_with([')', '"']))
                     && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
                     && !line[at + 3..].starts_with('(')
             };
