@@ -3,17 +3,19 @@
 
 # In the cluster's conf.d where Debian has one, else by ALTER SYSTEM.
 set_up_archiving() {
-  local command conf mode current level
+  local command conf mode current level name standby
   [ "$no_archive" = no ] || return 0
   command="$(command -v pgv-wal-push) -c $file %p"
-  mode=$(server_sql 'show archive_mode') level=$(server_sql 'show wal_level')
+  mode=$(server_sql 'show archive_mode')
+  level=$(server_sql 'show wal_level')
   # Such a server does not start with archive_mode = on.
   if [ "$level" = minimal ]; then
     todo+=("wal_level is minimal, which allows neither archiving nor backups: set wal_level = replica and max_wal_senders = 10, restart the server, then: $again")
     no_backup=yes
     return
   fi
-  current=$(server_sql 'show archive_command') conf=/etc/postgresql/${cluster/-//}/conf.d
+  current=$(server_sql 'show archive_command')
+  conf=/etc/postgresql/${cluster/-//}/conf.d
   if [ "$mode" != off ]; then
     ! set_up_beside || return 0
   elif [ "$archive" = both ]; then
@@ -29,7 +31,15 @@ set_up_archiving() {
     [ "$dry_run" = yes ] || server_sql "alter system set archive_timeout = 60"
   fi
   run 'reloading the server' server_sql 'select pg_reload_conf()' >/dev/null
-  [ "$mode" != off ] || todo+=("restart the server for archive_mode, then: sudo -u $owner pgv-backup $cluster (until then only the ends of backups can be restored)")
+  [ "$mode" = off ] || return 0
+  standby=$(server_sql 'select pg_is_in_recovery()')
+  if [ "$standby" = t ]; then
+    name=$(configured PGV_CLUSTER)
+    todo+=("restart the server for archive_mode: it archives once it is promoted"
+      "until then its primary archives: later moments than the ends of its backups need WAL of the name ${name:-$cluster} (another: PGV_CLUSTER in $file)")
+  else
+    todo+=("restart the server for archive_mode, then: sudo -u $owner pgv-backup $cluster (until then only the ends of backups can be restored)")
+  fi
 }
 
 # The server reads it as its own user, and does not start if it cannot.

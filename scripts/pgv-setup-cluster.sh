@@ -45,8 +45,10 @@ find_owner() {
 find_server() {
   local text lines
   if [ -z "$port" ]; then
-    text=$(as_owner cat -- "$pgdata/postmaster.pid") ||
+    as_owner ls -- "$pgdata" >/dev/null || die 1 "cannot look into $pgdata: see above"
+    as_owner test -e "$pgdata/postmaster.pid" ||
       die 1 "no server runs in $pgdata: it has no postmaster.pid" 'start it' "then: $again"
+    text=$(as_owner cat -- "$pgdata/postmaster.pid") || die 1 "cannot read $pgdata/postmaster.pid: see above"
     mapfile -t lines <<<"$text"
     port=${lines[3]:-} server=("PGPORT=$port")
     [[ $port =~ ^[0-9]+$ ]] || die 1 "$pgdata/postmaster.pid has no port" "wait until the server has started, then: $again"
@@ -68,7 +70,7 @@ reach_server() {
 }
 
 query() { # SQL
-  as_owner env --unset=PGUSER --unset=PGDATABASE psql --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 \
+  as_owner env --unset=PGUSER --unset=PGDATABASE PGOPTIONS=--client-min-messages=warning psql --no-psqlrc --quiet --tuples-only --no-align --set=ON_ERROR_STOP=1 \
     ${port:+--port="$port"} --dbname=postgres --command="$1"
 }
 

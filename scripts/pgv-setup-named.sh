@@ -6,15 +6,21 @@ is_with() { # ITEM
   [[ " ${with[*]-} " == *" $1 "* ]]
 }
 
-# Sets `siblings` to other configurations of this data directory, and `sharing` to those that name the same key.
+# Sets `siblings` to other configurations of this data directory, `sharing` to those that name the same key, and `users` to
+# those whose backups are in the same place, as a standby's are.
 find_others() {
-  local other text own_keys
-  siblings=() sharing=()
+  local other text own_keys own_repository own_name their_repository their_name
+  siblings=() sharing=() users=()
+  own_repository=$(configured PGV_REPO)
+  own_name=$(configured PGV_CLUSTER)
   IFS=: read -r -a own_keys <<<"$(configured PGV_KEY_FILE)"
   for other in "$etc"/*.conf; do
     if [ ! -e "$other" ] || [ "$other" -ef "$file" ]; then continue; fi
     text=$("${pgv_env[@]}" --file --config "$other") || die $? "$other may use the same key or cluster, and cannot be read" 'nothing was changed'
+    their_repository='' their_name=${other##*/}
+    their_name=${their_name%.conf}
     each_line take_other <<<"$text"
+    [ -z "$own_repository" ] || [ "${own_repository%/}/${own_name:-$cluster}" != "${their_repository%/}/$their_name" ] || users+=("$other")
   done
 }
 
@@ -22,6 +28,8 @@ find_others() {
 take_other() { # set KEY=VALUE
   local key own value=${2#*=} theirs
   case ${2%%=*} in
+    PGV_REPO) their_repository=$value ;;
+    PGV_CLUSTER) their_name=$value ;;
     PGV_PGDATA) ! is_same "$value" "$pgdata" || siblings+=("$other") ;;
     PGV_KEY_FILE)
       IFS=: read -r -a theirs <<<"$value"
@@ -39,9 +47,16 @@ is_same() { # PATH PATH
 # Sets `tree`: the backups and WAL of this cluster alone, whose name other clusters may have had. Theirs need the key.
 find_tree() {
   local system name others
-  tree=$(configured PGV_REPO) name=$(configured PGV_CLUSTER) system=$(configured PGV_SYSTEM_ID)
+  tree=$(configured PGV_REPO)
+  name=$(configured PGV_CLUSTER)
+  system=$(configured PGV_SYSTEM_ID)
   [ -n "$tree" ] || return 0
   tree+=/${name:-$cluster}/
+  [ "${#users[@]}" -eq 0 ] || die 2 "--with repository: ${users[*]} has its backups in $tree, too" 'nothing was changed'
+  if [ -n "$pgdata" ] && as_owner test -e "$pgdata/standby.signal"; then
+    die 2 "--with repository: $pgdata is a standby, and its primary may have its backups in $tree, too" 'nothing was changed' \
+      "on the primary: pgv-setup CLUSTER --remove --with repository"
+  fi
   [ -n "$system" ] || system=$(data_system_identifier "$pgdata") ||
     die 1 '--with repository: which backups are of this cluster is not known' 'nothing was changed' "set PGV_SYSTEM_ID in $file, then: $again"
   if is_with key; then
@@ -59,7 +74,8 @@ in_repository() { # VERB ARGUMENT…
 # The configuration last: it says where the rest is.
 remove_named() {
   local repository key name keys
-  repository=$(configured PGV_REPO) name=$(configured PGV_CLUSTER)
+  repository=$(configured PGV_REPO)
+  name=$(configured PGV_CLUSTER)
   IFS=: read -r -a keys <<<"$(configured PGV_KEY_FILE)"
   if [ -n "$tree" ]; then
     run "deleting the backups and WAL in $tree" delete_tree "$tree"

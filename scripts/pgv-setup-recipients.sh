@@ -86,14 +86,16 @@ make_recipients() {
 make_signer() {
   local name identifier text said
   local -A control=()
-  name=$(configured PGV_CLUSTER) identifier=$(configured PGV_SYSTEM_ID)
+  name=$(configured PGV_CLUSTER)
+  identifier=$(configured PGV_SYSTEM_ID)
   : "${name:=$cluster}"
   if [ -z "$identifier" ]; then
     text=$("${pgv_peek[@]}" control "$pgdata") || die 1 "cannot read the data directory $pgdata" "then: $again"
     read_lines control <<<"$text"
     identifier=${control[system_identifier]}
   fi
-  text=$(uname --nodename) said=$(mktemp)
+  text=$(uname --nodename)
+  said=$(mktemp)
   text=$(openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -sha256 -days 36500 -nodes -subj "/O=pgv/OU=${name:0:64}/serialNumber=$identifier/CN=${text:0:64}" \
     -addext basicConstraints=critical,CA:FALSE -addext keyUsage=critical,digitalSignature -addext "subjectAltName=email:$name@$identifier" \
     -keyout /dev/stdout -out /dev/stdout 2>"$said") || { cat "$said" >&2 && rm "$said" && die 1 'openssl cannot make a key' "then: $again"; }

@@ -15,7 +15,9 @@ remove_set_up() {
   ! is_with repository || find_tree
   wait_for_nothing
   remove_schedule
-  if [ -n "$pgdata" ] && [ -e "$pgdata/global/pg_control" ]; then
+  if [ "$no_archive$no_role" = yesyes ]; then
+    say "the server of $cluster is left as it is"
+  elif [ -n "$pgdata" ] && [ -e "$pgdata/global/pg_control" ]; then
     find_server
     [ "$no_archive" = yes ] || remove_archiving
     [ "$no_role" = yes ] || remove_role
@@ -58,7 +60,14 @@ remove_archiving() {
   if [ -e "$conf" ] && as_owner grep --quiet pgv-wal-push "$conf"; then
     run "deleting $conf" as_owner rm --force -- "$conf"
   fi
-  auto=$(archive_commands 'is') files=$(archive_commands 'is not')
+  auto=$(archive_commands 'is')
+  files=$(archive_commands 'is not')
+  # As a standby has it that came with pg_basebackup from a primary of another name.
+  if [[ $auto =~ pgv-wal-push[\'\"]?\ +(-c|--config)[=\ ]+[\'\"]?([^\ \'\"]+) && ! ${BASH_REMATCH[2]} -ef $file && ${BASH_REMATCH[2]##*/} != "${file##*/}" ]]; then
+    left+=("archive_command, which reads ${BASH_REMATCH[2]} and not $file")
+    run 'reloading the server' server_sql 'select pg_reload_conf()' >/dev/null
+    return
+  fi
   if [[ $auto == *pgv-wal-push* ]]; then
     if [ -n "$before" ] && [ "${files##*$'\n'}" != "$before" ]; then
       run "setting archive_command = $before, as it was" server_sql "alter system set archive_command = '${before//\'/\'\'}'"
@@ -108,7 +117,8 @@ remove_role() {
     left+=("the role pgv, which ${siblings[*]} uses")
     return
   fi
-  hba=$(server_sql 'show hba_file') ident=$(server_sql 'show ident_file')
+  hba=$(server_sql 'show hba_file')
+  ident=$(server_sql 'show ident_file')
   remove_lines "$hba" "$(hba_lines)"
   remove_lines "$ident" "$(ident_line)"
   [ ! -e "$hba.before-pgv" ] || forget_copy "$hba"

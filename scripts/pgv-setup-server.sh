@@ -16,7 +16,8 @@ make_role() {
   run 'granting it the rights that backups need' query "grant pg_read_all_settings to pgv; grant execute on function $rights to pgv" ||
     die 1 'cannot grant the role pgv the rights that backups need: see above' "to continue: $again" \
       'or --no-role: backups connect as the owner'
-  hba=$(server_sql 'show hba_file') ident=$(server_sql 'show ident_file')
+  hba=$(server_sql 'show hba_file')
+  ident=$(server_sql 'show ident_file')
   if ! connects_as_pgv 2>/dev/null; then
     run "letting $owner connect as pgv: $hba, $ident" map_role "$hba" "$ident"
     # Backups would fail from now on.

@@ -116,7 +116,8 @@ fetch_command() { # URL
 
 print_sheet() {
   local repository name identifier label sizes version major tree client='' secret='' in_place=''
-  repository=$(configured PGV_REPO) name=$(configured PGV_CLUSTER)
+  repository=$(configured PGV_REPO)
+  name=$(configured PGV_CLUSTER)
   : "${name:=$cluster}"
   learn_backup
   major=${version%%[!0-9]*}

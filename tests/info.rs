@@ -1392,6 +1392,12 @@ fn what_waits_to_be_archived_is_told_where_it_can_be_known() {
     assert!(status(&output) != 0 && lines(&output).contains(&line), "{:?}", lines(&output));
     let line = format!("pgv_repository_readable{{repository=\"{url}\"}} 1");
     assert!(lines(&repository.info(&["--metrics"])).contains(&line));
+    // A file of each cluster, and one repository: two samples with the same labels would stop node_exporter.
+    for (cluster, url, value) in [("15-main", &url, 1), ("17-main", &url, 1), ("15-main", &down, 0)] {
+        let line = format!("pgv_repository_readable{{cluster=\"{cluster}\",repository=\"{url}\"}} {value}");
+        let output = info(&[cluster, "--metrics", "--repo", url], &[]);
+        assert!(lines(&output).contains(&line), "{:?}", lines(&output));
+    }
 }
 
 #[test]

@@ -128,6 +128,33 @@ fn names_below_pgv_are_written_once() {
     }
 }
 
+/// Of two command substitutions in one assignment only the status of the last ends a script.
+#[test]
+fn an_assignment_of_a_script_runs_one_command() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
+    let mut read = 0;
+    for entry in fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let swallows = |line: &&str| {
+            let runs = |(at, _): &(usize, &str)| {
+                let name = line[..*at].rsplit([' ', '\t']).next().unwrap();
+                let before = line[..at - name.len()].trim_end();
+                !name.is_empty()
+                    && (before.is_empty() || before.ends_with([')', '"']))
+                    && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+                    && !line[at + 3..].starts_with('(')
+            };
+            let first = line.trim_start().split('=').next().unwrap();
+            !first.contains(' ') && line.match_indices("=$(").filter(runs).count() > 1
+        };
+        let found = text.lines().find(swallows);
+        assert!(found.is_none(), "{}: {}", path.display(), found.unwrap());
+        read += 1;
+    }
+    assert!(read > 50, "only {read} files were read");
+}
+
 /// `tar::` but not `start::`.
 fn names(line: &str, libraries: &[&str]) -> bool {
     libraries.iter().any(|library| {

@@ -31,14 +31,16 @@ pub fn metrics(sets: &[Set], cluster: Option<&str>) -> String {
     text
 }
 
-/// Whether there is anything else to print: without it every other metric would just be absent.
-pub fn readable(repository: &Url, is_readable: bool) -> String {
+/// Whether there is anything else to print: without it every other metric would just be absent. With the `cluster` that
+/// was asked for: a host with several exports a file of each, and no sample may be there twice.
+pub fn readable(repository: &Url, cluster: Option<&str>, is_readable: bool) -> String {
     let mut text = String::new();
     let name = "pgv_repository_readable";
     family(&mut text, name, "Whether the repository could be read.");
     let url = repository.to_string();
     let url = url.trim_end_matches('/').replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    sample(&mut text, name, &format!("repository=\"{url}\""), u64::from(is_readable));
+    let cluster = cluster.map_or_else(String::new, |cluster| format!("cluster=\"{cluster}\","));
+    sample(&mut text, name, &format!("{cluster}repository=\"{url}\""), u64::from(is_readable));
     text
 }
 

@@ -214,6 +214,18 @@ refused() {
   { [ "$status" -eq 2 ] && grep --quiet '/7/ may need the same key' "$scratch/err"; } || fail "backups of another: $status, $(cat "$scratch/err")"
   # shellcheck disable=SC2016  # of that shell
   as_postgres pgv-env "$cluster" sh -c 'exec pgv-s3 --quiet rm --recursive "$PGV_REPO/$PGV_CLUSTER/7/"'
+  # A configuration with its backups in the same place, as a standby beside its primary has one; and a standby's own.
+  { echo "PGV_CLUSTER=$cluster" && grep --invert-match '^PGV_\(PGDATA\|KEY_FILE\)=' "$etc/$cluster.conf"; } |
+    install --owner=postgres --mode=0600 /dev/stdin "$etc/other.conf"
+  status=0
+  pgv-setup "$cluster" --remove --with repository 2>"$scratch/err" || status=$?
+  { [ "$status" -eq 2 ] && grep --quiet 'other.conf has its backups in .*, too' "$scratch/err"; } || fail "backups of two: $status, $(cat "$scratch/err")"
+  rm "$etc/other.conf"
+  as_postgres touch "$scratch/data/source/standby.signal"
+  status=0
+  pgv-setup "$cluster" --remove --with repository 2>"$scratch/err" || status=$?
+  { [ "$status" -eq 2 ] && grep --quiet 'is a standby' "$scratch/err"; } || fail "a standby: $status, $(cat "$scratch/err")"
+  rm "$scratch/data/source/standby.signal"
   status=0
   (as_postgres flock "$scratch/state/lock" sleep 20) &
   wait_until is_locked

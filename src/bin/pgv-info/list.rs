@@ -81,7 +81,8 @@ pub fn run(mut list: List, place: Place) -> Result<Status> {
         true => match info::survey(&repository.store, &repository.query) {
             Ok(sets) => sets,
             Err(error) => {
-                cli::print(&info::readable(&repository.query.repository, false))?;
+                let query = &repository.query;
+                cli::print(&info::readable(&query.repository, query.cluster.as_deref(), false))?;
                 return Err(error);
             }
         },
@@ -146,8 +147,9 @@ fn print(mut sets: Vec<Set>, list: &List, repository: &Repository) -> Result<(St
         info::totals(&sets, &rules(), &mut of_one, now)
     };
     if list.metrics {
-        text += &info::readable(&repository.query.repository, true);
-        text += &info::metrics(&sets, repository.query.cluster.as_deref());
+        let cluster = repository.query.cluster.as_deref();
+        text += &info::readable(&repository.query.repository, cluster, true);
+        text += &info::metrics(&sets, cluster);
         text += &info::totals_metrics(&info::totals(&sets, &rules(), |_| None, now));
     } else if list.totals {
         text += &info::show_totals(&wal(None), format.into())?;
