@@ -5,6 +5,8 @@
 #   use_data_key SYSTEM-IDENTIFIER  the current key seals from now on; if it is older than PGV_KEY_EVERY, a new one
 #   renew_data_key SYSTEM-IDENTIFIER
 #                                   a new key seals from now on
+#   use_stored_key SYSTEM-IDENTIFIER
+#                                   the same as use_data_key, if the current key is in the repository, else a new one
 #   hold_data_keys                  these keys stay as long as this run
 #   forget_data_keys SYSTEM-IDENTIFIER
 #                                   older keys go: nothing that they sealed is compared any more
@@ -139,7 +141,7 @@ store_key_object() { # URL FILE
 # Of pgv-check: whether this host could seal for the recipients. Nothing is stored.
 # shellcheck disable=SC2034  # of wrap_key
 check_data_key() { # SYSTEM-IDENTIFIER
-  local place=$PGV_STATE_DIR/keys/$1 trial said name=none
+  local place=$PGV_STATE_DIR/keys/$1 trial said name=none status=0
   make_run_directory
   trap drop_tmp EXIT
   trial=$tmp/trial
@@ -150,11 +152,37 @@ check_data_key() { # SYSTEM-IDENTIFIER
     return
   }
   [ ! -e "$place/current" ] || name=$(readlink "$place/current")
-  if [ "$name" != none ] && ! pgv-s3 --quiet stat "$PGV_REPO/$PGV_CLUSTER/$1/keys/$name.cms" >/dev/null; then
-    bad "key: the data key $name, which seals on this host, is not in the repository" "remove $place/current: the next backup makes a new key; what $name sealed only this host can open"
+  [ "$name" = none ] || find_stored_key "$1" "$name" || status=$?
+  if [ "$status" -ne 0 ] && [ "$status" -ne 3 ]; then
+    bad "key: could not find out whether the data key $name is in the repository" 'see the message above'
+  elif [ "$status" -eq 3 ]; then
+    bad "key: the data key $name, which seals on this host, is not in the repository" "the next backup makes a new key; what $name sealed only this host can open"
   else
     ok "key: seals for the recipients; the data key is $name"
   fi
+}
+
+# Whether a key is in the repository, under whatever wrapping. 3: it is not; else nobody knows.
+find_stored_key() { # SYSTEM-IDENTIFIER NAME
+  local text
+  text=$(pgv-info keys "$PGV_CLUSTER" --repo "$PGV_REPO" --system-id "$1" --only-needed --need "$2") || return "${?/#3/1}"
+  [[ $text == *"object $1 $2 "* ]] || return 3
+}
+
+# Before a backup, which is worth nothing if its key is lost: is the current one still there?
+use_stored_key() { # SYSTEM-IDENTIFIER
+  local name status=0
+  seals_for_recipients || return 0
+  name=$(readlink "$PGV_STATE_DIR/keys/$1/current") || name=
+  [ -z "$name" ] || find_stored_key "$1" "$name" || status=$?
+  case $status in
+    0) use_data_key "$1" ;;
+    3)
+      warn "the data key $name is not in the repository any more: what it sealed only this host can open"
+      renew_data_key "$1"
+      ;;
+    *) die "$status" 'the data keys cannot be listed' 'nothing was stored' ;;
+  esac
 }
 
 forget_data_keys() { # SYSTEM-IDENTIFIER

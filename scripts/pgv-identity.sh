@@ -23,11 +23,20 @@ verify_signature() { # SIGNED CERTIFICATES SYSTEM-IDENTIFIER OUTPUT
   grep --quiet --extended-regexp "^[^@]+@$3\$" <<<"$names"
 }
 
+# As any other key.
+refuse_world_readable() { # FILE
+  local mode
+  mode=$(stat --dereference --format=%a -- "$1") || die 2 "cannot look at $1"
+  [ $((8#${mode: -1} & 4)) -eq 0 ] || [[ ${PGV_KEY_WORLD_READABLE:-} =~ ^(y|yes|t|true|on|1)$ ]] ||
+    die 2 "$1 contains a private key, and every user may read it" "chmod 0600 $1"
+}
+
 # Before the first key: the identity can be used. Sets `passphrase`, asked for once.
 require_identity() {
   [ -r "${PGV_HOSTS:-/nowhere}" ] || die 2 "cannot read the certificates of the hosts, PGV_HOSTS=${PGV_HOSTS:-}" 'nothing was opened'
   [ -n "${PGV_IDENTITY:-}" ] || return 0
   [ -r "$PGV_IDENTITY" ] || die 2 "cannot read the identity $PGV_IDENTITY" 'run the command as a user who may read it'
+  refuse_world_readable "$PGV_IDENTITY"
   passphrase=''
   ! quiet_openssl pkey -in "$PGV_IDENTITY" -passin pass: -noout || return 0
   if [ -n "${PGV_PASSPHRASE_FD:-}" ]; then
@@ -72,7 +81,8 @@ unwrap() { # WRAPPED OUTPUT
     unopened="PGV_UNWRAP: ${command[0]} exited with $status: $said"
     return 4
   fi
-  [ -z "${passphrase:-}" ] || secret=(-passin fd:4)
+  # One whose passphrase is empty has none to ask for.
+  if [ -n "${passphrase:-}" ]; then secret=(-passin fd:4); else secret=(-passin pass:); fi
   quiet_openssl cms -cmsout -noout -inform PEM -in "$1" || return 5
   quiet_openssl cms -decrypt -binary -inform PEM -inkey "$PGV_IDENTITY" "${secret[@]}" -in "$1" -out "$2" 4<<<"${passphrase:-}" || return 4
 }

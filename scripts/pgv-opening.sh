@@ -29,9 +29,12 @@ open_key() { # SYSTEM-IDENTIFIER NAME FILE
   pgv-s3 --quiet get --whole "$PGV_REPO/$PGV_CLUSTER/$1/keys/$3" >"$new.cms" || status=$?
   # It was removed since it was listed.
   [ "$status" -ne 3 ] || return 0
-  [[ $status =~ ^[05]$ ]] || die "$status" "the data key $3 cannot be read" 'nothing was opened'
+  # One that this user may not read need not be the one that is needed.
+  [[ $status =~ ^[015]$ ]] || die "$status" "the data key $3 cannot be read" 'nothing was opened'
   [ "$status" -ne 0 ] || unwrap "$new.cms" "$new.signed" || status=$?
-  if [ "$status" -eq 4 ]; then
+  if [ "$status" -eq 1 ]; then
+    fault="1 it cannot be read: see above"
+  elif [ "$status" -eq 4 ]; then
     fault="4 $unopened"
   elif [ "$status" -ne 0 ]; then
     fault="5 it is damaged"
@@ -96,6 +99,7 @@ open_data_keys() { # DIR SYSTEM-IDENTIFIER [NAME…]
   fi
   require_identity
   mkdir --parents "$opened_in"
+  outlive_run
   open_listed "${@:2}"
   [ "$left_out" -eq 0 ] || warn "the repository has more data keys than are tried: $left_out of the oldest were not opened"
   for name in "${!key_faults[@]}"; do
@@ -109,6 +113,15 @@ open_data_keys() { # DIR SYSTEM-IDENTIFIER [NAME…]
   [ -z "$2" ] || use_keys_of "$2" "$1"
   # What runs below this opens none anew.
   export PGV_KEYS_OPENED=yes
+}
+
+# Removes the directory of this run, with the keys in it, when nothing of the run is left that holds its lock: also if it
+# is killed, and its whole process group with it.
+outlive_run() {
+  [ -z "${outliving:-}" ] && [ -n "${tmp:-}" ] && [[ $opened_in == "$tmp"/* ]] || return 0
+  outliving=yes
+  # shellcheck disable=SC2154  # of make_locked_directory
+  setsid flock "$tmp" rm --recursive --force "$tmp" </dev/null >/dev/null 2>&1 {run_lock}<&- &
 }
 
 # Those that the repository lists, or with `only` those of these names only.

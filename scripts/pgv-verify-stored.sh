@@ -59,6 +59,7 @@ settle_key() { # STATUS
 check_lost() { # the columns of check_backup
   local fault='' whys=() path=$1/backup/$2
   if [ -n "${key_names[$2]:-}" ] && key_fault "${key_names[$2]}"; then
+    [[ $fault != 1* ]] || die 1 "the data key ${key_names[$2]} cannot be read" 'the results so far are printed; no verdict was stored for this'
     settle_key 4
     # Of what another identity may open, or a host is not pinned here, nothing is known.
     if [[ $fault =~ 'no such key'$|'it is damaged'$|'has another name'$ ]]; then

@@ -36,6 +36,9 @@ add_recipient() { # certificate FILE
   local text
   text=$(quiet_openssl x509 -in "$2" -noout -text -certopt no_header,no_version,no_serial,no_signame,no_validity,no_subject,no_issuer,no_sigdump,no_aux,no_extensions) ||
     die 2 "certificate $(basename "$2" .pem) of $PGV_RECIPIENTS cannot be read" 'nothing was stored'
+  # What can be broken opens everything.
+  [[ ! $text =~ rsaEncryption.*Public-Key:\ \(([0-9]+)\ bit || ${BASH_REMATCH[1]} -ge 2048 ]] ||
+    die 2 "certificate $(basename "$2" .pem) of $PGV_RECIPIENTS has an RSA key of ${BASH_REMATCH[1]} bits" 'nothing was stored' 'use P-256, P-384, or RSA of 2048 bits or more'
   recipients+=(-recip "$2")
   case $text in
     *rsaEncryption*) recipients+=(-keyopt rsa_padding_mode:oaep -keyopt rsa_oaep_md:sha256 -keyopt rsa_mgf1_md:sha256) ;;

@@ -155,7 +155,16 @@ checks() {
   as_postgres cp "$scratch/recipients.pem" "$scratch/recipients.away"
   cat "$scratch/first.key" >>"$scratch/recipients.pem"
   expect_check '^BAD  key: cannot seal for recipients: .* has a private key' --no-switch
+  # One that can be broken.
+  make_certificate weak rsa:1024
+  cat "$scratch/weak.pem" >>"$scratch/recipients.pem"
+  sed --in-place '/PRIVATE KEY/,/PRIVATE KEY/d' "$scratch/recipients.pem"
+  expect_check '^BAD  key: cannot seal for recipients: .* an RSA key of 1024 bits' --no-switch
   as_postgres mv "$scratch/recipients.away" "$scratch/recipients.pem"
+  chmod 0644 "$scratch/first.key"
+  as_recipient first pgv 2 pgv-restore demo "$scratch/nowhere" --plan
+  says 'every user may read it'
+  chmod 0600 "$scratch/first.key"
 }
 
 expect_check() { # TEXT [OPTION]
@@ -320,6 +329,71 @@ push() { # SEGMENT
 get() { # STATUS SEGMENT
   rm --recursive --force "$scratch/first/opened" "$scratch/got"
   (cd "$scratch/source" && as_recipient first pgv "$1" pgv-wal-get -c "$scratch/first.etc/demo.conf" "$2" "$scratch/got")
+}
+
+# Who stole a data key makes a full with it, later than its host could have.
+late_full() {
+  local label
+  label=$(date --utc --date='5 hours' +%Y%m%d-%H%M%SF)
+  as_postgres mkdir "$scratch/late" "$tree/backup/$label"
+  as_postgres bash -c 'set -euo pipefail; cd "$1"; export PGV_KEY_FILE=$2 PGV_KEY_NAME=$4 PGV_REPO=file://$6 PGV_CLUSTER=demo
+    pgv-s3 --quiet put --json "file://$5/data.pgv" -- pgv-crypt --quiet --encrypt -- \
+      pgv-snap --quiet --label "$3" --manifest manifest --members members --facts facts "$7" >data.json
+    pgv-s3 --quiet put --json "file://$5/manifest.pgv" -- pgv-crypt --quiet --encrypt --context "${5##*/demo/}/manifest.pgv" manifest >manifest.json
+    pgv-info record demo --facts facts --wait 60s --object data.pgv=data.json --object manifest.pgv=manifest.json >record.json
+    pgv-s3 --quiet put "file://$5/record.json" record.json' bash "$scratch/late" "$scratch/stock.key" "$label" "$full_key" "$tree/backup/$label" "$scratch/repository" "$scratch/source" \
+    >"$scratch/out" 2>"$scratch/err" || fail "the thief: $(cat "$scratch/err")"
+  as_recipient first pgv 0 pgv-restore demo "$scratch/nowhere" --immediate --plan
+  says "$label" "its data key $full_key" 'whoever stole that key'
+  as_recipient first pgv 0 pgv-verify demo --label "$label" --no-verdict
+  says "backup $label began 5 hours" 'whoever stole that key'
+  as_recipient first pgv 0 pgv-verify demo --label "$incr" --no-verdict
+  ! grep 'whoever stole' "$scratch/err" || fail 'a good backup is suspected'
+  rm --recursive "$tree/backup/$label" "$scratch/late"
+}
+
+# The object of the current key is gone: nothing more is sealed with it. Wrapped anew, it is not gone.
+gone_object() {
+  local key before
+  back_up incr
+  before=$(readlink "$scratch"/state/keys/*/current)
+  as_postgres mv "$tree/keys/$before.cms" "$tree/keys/$before.2.cms"
+  expect_check "^ok   key: .* the data key is $before\$" --no-switch
+  back_up incr
+  [ "$(key_of "$(newest_label)")" = "$before" ] || fail 'a key that is wrapped anew is not used any more'
+  as_postgres mv "$tree/keys/$before.2.cms" "$scratch/gone.cms"
+  expect_check "^BAD  key: the data key $before" --no-switch
+  back_up incr
+  says "the data key $before is not in the repository"
+  key=$(key_of "$(newest_label)")
+  { [ "$key" != "$before" ] && [ -e "$tree/keys/$key.cms" ]; } || fail 'the backup has a key that is not stored'
+  as_postgres mv "$scratch/gone.cms" "$tree/keys/$before.cms"
+}
+
+# Root restores, and is killed, with all its processes, when the keys are open: they do not stay.
+killed_as_root() {
+  local place=$scratch/roots
+  [ "$(id --user)" -eq 0 ] || return 0
+  mkdir "$place"
+  mv "$scratch/bin/pgv-info" "$scratch/bin/info"
+  install --mode=0755 /dev/stdin "$scratch/bin/pgv-info" <<CONF
+#!/bin/sh
+[ "\$1" != recovery ] || exec sleep 600
+exec "$scratch/bin/info" "\$@"
+CONF
+  TMPDIR=$place as_recipient first setsid bash -c 'echo $$ >"$1/pid"; exec pgv-restore demo "$2/nowhere" --immediate' bash "$place" "$scratch" >"$scratch/out" 2>"$scratch/err" &
+  wait_until has_opened_keys
+  kill -KILL -- "-$(cat "$place/pid")"
+  mv "$scratch/bin/info" "$scratch/bin/pgv-info"
+  wait_until has_no_run
+}
+
+has_opened_keys() {
+  [ -n "$(find "$scratch/roots" -path "*/opened/*/$full_key")" ]
+}
+
+has_no_run() {
+  [ -z "$(find "$scratch/roots" -mindepth 1 -type d)" ]
 }
 
 # Of two objects of one segment: junk beside it hides none, what could not be read is not settled by the other, and a segment
@@ -540,10 +614,13 @@ checks
 left_open
 attacks
 foreign_key
+late_full
+killed_as_root
 second_object
 beside_attacks
 who_opens
 renewed_meanwhile
+gone_object
 without_identity
 thief
 lost_manifests
