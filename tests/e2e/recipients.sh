@@ -581,7 +581,11 @@ CONF
   compare 6016 'a mixed chain'
   stop_cluster "$bin" "$scratch/copy"
   rm --recursive "$scratch/copy"
-  xargs kill <"$scratch/mixed.away/agents"
+  # It asks on the terminal, as for the PIN of a card.
+  sed --in-place "2i read -r pin </dev/tty; [ \"\$pin\" = 1234 ] || exit 3" "$scratch/bin/fake-kms"
+  printf '1234\n%.0s' {1..9} | as_postgres script --quiet --return --command "pgv-restore demo $scratch/nowhere --immediate --plan" /dev/null >"$scratch/out" 2>&1 ||
+    fail "with a PIN: $(cat "$scratch/out")"
+  xargs kill <"$scratch/mixed.away/agents" 2>/dev/null || true # some have ended
   # The service refuses some of the keys, and a command says nothing of what others may open.
   printf '#!/bin/sh\necho denied >&2\nexit 1\n' >"$scratch/bin/fake-kms"
   pgv 7 pgv-verify demo --no-wal
