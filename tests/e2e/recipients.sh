@@ -187,6 +187,11 @@ rotation() {
   as_recipient first pgv 0 pgv-rekey demo --recipients "$scratch/third.pem"
   [ "$(find "$tree/keys" -name '*.2.cms' | wc --lines)" -eq "$keys" ] || fail "not each key is wrapped: $(ls "$tree/keys")"
   as_recipient first pgv 0 pgv-restore demo "$scratch/nowhere" --plan
+  # Another object in the place of a new wrapping is no reason to delete the old ones.
+  echo junk | as_postgres tee "$tree/keys/$full_key.2.cms" >/dev/null
+  as_recipient first pgv 0 pgv-rekey demo --recipients "$scratch/third.pem"
+  says "$full_key.2.cms is not the one that was stored"
+  [ -e "$tree/keys/$full_key.3.cms" ] || fail "the key is not wrapped again: $(ls "$tree/keys")"
   as_postgres cp "$tree/keys/$full_key.cms" "$scratch/replayed"
   as_recipient third pgv 0 pgv-rekey demo --recipients "$scratch/third.pem" --remove-old
   says 'copied before'
@@ -434,6 +439,17 @@ newest_archived() {
 
 # A key that is lost: what is lost is said, and no more is.
 few() {
+  local other
+  # What this user may not read is neither lost, nor needed for the others.
+  other=$(find "$tree/keys" -name '*.cms' ! -name "$full_key*" | head --lines=1)
+  chmod 0000 "$other"
+  as_recipient first pgv 0 pgv-restore demo "$scratch/nowhere" --label "$full" --immediate --plan
+  chmod 0600 "$other"
+  chmod 0000 "$tree/keys/$full_key.cms"
+  as_recipient first pgv 1 pgv-restore demo "$scratch/nowhere" --label "$full" --immediate
+  says "$full_key is needed" 'cannot be read'
+  as_recipient first pgv 1 pgv-verify demo --label "$full"
+  chmod 0600 "$tree/keys/$full_key.cms"
   as_postgres mv "$tree/keys/$full_key.cms" "$scratch/lost.cms"
   as_recipient first pgv 7 pgv-verify demo --no-wal --no-verdict
   says "BAD  $full: the data key $full_key is lost" "BAD  $incr: the data key $full_key is lost"
