@@ -2,6 +2,11 @@
 # looked at and then written, merged into one. With --delta only what differs is fetched, with --database what is wanted.
 # shellcheck shell=bash disable=SC2034,SC2154  # what is set here is for the script, and its own is used
 
+# shellcheck source=scripts/pgv-handing-on.sh
+source "$library/pgv-handing-on.sh"
+# shellcheck source=scripts/pgv-key-age.sh
+source "$library/pgv-key-age.sh"
+
 # Whether the streams are fetched in parts, and the directory that has the rest, once it is known which parts.
 parts=no over=''
 # One stream in parts: how many words open it, those, those that get it, and its number.
@@ -78,6 +83,7 @@ fetch_records() {
 look_at_streams() {
   local given=(--plan) status=0 hints=('nothing was written') talk=(--quiet) head=''
   fetch_records
+  look_at_key_age "${urls[0]}"
   fetch_places
   # Of streams in parts nothing but their heads is there yet.
   [ "$parts" = no ] || head=yes

@@ -105,7 +105,7 @@ make_locked_directory() { # PLACE
 
 # Data keys that were opened for a recovery, which never came or has ended long since.
 drop_old_keys() {
-  [ ! -d "$PGV_STATE_DIR/opened" ] || find "$PGV_STATE_DIR/opened" -maxdepth 1 -type f -mtime +13 -delete ||
+  [ ! -d "$PGV_STATE_DIR/opened" ] || find "$PGV_STATE_DIR/opened" -maxdepth 2 -type f -mtime +13 -delete ||
     warn "$PGV_STATE_DIR/opened has data keys that were opened weeks ago, and cannot be removed"
 }
 

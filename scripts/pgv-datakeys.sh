@@ -5,11 +5,17 @@
 #   use_data_key SYSTEM-IDENTIFIER  the current key seals from now on; if it is older than PGV_KEY_EVERY, a new one
 #   renew_data_key SYSTEM-IDENTIFIER
 #                                   a new key seals from now on
+#   use_stored_key SYSTEM-IDENTIFIER
+#                                   the same as use_data_key, if the current key is in the repository, else a new one
+#   hold_data_keys                  these keys stay as long as this run
 #   forget_data_keys SYSTEM-IDENTIFIER
 #                                   older keys go: nothing that they sealed is compared any more
 #
 # A key is stored in the repository, wrapped for the recipients, and read back, before anything is sealed with it.
 # shellcheck shell=bash disable=SC2154,SC2317,SC2329  # key_every_seconds is of load_config; what each_line calls
+
+# shellcheck source=scripts/pgv-wrapping.sh
+source "$library/pgv-wrapping.sh"
 
 seals_for_recipients() {
   [ -n "${PGV_RECIPIENTS:-}${PGV_WRAP:-}" ]
@@ -30,13 +36,21 @@ renew_data_key() { # SYSTEM-IDENTIFIER
   point_at_key "$PGV_STATE_DIR/keys/$1"
 }
 
-# Whether there is no key, or it is too old, or others may open what comes now.
+# Sets `made_for` to where the current key would be stored, and for whom. Fails if that cannot be read now.
+read_made_for() {
+  local text=''
+  [ -z "${PGV_RECIPIENTS:-}" ] || { [ -r "$PGV_RECIPIENTS" ] && { IFS= read -r -d '' text <"$PGV_RECIPIENTS" || true; }; } || return
+  made_for="$PGV_REPO/$PGV_CLUSTER ${PGV_WRAP:-}"$'\n'$text
+}
+
+# Whether there is no key, or it is too old, or not in this repository, or others may open what comes now: by what the
+# recipients are, because their file may have any time. What cannot be read has not changed.
 is_key_due() { # PLACE
-  local now until=''
+  local now until='' stored_for='' made_for
   printf -v now '%(%s)T' -1
-  [ ! -e "$1/until" ] || read -r until <"$1/until" || true # an empty file says nothing
+  [ ! -e "$1/until" ] || { read -r until && IFS= read -r -d '' stored_for; } <"$1/until" || true # to the end of the file
   [ ! -e "$1/current" ] || [[ ! $until =~ ^[0-9]+$ ]] || [ "$now" -ge "$until" ] || [ "$((until - now))" -gt "$key_every_seconds" ] ||
-    [ "${PGV_RECIPIENTS:-/nowhere}" -nt "$1/until" ] || [ "$PGV_SIGNER" -nt "$1/until" ]
+    { read_made_for && [ "$stored_for" != "$made_for" ]; } || [ "$PGV_SIGNER" -nt "$1/until" ]
 }
 
 # The current key seals; older ones and those of PGV_KEY_FILE open what was sealed before.
@@ -54,9 +68,28 @@ point_at_key() { # PLACE
   export PGV_KEY_FILE=$1/$PGV_KEY_NAME$older${configured_keys:+:$configured_keys}
 }
 
+# For who seals for hours: the keys as they are now, in this run's directory. Another run may make new ones meanwhile, and
+# delete these. Older ones that went just now are not needed.
+hold_data_keys() {
+  local key key_files kept=''
+  seals_for_recipients || return 0
+  mkdir "$tmp/held"
+  IFS=: read -r -a key_files <<<"$PGV_KEY_FILE"
+  for key in "${key_files[@]}"; do
+    if [[ $key == "$PGV_STATE_DIR/keys/"* ]]; then
+      ln "$key" "$tmp/held/" 2>/dev/null || cp "$key" "$tmp/held/" 2>/dev/null || [ "${key##*/}" != "$PGV_KEY_NAME" ] ||
+        die 75 "the data key $PGV_KEY_NAME was replaced just now" 'nothing was stored' 'give the same command again'
+      key=$tmp/held/${key##*/}
+      [ -e "$key" ] || continue
+    fi
+    kept+=${kept:+:}$key
+  done
+  PGV_KEY_FILE=$kept
+}
+
 # Under a lock: a backup and archive_command may want one at the same time. What was not finished is nobody's.
 make_data_key() { # SYSTEM-IDENTIFIER ANYWAY WAL-NAME
-  local place=$PGV_STATE_DIR/keys/$1 key_lock new name url text until before key
+  local place=$PGV_STATE_DIR/keys/$1 key_lock new name url text until before key made_for
   local -A facts=()
   mkdir --parents "$place" || die 2 "cannot create $place" 'nothing was stored'
   exec {key_lock}>>"$place/.lock"
@@ -65,6 +98,7 @@ make_data_key() { # SYSTEM-IDENTIFIER ANYWAY WAL-NAME
     new=$place/.new
     rm --recursive --force "$new"
     mkdir --mode=0700 "$new"
+    read_made_for || die 2 "cannot read the certificates of the recipients, PGV_RECIPIENTS=$PGV_RECIPIENTS" 'nothing was stored'
     pgv-crypt --generate-key --output "$new/key" || die $? 'a data key cannot be made' 'nothing was stored'
     text=$(pgv-crypt --key-name --key-file "$new/key") || die $? 'a data key cannot be read back' 'nothing was stored'
     read_lines facts <<<"$text"
@@ -79,7 +113,9 @@ make_data_key() { # SYSTEM-IDENTIFIER ANYWAY WAL-NAME
     sync "$place"
     mv --no-target-directory "$new/current" "$place/current"
     printf -v until '%(%s)T' -1
-    echo "$((until + key_every_seconds))" >"$new/until"
+    printf '%s\n%s' "$((until + key_every_seconds))" "$made_for" >"$new/until"
+    # Its time may be one to come; that would make each segment's key another one.
+    [ ! "$PGV_SIGNER" -nt "$new/until" ] || touch --reference="$PGV_SIGNER" "$new/until"
     mv "$new/until" "$place/until"
     rm --recursive --force "$new"
     for key in "$place"/*; do
@@ -102,49 +138,10 @@ store_key_object() { # URL FILE
   pgv-s3 --quiet ${within[@]+"${within[@]}"} put --read-back "$1" "$2" || die $? "the data key cannot be stored" 'nothing was sealed with it'
 }
 
-# A key for the recipients: signed by this host, and the signature inside, so that it can be wrapped anew without this host.
-wrap_key() { # KEY SYSTEM-IDENTIFIER DIR; the result is DIR/wrapped
-  [ -r "$PGV_SIGNER" ] || die 2 "cannot read this host's own key, PGV_SIGNER=$PGV_SIGNER" 'nothing was stored'
-  quiet_openssl cms -sign -binary -nodetach -nosmimecap -md sha256 -outform DER -signer "$PGV_SIGNER" -in "$1" -out "$3/signed" ||
-    die 2 "$PGV_SIGNER cannot sign a data key" 'nothing was stored' 'it must have a private key and its certificate: pgv-setup makes both'
-  # What is signed in another's name nobody opens.
-  { verify_signature "$3/signed" "$PGV_SIGNER" "$2" "$3/verified" && cmp --silent "$1" "$3/verified"; } ||
-    die 2 "the certificate in $PGV_SIGNER is not one of system identifier $2" 'nothing was stored' 'pgv-setup makes one for this cluster'
-  wrap_signed "$3/signed" "$3" "$3/wrapped"
-}
-
-# The outer half.
-wrap_signed() { # SIGNED DIR OUTPUT
-  local text command recipients=()
-  if [ -n "${PGV_WRAP:-}" ]; then
-    read -r -a command <<<"$PGV_WRAP"
-    timeout --kill-after=5 60 "${command[@]}" <"$1" >"$3" || die "$([ $? -eq 75 ] && echo 75 || echo 2)" "PGV_WRAP: ${command[0]} failed" 'nothing was stored'
-    [ -s "$3" ] || die 2 "PGV_WRAP: ${command[0]} printed nothing" 'nothing was stored'
-    return
-  fi
-  text=$(pgv-crypt --quiet --certificates --output "$2" "$PGV_RECIPIENTS") || die $? 'the recipients cannot be used: see above' 'nothing was stored'
-  each_line add_recipient <<<"$text"
-  quiet_openssl cms -encrypt -binary -aes-256-cbc -outform PEM -in "$1" -out "$3" "${recipients[@]}" ||
-    die 2 "a data key cannot be wrapped for the recipients in $PGV_RECIPIENTS" 'nothing was stored'
-}
-
-# By its public key, and by nothing that its owner wrote into it.
-add_recipient() { # certificate FILE
-  local text
-  text=$(quiet_openssl x509 -in "$2" -noout -text -certopt no_header,no_version,no_serial,no_signame,no_validity,no_subject,no_issuer,no_sigdump,no_aux,no_extensions) ||
-    die 2 "certificate $(basename "$2" .pem) of $PGV_RECIPIENTS cannot be read" 'nothing was stored'
-  recipients+=(-recip "$2")
-  case $text in
-    *rsaEncryption*) recipients+=(-keyopt rsa_padding_mode:oaep -keyopt rsa_oaep_md:sha256 -keyopt rsa_mgf1_md:sha256) ;;
-    *'NIST CURVE: P-256'* | *'NIST CURVE: P-384'*) recipients+=(-keyopt ecdh_kdf_md:sha256) ;;
-    *) die 2 "certificate $(basename "$2" .pem) of $PGV_RECIPIENTS is of a kind that not every openssl wraps for" 'nothing was stored' 'use P-256, P-384 or RSA' ;;
-  esac
-}
-
 # Of pgv-check: whether this host could seal for the recipients. Nothing is stored.
 # shellcheck disable=SC2034  # of wrap_key
 check_data_key() { # SYSTEM-IDENTIFIER
-  local place=$PGV_STATE_DIR/keys/$1 trial said name=none
+  local place=$PGV_STATE_DIR/keys/$1 trial said name=none status=0
   make_run_directory
   trap drop_tmp EXIT
   trial=$tmp/trial
@@ -155,11 +152,37 @@ check_data_key() { # SYSTEM-IDENTIFIER
     return
   }
   [ ! -e "$place/current" ] || name=$(readlink "$place/current")
-  if [ "$name" != none ] && ! pgv-s3 --quiet stat "$PGV_REPO/$PGV_CLUSTER/$1/keys/$name.cms" >/dev/null; then
-    bad "key: the data key $name, which seals on this host, is not in the repository" "remove $place/current: the next backup makes a new key; what $name sealed only this host can open"
+  [ "$name" = none ] || find_stored_key "$1" "$name" || status=$?
+  if [ "$status" -ne 0 ] && [ "$status" -ne 3 ]; then
+    bad "key: could not find out whether the data key $name is in the repository" 'see the message above'
+  elif [ "$status" -eq 3 ]; then
+    bad "key: the data key $name, which seals on this host, is not in the repository" "the next backup makes a new key; what $name sealed only this host can open"
   else
     ok "key: seals for the recipients; the data key is $name"
   fi
+}
+
+# Whether a key is in the repository, under whatever wrapping. 3: it is not; else nobody knows.
+find_stored_key() { # SYSTEM-IDENTIFIER NAME
+  local text
+  text=$(pgv-info keys "$PGV_CLUSTER" --repo "$PGV_REPO" --system-id "$1" --only-needed --need "$2") || return "${?/#3/1}"
+  [[ $text == *"object $1 $2 "* ]] || return 3
+}
+
+# Before a backup, which is worth nothing if its key is lost: is the current one still there?
+use_stored_key() { # SYSTEM-IDENTIFIER
+  local name status=0
+  seals_for_recipients || return 0
+  name=$(readlink "$PGV_STATE_DIR/keys/$1/current") || name=
+  [ -z "$name" ] || find_stored_key "$1" "$name" || status=$?
+  case $status in
+    0) use_data_key "$1" ;;
+    3)
+      warn "the data key $name is not in the repository any more: what it sealed only this host can open"
+      renew_data_key "$1"
+      ;;
+    *) die "$status" 'the data keys cannot be listed' 'nothing was stored' ;;
+  esac
 }
 
 forget_data_keys() { # SYSTEM-IDENTIFIER

@@ -18,10 +18,10 @@ make_run_directory
 trap drop_tmp EXIT
 
 # shellcheck disable=SC2317,SC2329  # by open_key
-note_opened() { # NAME
+note_opened() { # NAME SYSTEM-IDENTIFIER
   opened=$((opened + 1))
-  cat "$tmp/opened/$1"
+  cat "$tmp/opened/$2/$1"
 }
 
-open_data_keys "$tmp/opened"
+open_data_keys "$tmp/opened" ''
 [ "$opened" -gt 0 ] || die 4 "no data key of $PGV_CLUSTER could be opened as a recipient"

@@ -19,7 +19,7 @@ gather_manifests() (
   local open=(pgv-crypt --quiet --decrypt --context "$system_identifier/backup/{}/manifest.pgv" --output "$manifests/{}" --
     pgv-s3 --quiet get --whole "$base/backup/{}/manifest.pgv")
   if seals_for_recipients; then
-    add_key_files "$PGV_STATE_DIR/opened"
+    use_keys_of "$system_identifier" "$PGV_STATE_DIR/opened"
     [ -n "${PGV_KEY_FILE:-}" ] || open=(bash -c 'exit 4')
   fi
   patiently pgv-info manifests --keep-in "$manifests" "${chain[@]}" -- "${open[@]}"

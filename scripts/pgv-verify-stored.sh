@@ -55,18 +55,26 @@ settle_key() { # STATUS
 }
 
 # Says of a backup that it cannot be opened because of a key that is not there, or cannot be used; fails if there is none.
+# A verdict is only of what is lost for everybody.
 check_lost() { # the columns of check_backup
   local fault='' whys=() path=$1/backup/$2
   if [ -n "${key_names[$2]:-}" ] && key_fault "${key_names[$2]}"; then
+    [[ $fault != 1* ]] || die 1 "the data key ${key_names[$2]} cannot be read" 'the results so far are printed; no verdict was stored for this'
     settle_key 4
-    whys=("the data key ${key_names[$2]} is lost: ${fault#* }")
+    # Of what another identity may open, or a host is not pinned here, nothing is known.
+    if [[ $fault =~ 'no such key'$|'it is damaged'$|'has another name'$ ]]; then
+      whys=("the data key ${key_names[$2]} is lost: ${fault#* }")
+    else
+      whys=("the data key ${key_names[$2]} was not opened: ${fault#* }") unknown[$2]=yes
+    fi
   elif [ -n "${lost[$3]:-}" ]; then
     whys=("it builds on $3, which cannot be opened")
+    [ -z "${unknown[$3]:-}" ] || unknown[$2]=yes
   else
     return 1
   fi
   lost[$2]=yes
   : >"$tmp/findings"
-  tell_whys "$path" && [ -s "$tmp/findings" ] || return 0
+  tell_whys "$path" && [ -s "$tmp/findings" ] && [ -z "${unknown[$2]:-}" ] || return 0
   store_verdict verify "$path" "$EPOCHSECONDS" "$5"
 }

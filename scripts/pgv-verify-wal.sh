@@ -38,11 +38,14 @@ check_wal() { # SYSTEM-IDENTIFIER NEWEST-LABEL
 # Of each segment that another host stored, too, whether both are the same; parts of one may differ in length. What does not
 # open was found by itself.
 compare_beside() { # SYSTEM-IDENTIFIER
-  local path first one
+  local path first one status
   { grep --extended-regexp '/[0-9A-F]{24}\.[0-9a-f]{16}\.pgv$' "$tmp/files-$1" || [ $? -eq 1 ]; } >"$tmp/beside" # there may be none
   while read -r path; do
     first=$(sed --regexp-extended 's/\.[0-9a-f]{16}(\.pgv)$/\1/' <<<"$path")
-    open_to "$first" "$tmp/first" && open_to "$path" "$tmp/second" || continue
+    status=0
+    { open_to "$first" "$tmp/first" && open_to "$path" "$tmp/second"; } || status=$?
+    [[ $status =~ ^[02345]$ ]] || die "$status" "${path##*/} could not be compared with ${first##*/}" 'the results so far are printed'
+    [ "$status" -eq 0 ] || continue
     one=$(basename "$first" .pgv)
     cmp --silent "$tmp/first" "$tmp/second" || bad '' "$one: ${path##*/} has different content: two clusters may be archiving under one name"
   done <"$tmp/beside"

@@ -119,7 +119,7 @@ use_opened_keys() {
   # shellcheck source=scripts/pgv-opening.sh
   source "$library/pgv-opening.sh"
   export PGV_KEYS_OPENED=yes
-  add_key_files "$PGV_STATE_DIR/opened"
+  use_keys_of "$system_identifier" "$PGV_STATE_DIR/opened"
 }
 
 # Once in a call, where none of these keys opens a segment.
@@ -131,28 +131,49 @@ open_more_keys() {
   mkdir --parents "$PGV_STATE_DIR/opened"
   exec {keys_lock}>>"$PGV_STATE_DIR/opened/.lock"
   flock --timeout "$((deadline - SECONDS))" "$keys_lock" || die 75 'another call opens data keys'
-  PGV_KEYS_OPENED='' open_data_keys "$PGV_STATE_DIR/opened"
+  PGV_KEYS_OPENED='' open_data_keys "$PGV_STATE_DIR/opened" "$system_identifier"
   export PGV_KEYS_OPENED=yes
   exec {keys_lock}>&-
 }
 
 # Two hosts may have stored a segment, each with a key of its own. Sets `status` to that of a file that opens, FILE; two
-# that open must be the same.
+# that open must be the same. What could not be fetched decides nothing. Where only another one is there, which no key
+# opens, `status` says so.
 settle_beside() { # WAL-DIRECTORY NAME FILE
-  local listed url said
-  listed=$(pgv-s3 --quiet "${within[@]}" ls --limit 16 --after "$2." "$1") || die 1 "cannot tell whether there is another object of $2"
-  for url in $listed; do
-    [[ ${url##*/} =~ ^$2\.[0-9a-f]{16}\.pgv$ ]] || continue
-    said=$({ open_file "$url" "${url#"$PGV_REPO/$PGV_CLUSTER/"}" "$3.beside"; } 3>&1)
-    if [ "${said##*$'\n'}" != '0 0' ]; then
-      [ "$status" = '0 0' ] || continue
-    elif [ "$status" != '0 0' ]; then
-      mv "$3.beside" "$3" && status='0 0'
-    else
-      cmp --silent "$3" "$3.beside" || die 1 "$url and $2.pgv have different content" 'two clusters may be archiving under one name'
-    fi
-    rm --force "$3.beside"
+  local listed url name key after=$2. strange=0
+  while :; do
+    listed=$(pgv-s3 --quiet "${within[@]}" ls --limit 100 --after "$after" "$1") || die 1 "cannot tell whether there is another object of $2"
+    for url in $listed; do
+      name=${url##*/}
+      [[ $name == "$2".* ]] || return 0
+      [[ $name =~ ^$2\.([0-9a-f]{16})\.pgv$ ]] || continue
+      key=${BASH_REMATCH[1]}
+      # Objects of any name may lie there; a key may have another file name.
+      [[ :${PGV_KEY_FILE:-}: == */$key:* ]] || { strange=$((strange + 1)) && [ "$strange" -le 16 ]; } || continue
+      settle_one "$url" "$2" "$3"
+    done
+    [ -n "$listed" ] || return 0
+    after=$name
   done
+}
+
+settle_one() { # URL NAME FILE
+  local said of=${1##*/}
+  said=$({ open_file "$1" "${1#"$PGV_REPO/$PGV_CLUSTER/"}" "$3.beside"; } 3>&1)
+  case ${said##*$'\n'} in
+    '0 0')
+      if [ "$status" != '0 0' ]; then
+        mv "$3.beside" "$3" && status='0 0'
+      else
+        cmp --silent "$3" "$3.beside" || die 1 "$1 and $2.pgv have different content" 'two clusters may be archiving under one name'
+      fi
+      ;;
+    # Not this host's to open, or damaged; or it was removed since.
+    '0 '* | '141 '*) [[ $status != 3* ]] || status='0 4' ;;
+    '3 '* | '5 '*) ;;
+    *) die 1 "$of was not fetched, so nobody knows whether it is the same" "${said%$'\n'*}" ;;
+  esac
+  rm --force "$3.beside"
 }
 
 # Fetches an object and opens it. Prints what the tools say, which descriptor 3 is, and their statuses.

@@ -111,9 +111,9 @@ take_way() { # KEY VALUE
 # Sets `way` and what else is known of the backup and of the way from there to the target, and writes it to the file
 # `way_file` for pgv-info prepare. A target that cannot be reached is refused here.
 find_way() {
-  local text
-  open_data_keys "$tmp/opened"
+  local text keys_of=''
   find_system_id
+  [ -z "$system_id" ] || open_data_keys "$tmp/opened" "$system_id"
   mkdir "$tmp/histories"
   open_histories "$tmp/histories"
   text=$(pgv-info recovery "$PGV_CLUSTER" --histories "$tmp/histories" "${goal[@]}" ${label:+--label "$label"} \
@@ -121,6 +121,8 @@ find_way() {
   way_file=$tmp/way
   echo "$text" >"$way_file"
   read_way
+  # Of several clusters in one place it is known only now.
+  [ -n "$keys_of" ] || open_data_keys "$tmp/opened" "$system_id"
   require_data_keys "${key_names[@]}"
   if [ -z "$label" ] && [ -n "$xid$name" ]; then
     say "restoring from the newest backup, ${way[label]}; use --label to choose an older one"

@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
@@ -65,7 +65,8 @@ impl FileStore {
 
     pub fn get(&self, url: &Url, range: Option<Range>) -> Result<Reader> {
         let path = object_path(url)?;
-        let mut file = File::open(&path).map_err(|error| missing_or_failed("get", url, error))?;
+        let file = open_at_once(&path);
+        let mut file = file.map_err(|error| missing_or_failed("get", url, error))?;
         let metadata = file.metadata().during(format_args!("get {url}"))?;
         if !metadata.is_file() {
             return Err(Error::not_found(format!("get {url}: not a regular file")));
@@ -297,6 +298,12 @@ fn read_names(directory: &Url) -> Result<Option<BTreeSet<String>>> {
     Ok(Some(names))
 }
 
+/// A pipe that somebody made there is no object, and nobody may ever write to it: that is not waited for.
+fn open_at_once(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits();
+    File::options().read(true).custom_flags(flags.cast_signed()).open(path)
+}
+
 /// None: it is not there, which is all that may be taken for that.
 fn look<T>(what: impl std::fmt::Display, looked: io::Result<T>) -> Result<Option<T>> {
     match looked {
@@ -452,6 +459,21 @@ mod tests {
         }
         let url = Url::parse(&format!("file://{}/", path.display())).unwrap();
         (path, url)
+    }
+
+    #[test]
+    fn a_pipe_is_no_object_and_is_not_waited_for() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("pipe");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+        let url = Url::parse(&format!("file://{}", path.display())).unwrap();
+        let (sent, answer) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            sent.send(FileStore.get(&url, None).map(|_| ()).map_err(|error| error.kind))
+        });
+        let answer = answer.recv_timeout(Duration::from_secs(60));
+        assert_eq!(answer, Ok(Err(Kind::NotFound)));
     }
 
     /// Lists `url`, with `strike` after the first entry; how many came, and how it ended.

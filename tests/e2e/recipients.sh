@@ -22,7 +22,7 @@ left_open() {
   [ -n "$(ls "$scratch/first/opened")" ] || fail 'a key went too early'
   find "$scratch/first/opened" -type f -exec touch --date='15 days ago' {} +
   as_recipient first pgv 0 pgv-verify demo --no-wal --no-verdict
-  [ -z "$(ls "$scratch/first/opened")" ] || fail 'opened keys stay for ever'
+  [ -z "$(find "$scratch/first/opened" -type f)" ] || fail 'opened keys stay for ever'
   rm --recursive "$scratch/copy" "$scratch/first/opened"
 }
 
@@ -155,7 +155,16 @@ checks() {
   as_postgres cp "$scratch/recipients.pem" "$scratch/recipients.away"
   cat "$scratch/first.key" >>"$scratch/recipients.pem"
   expect_check '^BAD  key: cannot seal for recipients: .* has a private key' --no-switch
+  # One that can be broken.
+  make_certificate weak rsa:1024
+  cat "$scratch/weak.pem" >>"$scratch/recipients.pem"
+  sed --in-place '/PRIVATE KEY/,/PRIVATE KEY/d' "$scratch/recipients.pem"
+  expect_check '^BAD  key: cannot seal for recipients: .* an RSA key of 1024 bits' --no-switch
   as_postgres mv "$scratch/recipients.away" "$scratch/recipients.pem"
+  chmod 0644 "$scratch/first.key"
+  as_recipient first pgv 2 pgv-restore demo "$scratch/nowhere" --plan
+  says 'every user may read it'
+  chmod 0600 "$scratch/first.key"
 }
 
 expect_check() { # TEXT [OPTION]
@@ -178,6 +187,11 @@ rotation() {
   as_recipient first pgv 0 pgv-rekey demo --recipients "$scratch/third.pem"
   [ "$(find "$tree/keys" -name '*.2.cms' | wc --lines)" -eq "$keys" ] || fail "not each key is wrapped: $(ls "$tree/keys")"
   as_recipient first pgv 0 pgv-restore demo "$scratch/nowhere" --plan
+  # Another object in the place of a new wrapping is no reason to delete the old ones.
+  echo junk | as_postgres tee "$tree/keys/$full_key.2.cms" >/dev/null
+  as_recipient first pgv 0 pgv-rekey demo --recipients "$scratch/third.pem"
+  says "$full_key.2.cms is not the one that was stored"
+  [ -e "$tree/keys/$full_key.3.cms" ] || fail "the key is not wrapped again: $(ls "$tree/keys")"
   as_postgres cp "$tree/keys/$full_key.cms" "$scratch/replayed"
   as_recipient third pgv 0 pgv-rekey demo --recipients "$scratch/third.pem" --remove-old
   says 'copied before'
@@ -192,6 +206,93 @@ rotation() {
 
 is_wrapped_anew() {
   [ -n "$(find "$tree/keys" -name '*.2.cms')" ]
+}
+
+# A host that is pinned, too, but for another cluster, forges a backup of this one, under a key that it signed for its own.
+foreign_key() {
+  local system=234567890123456789 place=$scratch/foreign forged
+  as_postgres mkdir "$place" "$scratch/foreign.etc"
+  as_postgres cp --archive "$scratch/repository" "$place/repository"
+  forged=$place/repository/demo/${tree##*/}/backup/$full
+  make_signer "$place/signer.pem" other "$system"
+  as_postgres sh -c 'cat "$1/hosts.pem" "$2/signer.pem.crt" >"$2/hosts.pem"; mkdir -p "$2/repository/demo/$3/keys"; umask 077; exec pgv-crypt --generate-key -o "$2/key"' \
+    sh "$scratch" "$place" "$system"
+  foreign=$(pgv-crypt --key-name --key-file "$place/key" | sed --quiet 's/^key_id //p')
+  as_postgres openssl cms -sign -binary -nodetach -outform DER -signer "$place/signer.pem" -in "$place/key" -out "$place/signed" 2>/dev/null
+  as_postgres openssl cms -encrypt -binary -aes-256-cbc -outform PEM -in "$place/signed" -out "$place/repository/demo/$system/keys/$foreign.cms" "$scratch/first.pem" 2>/dev/null
+  as_postgres bash -c 'set -o pipefail; pgv-crypt -d -k "$1" "$3" | pgv-crypt -e -k "$2/key" >"$2/data" && mv "$2/data" "$3"' bash "$scratch/stock.key" "$place" "$forged/data.pgv"
+  as_postgres sed --in-place "s/\"key_name\": *\"$full_key\"/\"key_name\": \"$foreign\"/; s/\"sha256\": *\"[0-9a-f]*\"/\"sha256\": \"$(sha256sum <"$forged/data.pgv" | head --bytes=64)\"/" "$forged/record.json"
+  grep --quiet "$foreign" "$forged/record.json" || fail 'nothing was forged'
+  repository=$place/repository PGV_CONFIG_DIR=$scratch/foreign.etc write_configuration demo "PGV_IDENTITY=$scratch/first.key" "PGV_HOSTS=$place/hosts.pem" "PGV_STATE_DIR=$scratch/foreign.state"
+  as_recipient foreign pgv 4 pgv-restore demo "$scratch/nowhere" --label "$full" --immediate
+  says "$foreign" 'no such key'
+  [ ! -e "$scratch/nowhere" ] || fail 'something was written'
+  as_recipient foreign pgv 4 pgv-verify demo --label "$full" --no-verdict
+  as_recipient foreign pgv 4 pgv-verify demo --label "$full" --merged
+  # Nor a segment, of which recovery asks.
+  forged=$place/repository/demo/${tree##*/}/wal/00000001/000000010000000000000003
+  as_postgres bash -c 'set -o pipefail; pgv-crypt -d -k "$1" --context "$4" "$3" | pgv-crypt -e --wal -k "$2/key" --context "$4" >"$2/data" && mv "$2/data" "$3"' \
+    bash "$scratch/stock.key" "$place" "$forged.pgv" "${forged#*/demo/}.pgv"
+  (cd "$scratch/source" && as_recipient foreign pgv 200 pgv-wal-get -c "$scratch/foreign.etc/demo.conf" "${forged##*/}" "$scratch/got")
+  rm --recursive "$place" "$scratch/foreign.state"
+}
+
+# New keys, two of them, come while a backup runs, and its own is deleted.
+renewed_meanwhile() {
+  local segment
+  archive_one
+  segment=$(newest_archived)
+  mv "$scratch/bin/pgv-snap" "$scratch/bin/snap"
+  install --mode=0755 /dev/stdin "$scratch/bin/pgv-snap" <<CONF
+#!/bin/sh
+case "\$*" in
+  *--manifest*) for again in 1 2; do
+    rm -f "$scratch"/state/keys/*/until
+    (cd "$scratch/source" && "$scratch/bin/pgv-wal-push" -c "$scratch/etc/demo.conf" pg_wal/$segment >>"$scratch/pushed" 2>&1)
+  done ;;
+esac
+exec "$scratch/bin/snap" "\$@"
+CONF
+  back_up full
+  mv "$scratch/bin/snap" "$scratch/bin/pgv-snap"
+  [ "$(find "$scratch"/state/keys -type f -name "$(key_of "$(newest_label)")" | wc --lines)" -eq 0 ] || fail "the key of the backup was not replaced: $(cat "$scratch/pushed")"
+  as_recipient first pgv 0 pgv-verify demo --label "$(newest_label)" --no-verdict
+  [ -z "$(find "$scratch/state/tmp" -mindepth 1)" ] || fail 'a key stays in the directory of a run'
+}
+
+# The recipients and not the time of their file decide who opens what comes now; nor is a key that is in one repository used
+# for another.
+who_opens() {
+  local keys before
+  before=$(count_keys)
+  as_postgres touch --date='2 years' "$scratch/recipients.pem" "$scratch/signer.pem"
+  archive_one && archive_one
+  keys=$(count_keys)
+  [ "$keys" -le $((before + 1)) ] || fail "$((keys - before)) new keys because a file is of a time to come"
+  as_postgres touch "$scratch/recipients.pem" "$scratch/signer.pem"
+  as_postgres cp "$scratch/recipients.pem" "$scratch/recipients.away"
+  as_postgres sh -c 'cp "$1/first.pem" "$1/recipients.new"; touch -d "10 days ago" "$1/recipients.new"; mv "$1/recipients.new" "$1/recipients.pem"' sh "$scratch"
+  before=$(count_keys)
+  archive_one
+  [ "$(count_keys)" -eq $((before + 1)) ] || fail 'other recipients, whose file is older, and no new key'
+  as_postgres mv "$scratch/recipients.away" "$scratch/recipients.pem"
+  archive_one
+  # What cannot be read has not changed.
+  as_postgres mv "$scratch/recipients.pem" "$scratch/recipients.away"
+  before=$(count_keys)
+  archive_one
+  [ "$(count_keys)" -eq "$before" ] || fail 'a new key, for nobody'
+  as_postgres mv "$scratch/recipients.away" "$scratch/recipients.pem"
+}
+
+count_keys() {
+  find "$tree/keys" -name '*.cms' | wc --lines
+}
+
+archive_one() {
+  sql "select pg_create_restore_point('one')" >/dev/null
+  sql 'select pg_switch_wal()' >/dev/null
+  wait_until all_is_archived
 }
 
 # A host that lost its keys, or another host, has the segment too: it is stored beside the first.
@@ -235,8 +336,120 @@ get() { # STATUS SEGMENT
   (cd "$scratch/source" && as_recipient first pgv "$1" pgv-wal-get -c "$scratch/first.etc/demo.conf" "$2" "$scratch/got")
 }
 
+# Who stole a data key makes a full with it, later than its host could have.
+late_full() {
+  local label
+  label=$(date --utc --date='5 hours' +%Y%m%d-%H%M%SF)
+  as_postgres mkdir "$scratch/late" "$tree/backup/$label"
+  as_postgres bash -c 'set -euo pipefail; cd "$1"; export PGV_KEY_FILE=$2 PGV_KEY_NAME=$4 PGV_REPO=file://$6 PGV_CLUSTER=demo
+    pgv-s3 --quiet put --json "file://$5/data.pgv" -- pgv-crypt --quiet --encrypt -- \
+      pgv-snap --quiet --label "$3" --manifest manifest --members members --facts facts "$7" >data.json
+    pgv-s3 --quiet put --json "file://$5/manifest.pgv" -- pgv-crypt --quiet --encrypt --context "${5##*/demo/}/manifest.pgv" manifest >manifest.json
+    pgv-info record demo --facts facts --wait 60s --object data.pgv=data.json --object manifest.pgv=manifest.json >record.json
+    pgv-s3 --quiet put "file://$5/record.json" record.json' bash "$scratch/late" "$scratch/stock.key" "$label" "$full_key" "$tree/backup/$label" "$scratch/repository" "$scratch/source" \
+    >"$scratch/out" 2>"$scratch/err" || fail "the thief: $(cat "$scratch/err")"
+  as_recipient first pgv 0 pgv-restore demo "$scratch/nowhere" --immediate --plan
+  says "$label" "its data key $full_key" 'whoever stole that key'
+  as_recipient first pgv 0 pgv-verify demo --label "$label" --no-verdict
+  says "backup $label began 5 hours" 'whoever stole that key'
+  as_recipient first pgv 0 pgv-verify demo --label "$incr" --no-verdict
+  ! grep 'whoever stole' "$scratch/err" || fail 'a good backup is suspected'
+  rm --recursive "$tree/backup/$label" "$scratch/late"
+}
+
+# The object of the current key is gone: nothing more is sealed with it. Wrapped anew, it is not gone.
+gone_object() {
+  local key before
+  back_up incr
+  before=$(readlink "$scratch"/state/keys/*/current)
+  as_postgres mv "$tree/keys/$before.cms" "$tree/keys/$before.2.cms"
+  expect_check "^ok   key: .* the data key is $before\$" --no-switch
+  back_up incr
+  [ "$(key_of "$(newest_label)")" = "$before" ] || fail 'a key that is wrapped anew is not used any more'
+  as_postgres mv "$tree/keys/$before.2.cms" "$scratch/gone.cms"
+  expect_check "^BAD  key: the data key $before" --no-switch
+  back_up incr
+  says "the data key $before is not in the repository"
+  key=$(key_of "$(newest_label)")
+  { [ "$key" != "$before" ] && [ -e "$tree/keys/$key.cms" ]; } || fail 'the backup has a key that is not stored'
+  as_postgres mv "$scratch/gone.cms" "$tree/keys/$before.cms"
+}
+
+# Root restores, and is killed, with all its processes, when the keys are open: they do not stay.
+killed_as_root() {
+  local place=$scratch/roots
+  [ "$(id --user)" -eq 0 ] || return 0
+  mkdir "$place"
+  mv "$scratch/bin/pgv-info" "$scratch/bin/info"
+  install --mode=0755 /dev/stdin "$scratch/bin/pgv-info" <<CONF
+#!/bin/sh
+[ "\$1" != recovery ] || exec sleep 600
+exec "$scratch/bin/info" "\$@"
+CONF
+  TMPDIR=$place as_recipient first setsid bash -c 'echo $$ >"$1/pid"; exec pgv-restore demo "$2/nowhere" --immediate' bash "$place" "$scratch" >"$scratch/out" 2>"$scratch/err" &
+  wait_until has_opened_keys
+  kill -KILL -- "-$(cat "$place/pid")"
+  mv "$scratch/bin/info" "$scratch/bin/pgv-info"
+  wait_until has_no_run
+}
+
+has_opened_keys() {
+  [ -n "$(find "$scratch/roots" -path "*/opened/*/$full_key")" ]
+}
+
+has_no_run() {
+  [ -z "$(find "$scratch/roots" -mindepth 1 -type d)" ]
+}
+
+# Of two objects of one segment: junk beside it hides none, what could not be read is not settled by the other, and a segment
+# is not absent because its first object is.
+beside_attacks() {
+  local segment object other
+  archive_one
+  segment=$(newest_archived)
+  object=$tree/wal/00000001/$segment
+  rm --recursive "$scratch/state/keys"
+  push "$segment"
+  other=$(echo "$object".*.pgv)
+  as_postgres mv "$object.pgv" "$scratch/first.object"
+  for number in {100..180}; do as_postgres cp "$scratch/first.object" "$object.0000000000000$number.pgv"; done
+  echo junk | as_postgres tee "$object.pgv" >/dev/null
+  get 0 "$segment"
+  cmp "$scratch/source/pg_wal/$segment" "$scratch/got" || fail 'another segment came'
+  rm "$object".0000000000000*.pgv "$object.pgv"
+  # Its first object is gone.
+  get 0 "$segment"
+  as_postgres mv "$other" "$object.0000000000000100.pgv"
+  get 200 "$segment"
+  as_postgres mv "$object.0000000000000100.pgv" "$other"
+  as_postgres cp "$scratch/first.object" "$object.pgv"
+  for unread in "$object.pgv" "$other"; do
+    chmod 0000 "$unread"
+    get 200 "$segment"
+    says 'was not fetched'
+    chmod 0600 "$unread"
+  done
+  get 0 "$segment"
+  rm "$other"
+}
+
+newest_archived() {
+  find "$scratch/source/pg_wal/archive_status" -name '????????????????????????.done' -printf '%f\n' | sort | tail --lines=1 | cut --characters=-24
+}
+
 # A key that is lost: what is lost is said, and no more is.
 few() {
+  local other
+  # What this user may not read is neither lost, nor needed for the others.
+  other=$(find "$tree/keys" -name '*.cms' ! -name "$full_key*" | head --lines=1)
+  chmod 0000 "$other"
+  as_recipient first pgv 0 pgv-restore demo "$scratch/nowhere" --label "$full" --immediate --plan
+  chmod 0600 "$other"
+  chmod 0000 "$tree/keys/$full_key.cms"
+  as_recipient first pgv 1 pgv-restore demo "$scratch/nowhere" --label "$full" --immediate
+  says "$full_key is needed" 'cannot be read'
+  as_recipient first pgv 1 pgv-verify demo --label "$full"
+  chmod 0600 "$tree/keys/$full_key.cms"
   as_postgres mv "$tree/keys/$full_key.cms" "$scratch/lost.cms"
   as_recipient first pgv 7 pgv-verify demo --no-wal --no-verdict
   says "BAD  $full: the data key $full_key is lost" "BAD  $incr: the data key $full_key is lost"
@@ -364,6 +577,9 @@ mixed() {
   as_postgres tee "$scratch/kms" >/dev/null <<<'the key of the service'
   install --mode=0755 /dev/stdin "$scratch/bin/fake-kms" <<CONF
 #!/bin/sh
+# It leaves an agent.
+sleep 600 >/dev/null 2>&1 &
+echo \$! >>$scratch/mixed.away/agents
 exec openssl enc "\$1" -aes-256-cbc -pbkdf2 -pass file:$scratch/kms
 CONF
   mixed_configuration "${own[@]}"
@@ -373,11 +589,24 @@ CONF
   label=$(newest_label)
   [[ $label == *I ]] || fail "not an increment: $label, $(cat "$scratch/err")"
   find "$scratch/mixed" -name "$(find "$scratch/mixed.state/keys" -name '????????????????' -printf '%f').cms" | grep --quiet . || fail 'no key is wrapped'
+  # The agent holds no lock.
+  rm "$scratch"/mixed.state/keys/*/until
+  mixed_backup incr
   mixed_configuration "${own[@]:0:2}" "PGV_STATE_DIR=$scratch/mixed.away" "PGV_UNWRAP=\"$scratch/bin/fake-kms -d\"" "PGV_HOSTS=$scratch/hosts.pem"
   pgv 0 pgv-restore demo "$scratch/copy" --immediate --port 6016 --start
   compare 6016 'a mixed chain'
   stop_cluster "$bin" "$scratch/copy"
   rm --recursive "$scratch/copy"
+  # It asks on the terminal, as for the PIN of a card.
+  sed --in-place "2i read -r pin </dev/tty; [ \"\$pin\" = 1234 ] || exit 3" "$scratch/bin/fake-kms"
+  printf '1234\n%.0s' {1..9} | as_postgres script --quiet --return --command "pgv-restore demo $scratch/nowhere --immediate --plan" /dev/null >"$scratch/out" 2>&1 ||
+    fail "with a PIN: $(cat "$scratch/out")"
+  xargs kill <"$scratch/mixed.away/agents" 2>/dev/null || true # some have ended
+  # The service refuses some of the keys, and a command says nothing of what others may open.
+  printf '#!/bin/sh\necho denied >&2\nexit 1\n' >"$scratch/bin/fake-kms"
+  pgv 7 pgv-verify demo --no-wal
+  says 'was not opened: PGV_UNWRAP: ' 'exited with 1: denied'
+  ! find "$scratch/mixed" -path '*I/check/*' | grep . || fail 'there is a verdict on what nobody read'
   # The service does not answer.
   printf '#!/bin/sh\nexit 75\n' >"$scratch/bin/fake-kms"
   pgv 75 pgv-restore demo "$scratch/copy" --immediate
@@ -404,7 +633,14 @@ card
 checks
 left_open
 attacks
+foreign_key
+late_full
+killed_as_root
 second_object
+beside_attacks
+who_opens
+renewed_meanwhile
+gone_object
 without_identity
 thief
 lost_manifests
