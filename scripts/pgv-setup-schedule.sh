@@ -31,10 +31,18 @@ set_up_schedule() {
       run "enabling the timers of pgv-backup@$cluster, pgv-verify@$cluster and pgv-age@$cluster" \
         systemctl enable --now pgv-{backup,verify,age}@"$cluster.timer"
       [ ! -e "$cron" ] || todo+=("delete $cron: it starts the same backups as the timers")
-      [ "$owner" = postgres ] || todo+=("the units start as user postgres: give pgv-{backup,verify,age,drill}@$cluster.service a drop-in with User=$owner (systemctl edit)")
+      [ "$owner" = postgres ] || look_at_user
       ;;
     none) todo+=("start pgv-backup $cluster every night, and check its exit status") ;;
   esac
+}
+
+# The units are of Debian's user.
+look_at_user() {
+  local user
+  user=$(systemctl show --property=User --value "pgv-backup@$cluster.service") || die 1 'systemctl cannot show the unit of the backup' "then: $again"
+  [ "$user" = "$owner" ] ||
+    todo+=("pgv-backup@$cluster.service starts as user $user: give pgv-{backup,verify,age,drill}@$cluster.service a drop-in with User=$owner (systemctl edit)")
 }
 
 write_cron() { # FILE MINUTE
