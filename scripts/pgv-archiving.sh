@@ -14,7 +14,8 @@ learn_archiving() {
   IFS='|' read -r archive_mode in_recovery archive_library archive_command <<<"$row"
 }
 
-# Sets `fault` to what keeps WAL from the archive as far as the server knows, and `advice`; or `fault` to nothing.
+# Sets `fault` to what keeps WAL from the archive as far as the server knows, and `advice`; or `fault` to nothing. Fails if
+# the server cannot say.
 find_archiving_fault() { # CONFIGURATION-FILE
   local failed never line
   fault='' advice="archive_command = 'pgv-wal-push -c $1 %p'"
@@ -36,8 +37,8 @@ find_archiving_fault() { # CONFIGURATION-FILE
     fault="archive_command reads ${BASH_REMATCH[2]}, which is not $1"
   else
     failed=$(ask "select last_failed_wal || ' at ' || last_failed_time from pg_stat_archiver
-      where last_failed_time > coalesce(last_archived_time, '-infinity')")
-    never=$(ask 'select archived_count = 0 from pg_stat_archiver')
+      where last_failed_time > coalesce(last_archived_time, '-infinity')") || return 1
+    never=$(ask 'select archived_count = 0 from pg_stat_archiver') || return 1
     advice="the server's log has the messages of pgv-wal-push"
     if [ -n "$failed" ]; then
       fault="fails, last with $failed"

@@ -119,5 +119,7 @@ add_setting() { # KEY VALUE
 }
 
 append() { # FILE LINE
-  write_file "$1" 0600 "$(<"$1")"$'\n'"$2"
+  local text
+  text=$(cat -- "$1") || die 1 "cannot read $1" "then: $again"
+  write_file "$1" 0600 "$text"$'\n'"$2"
 }

@@ -7,10 +7,10 @@ is_with() { # ITEM
 }
 
 # Sets `siblings` to other configurations of this data directory, `sharing` to those that name the same key, and `users` to
-# those whose backups are in the same place, as a standby's are.
+# those whose backups are in the same place, as a standby's are. `keepers`: those that have something in the state directory.
 find_others() {
-  local other text own_keys own_repository own_name their_repository their_name
-  siblings=() sharing=() users=()
+  local other text own_repository own_name their_repository their_name
+  siblings=() sharing=() users=() keepers=() own_keys=()
   own_repository=$(configured PGV_REPO)
   own_name=$(configured PGV_CLUSTER)
   IFS=: read -r -a own_keys <<<"$(configured PGV_KEY_FILE)"
@@ -28,6 +28,7 @@ find_others() {
 take_other() { # set KEY=VALUE
   local key own value=${2#*=} theirs
   case ${2%%=*} in
+    PGV_STATE_DIR) ! is_in_state "$value" || keepers+=("$other") ;;
     PGV_REPO) their_repository=$value ;;
     PGV_CLUSTER) their_name=$value ;;
     PGV_PGDATA) ! is_same "$value" "$pgdata" || siblings+=("$other") ;;
@@ -35,6 +36,7 @@ take_other() { # set KEY=VALUE
       IFS=: read -r -a theirs <<<"$value"
       for key in "${theirs[@]}"; do
         for own in "${own_keys[@]}"; do ! is_same "$key" "$own" || sharing+=("$other"); done
+        ! is_in_state "$key" || keepers+=("$other")
       done
       ;;
   esac
@@ -42,6 +44,29 @@ take_other() { # set KEY=VALUE
 
 is_same() { # PATH PATH
   [ "$1" = "$2" ] || [ "$1" -ef "$2" ]
+}
+
+is_in_state() { # PATH
+  local path place
+  path=$(realpath --canonicalize-missing -- "$1")
+  place=$(realpath --canonicalize-missing -- "$state")
+  [[ $path/ == "$place"/* ]]
+}
+
+# Its owner may have chosen a directory that holds more than the state of pgv: clusters, repositories, keys.
+look_into_state() {
+  local found key
+  [ "${#keepers[@]}" -eq 0 ] || die 2 "--with configuration: ${keepers[*]} keeps something in $state, too" 'nothing was changed'
+  for key in "${own_keys[@]}"; do
+    is_with key || ! is_in_state "$key" || die 2 "--with configuration: the key $key is in $state, which would be deleted" 'nothing was changed' \
+      "move the key, set PGV_KEY_FILE in $file, then: $again"
+  done
+  [ -d "$state" ] || return 0
+  # shellcheck disable=SC2016  # of that shell
+  found=$(as_owner sh -c 'cd -- "$1" && exec find . -path "./drill*" -prune -o \( -path "*/global/pg_control" -o -name RESTORE-1.txt \) -print -quit' sh "$state") ||
+    die 1 "cannot look into $state: see above" 'nothing was changed' "then: $again"
+  [ -z "$found" ] || die 2 "--with configuration: $state also holds a cluster or a repository: $found" 'nothing was changed' \
+    "move it away, or leave out --with configuration, and delete what is not needed by hand"
 }
 
 # Sets `tree`: the backups and WAL of this cluster alone, whose name other clusters may have had. Theirs need the key.

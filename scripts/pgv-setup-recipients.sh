@@ -109,7 +109,8 @@ print_recipients() {
   local number=0 text
   [ -n "$recipients_file" ] && [ -r "$recipients_file" ] || return 0
   [ "${#keys[@]}" -eq 0 ] || echo
-  text=$(openssl crl2pkcs7 -nocrl -certfile "$recipients_file" 2>/dev/null | openssl pkcs7 -print_certs -noout 2>/dev/null | sed --quiet 's/^subject=//p')
+  text=$(openssl crl2pkcs7 -nocrl -certfile "$recipients_file" 2>/dev/null | openssl pkcs7 -print_certs -noout 2>/dev/null | sed --quiet 's/^subject=//p') ||
+    die 1 "cannot read the certificates in $recipients_file: no sheet was printed" "pgv-setup $cluster --sheet FILE"
   while read -r line; do
     number=$((number + 1))
     echo "recipient   $line"

@@ -13,6 +13,7 @@ remove_set_up() {
   find_others
   ! is_with key || [ "${#sharing[@]}" -eq 0 ] || die 2 "--with key: ${sharing[*]} uses the same key" 'nothing was changed'
   ! is_with repository || find_tree
+  ! is_with configuration || look_into_state
   wait_for_nothing
   remove_schedule
   if [ "$no_archive$no_role" = yesyes ]; then

@@ -1,6 +1,20 @@
 # Sourced by pgv-setup: what runs every night, every week and every month.
 # shellcheck shell=bash disable=SC2034,SC2154  # pgv-setup and its steps share what they set
 
+# Sets `schedule` where it is not given: timers stay timers, or backups would start twice.
+choose_schedule() {
+  if [ -z "$schedule" ]; then
+    schedule=cron
+    ! has_timer || schedule=systemd
+  fi
+  [ "$schedule" != cron ] || [ -d /etc/cron.d ] ||
+    die 2 'this machine has no cron: there is no /etc/cron.d' 'nothing was changed' 'apt-get install cron, or give --schedule systemd or none' "then: $again"
+}
+
+has_timer() {
+  command -v systemctl >/dev/null && systemctl is-enabled --quiet "pgv-backup@$cluster.timer" 2>/dev/null
+}
+
 set_up_schedule() {
   local minute=$((RANDOM % 60)) cron=/etc/cron.d/pgv-${cluster//./_}
   case $schedule in
@@ -10,14 +24,25 @@ set_up_schedule() {
       else
         run "writing $cron: every night at 1:$(printf %02d "$minute")" write_cron "$cron" "$minute"
       fi
+      ! has_timer || todo+=("systemctl disable --now pgv-{backup,verify,age,drill}@$cluster.timer: these timers start the same backups as $cron")
       command -v cron >/dev/null || todo+=("apt-get install cron: without it nothing starts the backups of $cron")
       ;;
     systemd)
       run "enabling the timers of pgv-backup@$cluster, pgv-verify@$cluster and pgv-age@$cluster" \
         systemctl enable --now pgv-{backup,verify,age}@"$cluster.timer"
+      [ ! -e "$cron" ] || todo+=("delete $cron: it starts the same backups as the timers")
+      [ "$owner" = postgres ] || look_at_user
       ;;
     none) todo+=("start pgv-backup $cluster every night, and check its exit status") ;;
   esac
+}
+
+# The units are of Debian's user.
+look_at_user() {
+  local user
+  user=$(systemctl show --property=User --value "pgv-backup@$cluster.service") || die 1 'systemctl cannot show the unit of the backup' "then: $again"
+  [ "$user" = "$owner" ] ||
+    todo+=("pgv-backup@$cluster.service starts as user $user: give pgv-{backup,verify,age,drill}@$cluster.service a drop-in with User=$owner (systemctl edit)")
 }
 
 write_cron() { # FILE MINUTE
@@ -37,7 +62,7 @@ $2 4 * * 0  $owner  timeout 12h pgv-verify $cluster --quiet || [ \$? -ne 124 ] |
 # A drill every month, where a copy of the cluster has room; after the first backup, by which that is known. Where the file
 # or the timer is there already, it is as somebody wants it.
 schedule_drill() {
-  local cron=/etc/cron.d/pgv-${cluster//./_} place=$state/drill why line
+  local cron=/etc/cron.d/pgv-${cluster//./_} place=$state/drill why line text
   [ "$schedule" != none ] && [ "$dry_run" = no ] || return 0
   ! grep --quiet --no-messages pgv-drill "$cron" || return 0
   if [ -n "$(configured PGV_RECIPIENTS)" ]; then
@@ -55,7 +80,8 @@ schedule_drill() {
     run "enabling the timer of pgv-drill@$cluster" systemctl enable --now pgv-drill@"$cluster.timer"
   elif [ -e "$cron" ]; then
     line="$((RANDOM % 60)) 5 1 * *  $owner  timeout 12h pgv-drill $cluster --quiet || [ \$? -ne 124 ] || echo 'pgv-drill $cluster: not done in 12 hours'"
-    run "adding a drill every month to $cron" write_file "$cron" 0644 "$(cat "$cron")
+    text=$(cat -- "$cron") || die 1 "cannot read $cron" "then: $again"
+    run "adding a drill every month to $cron" write_file "$cron" 0644 "$text
 $line" root
   fi
 }

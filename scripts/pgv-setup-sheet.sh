@@ -31,15 +31,11 @@ write_sheet() { # FILE TEXT
 # Sets `label`, `sizes`, `version`, `identifier` from what the repository says of the newest full; else to what is known.
 learn_backup() {
   local rows status=0 row fields
-  label=LABEL sizes='' version='' identifier=$(configured PGV_SYSTEM_ID)
+  label=LABEL sizes='' version='' rows='' identifier=$(configured PGV_SYSTEM_ID)
   bound_service
   # With --no-backup, where there was none a moment ago, there is nothing to ask for.
-  rows=''
   [ "$no_backup$newest" = yes ] || rows=$(as_owner "${limit[@]}" pgv-info --config "$file" ${identifier:+--system-id "$identifier"} --format tsv) || status=$?
-  if ! [[ $status =~ ^[07]$ ]]; then
-    warn "cannot list the backups: the sheet does not have the label and size of the newest one"
-    rows=
-  fi
+  [[ $status =~ ^[07]$ ]] || { warn "cannot list the backups: the sheet does not have the label and size of the newest one" && rows=''; }
   row=$(awk -F'\t' '$4 == "full"' <<<"$rows" | tail --lines=1)
   if [ -n "$row" ]; then
     IFS=$'\t' read -r -a fields <<<"$row"
@@ -52,10 +48,11 @@ learn_backup() {
 }
 
 print_keys() {
-  local key use number=0
+  local key text use number=0
   for key in "${keys[@]}"; do
+    text=$(cat -- "$key") || die 1 "cannot read the key $key: no sheet was printed" "pgv-setup $cluster --sheet FILE"
     printf 'key         %s\n            %sin %s on this host\n' \
-      "$(<"$key")" "${key_names[number]:+named ${key_names[number]}, }" "$key"
+      "$text" "${key_names[number]:+named ${key_names[number]}, }" "$key"
     use='opens older backups'
     [ "$number" -gt 0 ] || use='seals new backups'
     [ "${#keys[@]}" -eq 1 ] || echo "            $use"
@@ -115,7 +112,9 @@ fetch_command() { # URL
 }
 
 print_sheet() {
-  local repository name identifier label sizes version major tree client='' secret='' in_place=''
+  local repository name identifier label sizes version major tree client='' secret='' in_place='' keys_text recipients
+  keys_text=$(print_keys)
+  recipients=$(print_recipients)
   repository=$(configured PGV_REPO)
   name=$(configured PGV_CLUSTER)
   : "${name:=$cluster}"
@@ -135,7 +134,7 @@ print_sheet() {
 Keep this sheet on paper, away from the host: without the key nobody can open
 a backup. Print a new sheet after you change a key.
 
-$(print_keys)$(print_recipients)
+$keys_text$recipients
 backups     $repository/$name/
 $(print_facts)
 

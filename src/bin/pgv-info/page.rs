@@ -29,10 +29,20 @@ pub fn print(
             archives.push((first.cluster.clone(), first.system_identifier, found));
         }
     }
-    let url = repository.query.repository.to_string();
-    let page = Page { repository: url.trim_end_matches('/'), now, complaints };
+    let place = place(repository);
+    let page = Page { repository: &place, now, complaints };
     cli::print(&page.show(sets, &archives))?;
     Ok((status, unlisted))
+}
+
+/// What the page is about: a host with several clusters has a page of each, and one may have no backup yet.
+fn place(repository: &Repository) -> String {
+    let url = repository.query.repository.to_string();
+    let url = url.trim_end_matches('/');
+    match &repository.query.cluster {
+        Some(cluster) => format!("{url}/{cluster}"),
+        None => url.to_owned(),
+    }
 }
 
 /// Nothing where no backup is complete.
@@ -42,9 +52,8 @@ fn archive(repository: &Repository, sets: &[Set], keep: Option<&KeepWal>) -> Res
 
 /// A page that says so, and the status of the error.
 pub fn unreadable(repository: &Repository, error: Error) -> Result<Status> {
-    let url = repository.query.repository.to_string();
-    let page =
-        Page { repository: url.trim_end_matches('/'), now: OffsetDateTime::now_utc(), complaints: &[] };
+    let place = place(repository);
+    let page = Page { repository: &place, now: OffsetDateTime::now_utc(), complaints: &[] };
     cli::print(&page.unreadable(&error))?;
     Err(error)
 }
