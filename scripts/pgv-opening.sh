@@ -123,12 +123,12 @@ open_data_keys() { # DIR SYSTEM-IDENTIFIER [NAME…]
 }
 
 # Removes the directory of this run, with the keys in it, when nothing of the run is left that holds its lock: also if it
-# is killed, and its whole process group with it.
+# is killed, and its whole process group with it. It holds no other lock.
 outlive_run() {
   [ -z "${outliving:-}" ] && [ -n "${tmp:-}" ] && [[ $opened_in == "$tmp"/* ]] || return 0
   outliving=yes
   # shellcheck disable=SC2154  # of make_locked_directory
-  setsid flock "$tmp" rm --recursive --force "$tmp" </dev/null >/dev/null 2>&1 {run_lock}<&- &
+  setsid flock "$tmp" rm --recursive --force "$tmp" </dev/null >/dev/null 2>&1 8>&- 9>&- {run_lock}<&- &
 }
 
 # Those that the repository lists, or with `only` those of these names only.
