@@ -109,7 +109,7 @@ same_history() { # FILE URL
 # this history's: whoever left it may not have stored its own.
 leave_digest() { # FILE URL
   local sum said status=0
-  sum=$(sha256sum <"$1")
+  sum=$(sha256sum <"$1") || die 1 "$1 cannot be read" 'it will be retried'
   said=$(pgv-s3 --quiet "${within[@]}" put "$2" <<<"${sum%% *}" 2>&1) || status=$?
   case $status in
     0) ;;
