@@ -2,8 +2,6 @@
 # looked at and then written, merged into one. With --delta only what differs is fetched, with --database what is wanted.
 # shellcheck shell=bash disable=SC2034,SC2154  # what is set here is for the script, and its own is used
 
-# shellcheck source=scripts/pgv-handing-on.sh
-source "$library/pgv-handing-on.sh"
 # shellcheck source=scripts/pgv-key-age.sh
 source "$library/pgv-key-age.sh"
 

@@ -185,10 +185,14 @@ use_stored_key() { # SYSTEM-IDENTIFIER
   esac
 }
 
+# Not while another run makes one, whose key is there before it is the current one.
 forget_data_keys() { # SYSTEM-IDENTIFIER
-  local place=$PGV_STATE_DIR/keys/$1 key
+  local place=$PGV_STATE_DIR/keys/$1 key key_lock
   seals_for_recipients || return 0
+  exec {key_lock}>>"$place/.lock"
+  flock --timeout "$wal_timeout_seconds" "$key_lock" || { warn "another run makes a data key ($place/.lock): older ones stay until the next backup" && return; }
   for key in "$place"/*; do
     [[ ! ${key##*/} =~ ^[0-9a-f]{16}$ || $key -ef $place/current ]] || rm --force "$key"
   done
+  exec {key_lock}>&-
 }

@@ -40,9 +40,9 @@ require_identity() {
   passphrase=''
   ! quiet_openssl pkey -in "$PGV_IDENTITY" -passin pass: -noout || return 0
   if [ -n "${PGV_PASSPHRASE_FD:-}" ]; then
-    read -r passphrase <&"$PGV_PASSPHRASE_FD" || [ -n "$passphrase" ] || die 2 "descriptor $PGV_PASSPHRASE_FD has no passphrase"
+    IFS= read -r passphrase <&"$PGV_PASSPHRASE_FD" || [ -n "$passphrase" ] || die 2 "descriptor $PGV_PASSPHRASE_FD has no passphrase"
   elif [ "${ask_on_terminal:-yes}" = yes ] && { true </dev/tty; } 2>/dev/null; then
-    read -r -s -p "passphrase of $PGV_IDENTITY: " passphrase </dev/tty 2>/dev/tty
+    IFS= read -r -s -p "passphrase of $PGV_IDENTITY: " passphrase </dev/tty 2>/dev/tty || die 2 'no passphrase was given' 'nothing was opened'
     echo >/dev/tty
   else
     die 2 "the identity $PGV_IDENTITY has a passphrase, or is no private key, and there is no terminal" \
@@ -61,10 +61,11 @@ call_out() ( # COMMAND…
   exec timeout "${foreground[@]}" --kill-after=5 60 "$@"
 )
 
-# What was wrapped; `unopened` says why it was not opened. 4: this recipient cannot open it; 5: it is no wrapped key.
+# What was wrapped; `unopened` says why it was not opened. 4: this recipient cannot open it; 5: it is damaged, or where
+# `unopened` says so wrapped in another way.
+# shellcheck disable=SC2034  # unopened is of open_key
 unwrap() { # WRAPPED OUTPUT
   local status=0 command said secret=()
-  # shellcheck disable=SC2034  # of open_key
   unopened='it was not wrapped for this recipient'
   if [ -n "${PGV_UNWRAP:-}" ]; then
     read -r -a command <<<"$PGV_UNWRAP"
@@ -77,12 +78,16 @@ unwrap() { # WRAPPED OUTPUT
       126 | 127) die 2 "PGV_UNWRAP: ${command[0]} cannot be run: status $status" "$said" ;;
     esac
     [ "$status" -lt 126 ] || die 2 "PGV_UNWRAP: ${command[0]} exited with $status" "$said"
-    # shellcheck disable=SC2034  # of open_key
     unopened="PGV_UNWRAP: ${command[0]} exited with $status: $said"
     return 4
   fi
   # One whose passphrase is empty has none to ask for.
   if [ -n "${passphrase:-}" ]; then secret=(-passin fd:4); else secret=(-passin pass:); fi
-  quiet_openssl cms -cmsout -noout -inform PEM -in "$1" || return 5
+  quiet_openssl cms -cmsout -noout -inform PEM -in "$1" || {
+    unopened=''
+    # What PGV_WRAP printed may be of any form.
+    [ ! -s "$1" ] || grep --quiet --text '^-----BEGIN CMS-----' "$1" || unopened='it is no CMS message: PGV_WRAP may have wrapped it'
+    return 5
+  }
   quiet_openssl cms -decrypt -binary -inform PEM -inkey "$PGV_IDENTITY" "${secret[@]}" -in "$1" -out "$2" 4<<<"${passphrase:-}" || return 4
 }

@@ -18,7 +18,8 @@ look_at_key_age() { # URL-OF-A-FULL
   signed=$tmp/signed/${fits[key_id]:-none}
   [ -e "$signed" ] && [[ $label =~ ^([0-9]{4})([0-9]{2})([0-9]{2})-([0-9]{2})([0-9]{2})([0-9]{2})F$ ]] || return 0
   began=$(date --utc --date="${BASH_REMATCH[1]}-${BASH_REMATCH[2]}-${BASH_REMATCH[3]} ${BASH_REMATCH[4]}:${BASH_REMATCH[5]}:${BASH_REMATCH[6]}" +%s) || return 0
-  text=$(quiet_openssl cms -cmsout -print -inform DER -in "$signed" | grep --max-count=1 --after-context=3 'object: signingTime') || return 0
+  text=$(quiet_openssl cms -cmsout -print -inform DER -in "$signed") && [[ $text == *'object: signingTime'* ]] || return 0
+  text=${text#*object: signingTime}
   [[ $text =~ (UTCTIME|GENERALIZEDTIME):([^$'\n']*) ]] && signed=$(date --utc --date="${BASH_REMATCH[2]}" +%s) || return 0
   [ "$began" -gt "$((signed + 3600))" ] || return 0
   warn "backup $label began $(((began - signed) / 3600)) hours after its data key ${fits[key_id]} was made, though each full begins with a new key: whoever stole that key may have made it"

@@ -37,7 +37,7 @@ open_key() { # SYSTEM-IDENTIFIER NAME FILE
   elif [ "$status" -eq 4 ]; then
     fault="4 $unopened"
   elif [ "$status" -ne 0 ]; then
-    fault="5 it is damaged"
+    fault="5 ${unopened:-it is damaged}"
   elif ! verify_signature "$new.signed" "$PGV_HOSTS" "$1" "$new.key"; then
     fault="5 no host that PGV_HOSTS names signed it for system identifier $1"
   elif ! pgv-crypt --quiet --key-name --key-file "$new.key" --expect-name "$2" >/dev/null 2>&1; then
@@ -47,8 +47,15 @@ open_key() { # SYSTEM-IDENTIFIER NAME FILE
     mv "$new.key" "$opened_in/$1/$2"
     note_opened "$2" "$1" "$new.signed"
   fi
+  # An older wrapping that is damaged says nothing of a newer one that another may open.
+  [ -z "${key_faults[$1/$2]:-}" ] || ! is_lost "$fault" || fault=${key_faults[$1/$2]}
   key_faults[$1/$2]=$fault
   rm --force "$new"*
+}
+
+# Whether no identity opens such a key, whatever hosts it trusts.
+is_lost() { # FAULT
+  [[ $1 =~ ^(4 the repository has no such key|5 it is damaged|5 the key in it has another name)$ ]]
 }
 
 # For who hands keys on as they are opened.
@@ -116,12 +123,12 @@ open_data_keys() { # DIR SYSTEM-IDENTIFIER [NAME…]
 }
 
 # Removes the directory of this run, with the keys in it, when nothing of the run is left that holds its lock: also if it
-# is killed, and its whole process group with it.
+# is killed, and its whole process group with it. It holds no other lock.
 outlive_run() {
   [ -z "${outliving:-}" ] && [ -n "${tmp:-}" ] && [[ $opened_in == "$tmp"/* ]] || return 0
   outliving=yes
   # shellcheck disable=SC2154  # of make_locked_directory
-  setsid flock "$tmp" rm --recursive --force "$tmp" </dev/null >/dev/null 2>&1 {run_lock}<&- &
+  setsid flock "$tmp" rm --recursive --force "$tmp" </dev/null >/dev/null 2>&1 8>&- 9>&- {run_lock}<&- &
 }
 
 # Those that the repository lists, or with `only` those of these names only.
@@ -135,7 +142,7 @@ open_listed() { # SYSTEM-IDENTIFIER [NAME…]
 
 # Sets `fault` to the status and the reason why a key of `keys_of` is not among the keys; fails if it is.
 key_fault() { # NAME
-  [[ :${PGV_KEY_FILE:-}: != */$1:* ]] || return
+  [[ :${PGV_KEY_FILE:-}: != */"$1":* ]] || return
   fault=${key_faults[$keys_of/$1]:-'4 the repository has no such key'}
 }
 

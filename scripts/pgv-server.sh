@@ -7,6 +7,8 @@
 # A recovery that does not move for so long is given up, and so often is its state told, seconds.
 stall_limit=3600 tell_every=30
 home=() starter=''
+# shellcheck source=scripts/pgv-handing-on.sh
+source "$library/pgv-handing-on.sh"
 
 as_owner() {
   if [ "$EUID" -eq 0 ]; then

@@ -48,7 +48,9 @@ TEXT
 # Sets `has_recipients`, and the settings. What is given replaces the recipients that are configured.
 find_recipients() {
   local file text
-  has_recipients=no recipients_file=$(configured PGV_RECIPIENTS) signer=$(configured PGV_SIGNER) recipients_text=''
+  has_recipients=no recipients_text=''
+  recipients_file=$(configured PGV_RECIPIENTS)
+  signer=$(configured PGV_SIGNER)
   [ -z "$identity" ] || settings+=("PGV_IDENTITY=$identity")
   [ -z "$hosts" ] || settings+=("PGV_HOSTS=$hosts")
   [ -z "$identity$(configured PGV_IDENTITY)$(configured PGV_UNWRAP)" ] || has_recipients=yes

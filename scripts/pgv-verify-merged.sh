@@ -16,6 +16,7 @@ check_merged() {
     die $? "there is no backup of $PGV_CLUSTER to check" 'nothing was verified'
   each_line take_merged <<<"$text"
   open_data_keys "$tmp/opened" "${way[system_identifier]}"
+  look_at_key_age "${chain[0]}"
   for number in "${!chain[@]}"; do
     pgv-s3 --quiet get --whole "${chain[number]}/record.json" >"$tmp/records/$number" || die $? "${chain[number]}/record.json cannot be read" 'nothing was verified'
     records+=(--record "$tmp/records/$number")

@@ -62,7 +62,7 @@ check_lost() { # the columns of check_backup
     [[ $fault != 1* ]] || die 1 "the data key ${key_names[$2]} cannot be read" 'the results so far are printed; no verdict was stored for this'
     settle_key 4
     # Of what another identity may open, or a host is not pinned here, nothing is known.
-    if [[ $fault =~ 'no such key'$|'it is damaged'$|'has another name'$ ]]; then
+    if is_lost "$fault"; then
       whys=("the data key ${key_names[$2]} is lost: ${fault#* }")
     else
       whys=("the data key ${key_names[$2]} was not opened: ${fault#* }") unknown[$2]=yes

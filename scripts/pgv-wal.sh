@@ -105,11 +105,17 @@ same_history() { # FILE URL
   [ "${own%% *}" = "$stored" ]
 }
 
-# Before a history is stored: what other hosts compare, which do not have its key.
+# Before a history is stored: what other hosts compare, which do not have its key. One that lies there is not trusted to be
+# this history's: whoever left it may not have stored its own.
 leave_digest() { # FILE URL
-  local sum
-  sum=$(sha256sum <"$1")
-  pgv-s3 --quiet "${within[@]}" put "$2" <<<"${sum%% *}" 2>/dev/null || [ $? -eq 6 ] || die 1 "the digest of ${1##*/} was not stored" 'it will be retried'
+  local sum said status=0
+  sum=$(sha256sum <"$1") || die 1 "$1 cannot be read" 'it will be retried'
+  said=$(pgv-s3 --quiet "${within[@]}" put "$2" <<<"${sum%% *}" 2>&1) || status=$?
+  case $status in
+    0) ;;
+    6) same_history "$1" "$2" || die 1 "$2 is of another history, or cannot be compared" 'nothing was overwritten; two clusters may be archiving under one name' ;;
+    *) die 1 "the digest of ${1##*/} was not stored: ${said%%$'\n'*}" 'it will be retried' ;;
+  esac
 }
 
 # For recovery: the data keys that pgv-restore opened, or an earlier call. They stay for the calls to come.

@@ -4,6 +4,7 @@
 # A key for the recipients: signed by this host, and the signature inside, so that it can be wrapped anew without this host.
 wrap_key() { # KEY SYSTEM-IDENTIFIER DIR; the result is DIR/wrapped
   [ -r "$PGV_SIGNER" ] || die 2 "cannot read this host's own key, PGV_SIGNER=$PGV_SIGNER" 'nothing was stored'
+  refuse_world_readable "$PGV_SIGNER"
   quiet_openssl cms -sign -binary -nodetach -nosmimecap -md sha256 -outform DER -signer "$PGV_SIGNER" -in "$1" -out "$3/signed" ||
     die 2 "$PGV_SIGNER cannot sign a data key" 'nothing was stored' 'it must have a private key and its certificate: pgv-setup makes both'
   # What is signed in another's name nobody opens.
@@ -14,7 +15,7 @@ wrap_key() { # KEY SYSTEM-IDENTIFIER DIR; the result is DIR/wrapped
 
 # The outer half.
 wrap_signed() { # SIGNED DIR OUTPUT
-  local text command recipients=() status=0
+  local text command recip_options=() status=0
   if [ -n "${PGV_WRAP:-}" ]; then
     read -r -a command <<<"$PGV_WRAP"
     call_out "${command[@]}" <"$1" >"$3" || status=$?
@@ -27,7 +28,7 @@ wrap_signed() { # SIGNED DIR OUTPUT
   fi
   text=$(pgv-crypt --quiet --certificates --output "$2" "$PGV_RECIPIENTS") || die $? 'the recipients cannot be used: see above' 'nothing was stored'
   each_line add_recipient <<<"$text"
-  quiet_openssl cms -encrypt -binary -aes-256-cbc -outform PEM -in "$1" -out "$3" "${recipients[@]}" ||
+  quiet_openssl cms -encrypt -binary -aes-256-cbc -outform PEM -in "$1" -out "$3" "${recip_options[@]}" ||
     die 2 "a data key cannot be wrapped for the recipients in $PGV_RECIPIENTS" 'nothing was stored'
 }
 
@@ -39,10 +40,10 @@ add_recipient() { # certificate FILE
   # What can be broken opens everything.
   [[ ! $text =~ rsaEncryption.*Public-Key:\ \(([0-9]+)\ bit || ${BASH_REMATCH[1]} -ge 2048 ]] ||
     die 2 "certificate $(basename "$2" .pem) of $PGV_RECIPIENTS has an RSA key of ${BASH_REMATCH[1]} bits" 'nothing was stored' 'use P-256, P-384, or RSA of 2048 bits or more'
-  recipients+=(-recip "$2")
+  recip_options+=(-recip "$2")
   case $text in
-    *rsaEncryption*) recipients+=(-keyopt rsa_padding_mode:oaep -keyopt rsa_oaep_md:sha256 -keyopt rsa_mgf1_md:sha256) ;;
-    *'NIST CURVE: P-256'* | *'NIST CURVE: P-384'*) recipients+=(-keyopt ecdh_kdf_md:sha256) ;;
+    *rsaEncryption*) recip_options+=(-keyopt rsa_padding_mode:oaep -keyopt rsa_oaep_md:sha256 -keyopt rsa_mgf1_md:sha256) ;;
+    *'NIST CURVE: P-256'* | *'NIST CURVE: P-384'*) recip_options+=(-keyopt ecdh_kdf_md:sha256) ;;
     *) die 2 "certificate $(basename "$2" .pem) of $PGV_RECIPIENTS is of a kind that not every openssl wraps for" 'nothing was stored' 'use P-256, P-384 or RSA' ;;
   esac
 }

@@ -18,6 +18,12 @@ left_open() {
   as_recipient first pgv 0 pgv-restore demo "$scratch/copy" --immediate
   says "$scratch/first/opened" 'remove it when that has ended'
   [ -n "$(ls "$scratch/first/opened")" ] || fail 'no key stays for recovery'
+  # Of another copy, whose own recovery has ended.
+  as_recipient first pgv 0 pgv-restore demo "$scratch/other" --immediate --port 6012 --start
+  says 'for the recovery of another copy'
+  stop_cluster "$bin" "$scratch/other"
+  rm --recursive "$scratch/other"
+  [ -n "$(ls "$scratch"/first/opened/*)" ] || fail 'a restore took the keys of another one'
   as_recipient first pgv 0 pgv-verify demo --no-wal --no-verdict
   [ -n "$(ls "$scratch/first/opened")" ] || fail 'a key went too early'
   find "$scratch/first/opened" -type f -exec touch --date='15 days ago' {} +
