@@ -308,7 +308,8 @@ bucket_configuration() { # LINE…
 # A standby, with a key to sign of its own, takes over: it begins a full, and says so; what both archived is stored twice, and
 # compared; and a second standby that is promoted, too, is another history.
 failover() {
-  local label
+  local label before
+  before=$(newest_label)
   make_signer "$scratch/standby.pem" demo "${tree##*/}"
   cat "$scratch/standby.pem.crt" >>"$scratch/hosts.pem"
   make_standby standby 6031
@@ -341,7 +342,7 @@ failover() {
   stop_cluster "$bin" "$scratch/copy"
   rm --recursive "$scratch/copy"
   # From a backup of the old primary, over to the new timeline.
-  as_recipient first pgv 0 pgv-restore demo "$scratch/copy" --label "$full" --port 6033 --start
+  as_recipient first pgv 0 pgv-restore demo "$scratch/copy" --label "$before" --port 6033 --start
   compare 6033 'along two timelines'
   stop_cluster "$bin" "$scratch/copy"
   rm --recursive "$scratch/copy"
@@ -386,7 +387,7 @@ expiry() {
   for json in "$tree"/keys/*.json; do
     [[ $json == *"/$(key_of "$label").json" ]] || sed --in-place "s/\"made_at\":\"[^\"]*\"/\"made_at\":\"$(date --utc --date='200 days ago' +%Y-%m-%dT%H:%M:%SZ)\"/" "$json"
   done
-  as_postgres cp --archive "$tree/keys" "$scratch/keys.before"
+  as_postgres cp --archive "$tree/keys" "$scratch/keys.all"
   # Of this one nobody knows when it was made.
   rm "$tree/keys/$old.json"
   # What was there when an expiry began is still needed by its WAL.
@@ -394,7 +395,7 @@ expiry() {
   pgv 0 pgv-expire demo --keep-full 1
   says 'data keys that nothing needs'
   [ -e "$tree/keys/$old.cms" ] || fail 'a key went whose age is not known'
-  as_postgres cp --archive "$scratch/keys.before/$old.json" "$tree/keys/"
+  as_postgres cp --archive "$scratch/keys.all/$old.json" "$tree/keys/"
   # And this one another object needs.
   as_postgres touch "$tree/wal/00000001/00000001000000000000FFFF.$old.pgv"
   pgv 0 pgv-expire demo --keep-full 1

@@ -219,8 +219,8 @@ fn night() -> impl Strategy<Value = Night> {
     let days = prop_oneof![6 => 1i64..8, 1 => 20i64..120];
     let pin = prop::option::weighted(0.1, 0i64..100);
     let (half, other) = (prop::bool::weighted(0.5), prop::bool::weighted(0.2));
-    let other = (other.clone(), other);
-    (days, 0u8..6, fortune(), 0u64..4, few.clone(), few, wrong, pin, half, other).prop_map(
+    let other = (other, other);
+    (days, 0u8..6, fortune(), 0u64..4, few, few, wrong, pin, half, other).prop_map(
         |(days, kind, fortune, segments, second, promotes, wrong, pin, expires, (copies, consolidates))| {
             Night {
                 days,
