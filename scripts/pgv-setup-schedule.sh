@@ -28,8 +28,12 @@ set_up_schedule() {
       command -v cron >/dev/null || todo+=("apt-get install cron: without it nothing starts the backups of $cron")
       ;;
     systemd)
-      run "enabling the timers of pgv-backup@$cluster, pgv-verify@$cluster and pgv-age@$cluster" \
-        systemctl enable --now pgv-{backup,verify,age}@"$cluster.timer"
+      local timers=(pgv-{backup,verify,age}@"$cluster.timer")
+      if is_for_recipients; then
+        timers=(pgv-{backup,age}@"$cluster.timer")
+        say "no verification is scheduled: this host cannot open its backups; schedule pgv-verify where the private key is"
+      fi
+      run "enabling ${timers[*]}" systemctl enable --now "${timers[@]}"
       [ ! -e "$cron" ] || todo+=("delete $cron: it starts the same backups as the timers")
       [ "$owner" = postgres ] || look_at_user
       ;;
@@ -45,8 +49,12 @@ look_at_user() {
     todo+=("pgv-backup@$cluster.service starts as user $user: give pgv-{backup,verify,age,drill}@$cluster.service a drop-in with User=$owner (systemctl edit)")
 }
 
+# Whoever has no private key can verify what is stored, and open nothing of it.
+is_for_recipients() { [ -n "$(configured PGV_RECIPIENTS)$(configured PGV_WRAP)" ]; }
+
 write_cron() { # FILE MINUTE
-  local place path
+  local place path verify="pgv-verify $cluster"
+  ! is_for_recipients || verify+=' --stored'
   place=$(dirname "$(command -v pgv-backup)") path=$place
   for place in /usr/local/bin /usr/bin /bin; do
     [[ :$path: == *":$place:"* ]] || path+=:$place
@@ -56,7 +64,7 @@ MAILTO=root
 PATH=$path
 $2 1 * * *  $owner  pgv-backup $cluster --quiet --wait 6h
 $2 9 * * *  $owner  pgv-info $cluster --max-age 26h >/dev/null
-$2 4 * * 0  $owner  timeout 12h pgv-verify $cluster --quiet || [ \$? -ne 124 ] || echo 'pgv-verify $cluster: not done in 12 hours'" root
+$2 4 * * 0  $owner  timeout 12h $verify --quiet || [ \$? -ne 124 ] || echo 'pgv-verify $cluster: not done in 12 hours'" root
 }
 
 # A drill every month, where a copy of the cluster has room; after the first backup, by which that is known. Where the file
@@ -65,7 +73,7 @@ schedule_drill() {
   local cron=/etc/cron.d/pgv-${cluster//./_} place=$state/drill why line text
   [ "$schedule" != none ] && [ "$dry_run" = no ] || return 0
   ! grep --quiet --no-messages pgv-drill "$cron" || return 0
-  if [ -n "$(configured PGV_RECIPIENTS)" ]; then
+  if is_for_recipients; then
     say 'no drill is scheduled: this host cannot open its backups; schedule pgv-drill where the private key is'
     return
   fi

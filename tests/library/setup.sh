@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Where pgv-setup lets root write: only where nobody else can change the way there; what it adds to a configuration; and
-# which other configurations need what --remove would delete.
+# which other configurations need what --remove would delete; and what runs every week.
 set -euo pipefail
 # shellcheck source=tests/library/lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -74,3 +74,16 @@ expect 'the same data' 'other.conf ' "$(others "$scratch/key" "$scratch/own")"
 expect 'neither' ' ' "$(others "$scratch/ke" "$scratch/ow.")"
 echo nonsense >>"$scratch/etc/other.conf"
 expect_status 2 others "$scratch/key" "$scratch/own"
+
+# What a host that opens nothing does every week.
+# shellcheck source=scripts/pgv-setup-schedule.sh
+source "$root/scripts/pgv-setup-schedule.sh"
+# shellcheck disable=SC2034,SC2317,SC2329  # of that function
+weekly() { # PAIR…
+  local cluster=demo owner=postgres pairs=("$@")
+  write_file() { echo "$3"; }
+  write_cron /nowhere 7 | grep --only-matching 'pgv-verify demo.* --quiet'
+}
+expect 'a shared key' 'pgv-verify demo --quiet' "$(weekly PGV_KEY_FILE=/k)"
+expect 'recipients' 'pgv-verify demo --stored --quiet' "$(weekly PGV_RECIPIENTS=/r)"
+expect 'a service that wraps' 'pgv-verify demo --stored --quiet' "$(weekly 'PGV_WRAP=kms wrap')"
