@@ -17,8 +17,25 @@ pub struct Input {
 }
 
 /// The command, until its exit status is known. Its end of file is reported only after a good status: another one is the
-/// error of the read that meets the end.
-struct Running(Option<Producer>);
+/// error of the read that meets the end, and of each that comes after it.
+struct Running {
+    producer: Option<Producer>,
+    end: Result<()>,
+}
+
+impl Running {
+    fn new(producer: Option<Producer>) -> Self {
+        Running { producer, end: Ok(()) }
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if let Some(producer) = self.producer.take() {
+            // 0 and 7 both say that all of it came.
+            self.end = producer.finish().map(|_: Status| ());
+        }
+        self.end.clone()
+    }
+}
 
 impl Input {
     /// `None` and `-` are stdin.
@@ -26,13 +43,13 @@ impl Input {
         match path {
             Some(path) if path.as_os_str() != "-" => {
                 let reader = File::open(path).during_path("open", path)?;
-                Ok(Input { name: path.display().to_string(), reader, running: Running(None) })
+                Ok(Input { name: path.display().to_string(), reader, running: Running::new(None) })
             }
             _ => {
                 let fd =
                     rustix::io::dup(rustix::stdio::stdin()).map_err(io::Error::from).during("open stdin")?;
                 widen(&fd);
-                Ok(Input { name: "stdin".to_owned(), reader: File::from(fd), running: Running(None) })
+                Ok(Input { name: "stdin".to_owned(), reader: File::from(fd), running: Running::new(None) })
             }
         }
     }
@@ -55,7 +72,7 @@ impl Input {
     fn output_of(mut producer: Producer) -> Result<Self> {
         let reader = File::from(OwnedFd::from(producer.take_stdout()?));
         let name = format!("the output of {}", producer.name());
-        Ok(Input { name, reader, running: Running(Some(producer)) })
+        Ok(Input { name, reader, running: Running::new(Some(producer)) })
     }
 
     pub fn name(&self) -> &str {
@@ -70,12 +87,8 @@ impl Input {
 impl Read for Input {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let length = self.reader.read(buf)?;
-        if length == 0
-            && !buf.is_empty()
-            && let Some(producer) = self.running.0.take()
-        {
-            // 0 and 7 both say that all of it came.
-            let _complete: Status = producer.finish()?;
+        if length == 0 && !buf.is_empty() {
+            self.running.end()?;
         }
         Ok(length)
     }
@@ -84,7 +97,7 @@ impl Read for Input {
 impl Drop for Running {
     /// Whoever reads no further has no use for the rest.
     fn drop(&mut self) {
-        if let Some(producer) = self.0.take() {
+        if let Some(producer) = self.producer.take() {
             producer.kill();
         }
     }
@@ -126,6 +139,12 @@ mod tests {
         assert_eq!(kind("exit 75"), Kind::Temporary);
         assert_eq!(kind("exit 3"), Kind::NotFound);
         assert_eq!(kind("printf some; kill -9 $$"), Kind::Failed);
+        // Whoever reads on is not told that it was the end.
+        let mut input = Input::of(&["sh", "-c", "exit 5"].map(OsString::from), None).unwrap();
+        for _ in 0..2 {
+            let error = Error::io("read", input.read(&mut [0]).unwrap_err());
+            assert_eq!(error.kind, Kind::Damaged);
+        }
     }
 
     #[test]

@@ -19,8 +19,12 @@ pub struct Threaded {
     read: Sender<Vec<u8>>,
     piece: Vec<u8>,
     at: usize,
-    /// Until its result is known.
-    writer: Option<JoinHandle<Result<Status>>>,
+    writer: Writer,
+}
+
+enum Writer {
+    Running(JoinHandle<Result<Status>>),
+    Ended(Result<()>),
 }
 
 /// Writes to whoever reads [`Threaded`].
@@ -32,14 +36,15 @@ pub struct ThreadSink {
 }
 
 impl Threaded {
-    /// Runs `write` on a thread of its own. Its error is that of the read that meets the end.
+    /// Runs `write` on a thread of its own. Its error is that of the read that meets the end, and of each
+    /// that comes after it.
     pub fn spawn(write: impl FnOnce(ThreadSink) -> Result<Status> + Send + 'static) -> Result<Self> {
         let (pieces, taken) = sync_channel(PIECES);
         let (read, used) = channel();
         let sink = ThreadSink { pieces, read: used, piece: Vec::with_capacity(PIECE) };
         let writer =
             thread::Builder::new().spawn(|| write(sink)).map_err(|e| Error::io("start a thread", e))?;
-        Ok(Threaded { pieces: taken, read, piece: Vec::new(), at: 0, writer: Some(writer) })
+        Ok(Threaded { pieces: taken, read, piece: Vec::new(), at: 0, writer: Writer::Running(writer) })
     }
 
     /// The next piece; none after the end, which was a good one.
@@ -53,15 +58,23 @@ impl Threaded {
                 let _not_needed = self.read.send(used).is_err();
                 Ok(true)
             }
-            Err(_) => {
-                let Some(writer) = self.writer.take() else { return Ok(false) };
-                // 0 and 7 both say that all of it came.
-                let _complete: Status = writer
-                    .join()
-                    .unwrap_or_else(|_| Err(Error::failed("a thread ended by a fault of pgv")))?;
-                Ok(false)
-            }
+            Err(_) => Ok(self.end().map(|()| false)?),
         }
+    }
+}
+
+impl Threaded {
+    fn end(&mut self) -> Result<()> {
+        let end = match std::mem::replace(&mut self.writer, Writer::Ended(Ok(()))) {
+            // 0 and 7 both say that all of it came.
+            Writer::Running(thread) => match thread.join() {
+                Ok(result) => result.map(|_: Status| ()),
+                Err(_) => Err(Error::failed("a thread ended by a fault of pgv")),
+            },
+            Writer::Ended(end) => end,
+        };
+        self.writer = Writer::Ended(end.clone());
+        end
     }
 }
 
@@ -146,6 +159,7 @@ mod tests {
         let mut read = Vec::new();
         let error = Error::io("read", reader.read_to_end(&mut read).unwrap_err());
         assert_eq!((error.kind, &read[..]), (crate::error::Kind::Damaged, &b"some"[..]));
+        assert!(reader.read(&mut [0]).is_err(), "whoever reads on is not told that it was the end");
     }
 
     /// It would wait for ever.
