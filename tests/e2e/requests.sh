@@ -72,5 +72,5 @@ flip "$scratch/copy/base/1/1255" 8000
 count 68 pgv-restore demo "$scratch/copy" --delta
 count 26 pgv-backup demo --type full
 # Ten sets and their WAL.
-count 20 pgv-expire demo --keep-full 1
+count 19 pgv-expire demo --keep-full 1
 [ "$(as_postgres pgv-info demo --format label | wc --lines)" -eq 1 ] || fail "not 1 backup is left: $(as_postgres pgv-info demo)"

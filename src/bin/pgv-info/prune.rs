@@ -3,7 +3,7 @@
 use crate::keep::{self, Keep};
 use crate::place::Place;
 use clap::ValueEnum;
-use pgv::catalog::{Label, Record};
+use pgv::catalog::{Label, Record, key_object};
 use pgv::cli;
 use pgv::error::{Error, IoContext, Result, Status};
 use pgv::info::{self, KeepWal, Repository, Rules, Set};
@@ -71,6 +71,11 @@ pub fn run(args: Args, place: Place) -> Result<Status> {
         _ => info::Format::Label,
     };
     let text = info::show_fates(&fates, format)?;
+    // Where no backup has a data key nobody asks for keys: some that stay cost less than a listing at each expiry.
+    let has_data_keys = sets
+        .iter()
+        .filter_map(Set::committed)
+        .any(|record| record.key_name.as_deref().is_some_and(key_object::is_data_key_name));
     let may_go = fates.iter().filter(|fate| fate.reasons.is_empty()).map(|fate| fate.set);
     let may_go: BTreeSet<_> = may_go.map(|set| (set.system_identifier, set.label.clone())).collect();
     sets.retain(|set| !may_go.contains(&(set.system_identifier, set.label.clone())));
@@ -80,7 +85,7 @@ pub fn run(args: Args, place: Place) -> Result<Status> {
     }
     if let Some(file) = &args.unneeded_keys {
         // Of sets that are not known no keys are known.
-        let sets = if is_all { &sets[..] } else { &[] };
+        let sets = if is_all && has_data_keys { &sets[..] } else { &[] };
         let urls = info::unneeded_keys(&repository.store, &repository.query.repository, sets, now)?;
         write_lines(file, &urls)?;
     }
