@@ -1378,6 +1378,11 @@ fn what_waits_to_be_archived_is_told_where_it_can_be_known() {
     }
     let elsewhere = info(&["wal", "--metrics", "--repo", &url], &[("PGV_PGDATA", "/nowhere")]);
     assert_eq!(status(&elsewhere), 0, "the setting is that of another host");
+    // One that is here and cannot be read is neither empty nor another host's.
+    let unread = repository.0.path().join("unread");
+    fs::create_dir(&unread).unwrap();
+    let unread = info(&["wal", "--metrics", "--repo", &url], &[("PGV_PGDATA", unread.to_str().unwrap())]);
+    assert!(status(&unread) == 1 && newest(&unread).is_some(), "{:?}", lines(&unread));
     assert_eq!(status(&repository.info(&["wal", "--metrics", "--data-directory", "/nowhere"])), 1);
     // It waits because the archive is down: then it is told all the same.
     let down = format!("file://{}/down", repository.0.path().display());

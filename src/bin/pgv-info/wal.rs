@@ -4,7 +4,7 @@ use crate::keep;
 use crate::place::Place;
 use clap::ValueEnum;
 use pgv::cli;
-use pgv::error::{Result, Status};
+use pgv::error::{IoContext, Result, Status};
 use pgv::info::{self, Archive, KeepWal, Repository, Set, Waiting};
 use pgv::report;
 use std::io::IsTerminal;
@@ -65,9 +65,13 @@ pub fn run(mut args: Args, place: Place) -> Result<Status> {
     Ok(if is_damaged { Status::Findings } else { status })
 }
 
-/// What waits in the data directory is printed when the repository cannot be read, too: it waits for that.
+/// What waits in the data directory is printed when the repository cannot be read, too: it waits for that. And what is
+/// archived, when the data directory cannot be read.
 fn print_metrics(repository: &Repository, args: &Args, now: OffsetDateTime) -> Result<Status> {
-    let waiting = waiting(args.data_directory.as_deref(), now)?;
+    let (waiting, looked) = match waiting(args.data_directory.as_deref(), now) {
+        Ok(waiting) => (waiting, Ok(())),
+        Err(error) => (None, Err(error)),
+    };
     let archives = repository.collect().and_then(|sets| {
         info::warn_of_damaged(&sets);
         let keep = keep::wal(args.keep_wal)?.map(|length| KeepWal { length, now });
@@ -79,7 +83,7 @@ fn print_metrics(repository: &Repository, args: &Args, now: OffsetDateTime) -> R
     };
     let cluster = repository.query.cluster.as_deref();
     cli::print(&info::wal_metrics(&archives, cluster, waiting.as_ref()))?;
-    result
+    looked.and(result)
 }
 
 fn print_archives(archives: &[Archive], format: Option<Format>) -> Result<Status> {
@@ -104,12 +108,14 @@ fn print_unneeded(
     Ok(Status::Done)
 }
 
-/// PGV_PGDATA may be another host's.
+/// PGV_PGDATA may be another host's, which is not here.
 fn waiting(data_directory: Option<&Path>, now: OffsetDateTime) -> Result<Option<Waiting>> {
-    match data_directory {
-        Some(directory) => info::waiting(directory, now).map(Some),
-        None => {
-            Ok(cli::variable("PGV_PGDATA").and_then(|directory| info::waiting(directory.as_ref(), now).ok()))
-        }
+    if let Some(directory) = data_directory {
+        return info::waiting(directory, now).map(Some);
+    }
+    let Some(directory) = cli::variable("PGV_PGDATA").map(PathBuf::from) else { return Ok(None) };
+    match directory.try_exists().during_path("stat", &directory)? {
+        true => info::waiting(&directory, now).map(Some),
+        false => Ok(None),
     }
 }

@@ -73,15 +73,15 @@ pub fn waiting(data_directory: &Path, now: OffsetDateTime) -> Result<Waiting> {
             continue;
         };
         // One that is gone by now was archived meanwhile.
-        let Ok(modified) = fs::metadata(&path).and_then(|metadata| metadata.modified()) else { continue };
-        let modified = OffsetDateTime::from(modified);
+        let Some(metadata) = look(&path)? else { continue };
+        let modified = OffsetDateTime::from(metadata.modified().during_path("stat", &path)?);
         if let Some((_, number)) = wal::segment_number(name, segment_bytes) {
             full_at.push(modified);
             newest = newest.max(Some(number));
         }
         if kind == "ready" {
             waiting.files += 1;
-            waiting.bytes += fs::metadata(directory.join(name)).map_or(0, |metadata| metadata.len());
+            waiting.bytes += look(&directory.join(name))?.map_or(0, |metadata| metadata.len());
             waiting.oldest = Some(waiting.oldest.map_or(modified, |oldest| oldest.min(modified)));
         }
     }
@@ -90,6 +90,14 @@ pub fn waiting(data_directory: &Path, now: OffsetDateTime) -> Result<Waiting> {
     }
     waiting.bytes_per_second = rate(&full_at, segment_bytes, now);
     Ok(waiting)
+}
+
+/// `None`: it is gone.
+fn look(path: &Path) -> Result<Option<fs::Metadata>> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.during_path("stat", path).map(Some),
+    }
 }
 
 /// Of segments after the one that follows `newest`, which is being written.
