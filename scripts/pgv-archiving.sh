@@ -14,10 +14,17 @@ learn_archiving() {
   IFS='|' read -r archive_mode in_recovery archive_library archive_command <<<"$row"
 }
 
+# Sets `reads` to the configuration that an archive_command of pgv reads, if that is not this one; else fails.
+reads_another() { # ARCHIVE-COMMAND CONFIGURATION-FILE
+  local words=${1#*pgv-wal-push}
+  # Those of another archiver beside it are its own.
+  [ "$words" != "$1" ] && [[ ${words%%--also*} =~ \ (-c|--config)[=\ ]+[\'\"]?([^\ \'\"]+) && ! ${BASH_REMATCH[2]} -ef $2 ]] && reads=${BASH_REMATCH[2]}
+}
+
 # Sets `fault` to what keeps WAL from the archive as far as the server knows, and `advice`; or `fault` to nothing. Fails if
 # the server cannot say.
 find_archiving_fault() { # CONFIGURATION-FILE
-  local failed never line
+  local failed never line reads
   fault='' advice="archive_command = 'pgv-wal-push -c $1 %p'"
   if [ "$in_recovery" = t ] && [ "$archive_mode" != always ]; then
     fault='this is a standby: its primary archives a WAL segment when it is full'
@@ -33,8 +40,8 @@ find_archiving_fault() { # CONFIGURATION-FILE
     fault="archive_library is $archive_library" advice='the server uses archive_library instead of archive_command: clear it'
   elif [[ $archive_command != *pgv-wal-push* ]]; then
     fault="archive_command is $archive_command"
-  elif [ -e "$1" ] && [[ $archive_command =~ (-c|--config)[=\ ]+([^\ \'\"]+) ]] && [ ! "${BASH_REMATCH[2]}" -ef "$1" ]; then
-    fault="archive_command reads ${BASH_REMATCH[2]}, which is not $1"
+  elif [ -e "$1" ] && reads_another "$archive_command" "$1"; then
+    fault="archive_command reads $reads, which is not $1"
   else
     failed=$(ask "select last_failed_wal || ' at ' || last_failed_time from pg_stat_archiver
       where last_failed_time > coalesce(last_archived_time, '-infinity')") || return 1

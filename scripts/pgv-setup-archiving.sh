@@ -51,15 +51,15 @@ archive_timeout = 60"
 
 # Something archives already: it goes on unless --archive says otherwise. Fails if nothing does.
 set_up_beside() {
-  local both
+  local both reads
   [ -n "$current" ] && [ "$current" != '(disabled)' ] || return 1
   # Such as the old cluster's, after an upgrade.
   if [[ $archive = alone && $current = *pgv-wal-push* && $current != *"$file"* ]] && as_owner grep --quiet pgv-wal-push "$conf/pgv.conf" 2>/dev/null; then
     say "archive_command was: $current"
     write_archiving
     run 'reloading the server' server_sql 'select pg_reload_conf()' >/dev/null
-  elif [[ $archive != alone && $current != *"$file"* && $current =~ pgv-wal-push[\'\"]?\ +(-c|--config)[=\ ]+[\'\"]?([^\ \'\"]+) && ! ${BASH_REMATCH[2]} -ef $file ]]; then
-    warn "archive_command reads ${BASH_REMATCH[2]}, which is not $file"
+  elif [[ $archive != alone && $current != *"$file"* ]] && reads_another "$current" "$file"; then
+    warn "archive_command reads $reads, which is not $file"
     todo+=("unless that configuration is also this cluster's: pgv-setup $cluster --archive alone")
   elif [[ $current == *pgv-wal-push*"$file"* && ( $archive != alone || $current != *--also* ) || $current == *pgv-wal-push* && $archive = '' ]]; then
     say "WAL archiving is set up$([[ $current != *--also* ]] || echo ', beside another archiver')"

@@ -55,7 +55,7 @@ archive_commands() { # is|is not
 
 # PostgreSQL goes from one archive_command to the other in one step.
 remove_archiving() {
-  local conf=/etc/postgresql/${cluster/-//}/conf.d/pgv.conf before='' auto files now
+  local conf=/etc/postgresql/${cluster/-//}/conf.d/pgv.conf before='' auto files now reads
   # It lies where the owner writes.
   [ ! -e "$state/archive_command.before" ] || before=$(as_owner cat -- "$state/archive_command.before")
   if [ -e "$conf" ] && as_owner grep --quiet pgv-wal-push "$conf"; then
@@ -64,8 +64,8 @@ remove_archiving() {
   auto=$(archive_commands 'is')
   files=$(archive_commands 'is not')
   # As a standby has it that came with pg_basebackup from a primary of another name.
-  if [[ $auto =~ pgv-wal-push[\'\"]?\ +(-c|--config)[=\ ]+[\'\"]?([^\ \'\"]+) && ! ${BASH_REMATCH[2]} -ef $file && ${BASH_REMATCH[2]##*/} != "${file##*/}" ]]; then
-    left+=("archive_command, which reads ${BASH_REMATCH[2]} and not $file")
+  if reads_another "$auto" "$file" && [ "${reads##*/}" != "${file##*/}" ]; then
+    left+=("archive_command, which reads $reads and not $file")
     run 'reloading the server' server_sql 'select pg_reload_conf()' >/dev/null
     return
   fi

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Where pgv-setup lets root write: only where nobody else can change the way there; what it adds to a configuration; and
-# which other configurations need what --remove would delete; and what runs every week.
+# which other configurations need what --remove would delete; and what runs every week; and
+# which configuration an archive_command reads.
 set -euo pipefail
 # shellcheck source=tests/library/lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -87,3 +88,18 @@ weekly() { # PAIR…
 expect 'a shared key' 'pgv-verify demo --quiet' "$(weekly PGV_KEY_FILE=/k)"
 expect 'recipients' 'pgv-verify demo --stored --quiet' "$(weekly PGV_RECIPIENTS=/r)"
 expect 'a service that wraps' 'pgv-verify demo --stored --quiet' "$(weekly 'PGV_WRAP=kms wrap')"
+
+# shellcheck source=scripts/pgv-archiving.sh
+source "$root/scripts/pgv-archiving.sh"
+read_by() { # ARCHIVE-COMMAND
+  local reads=''
+  reads_another "$1" "$scratch/etc/own.conf" || true # none is an answer
+  echo "$reads"
+}
+own=$scratch/etc/own.conf
+expect 'this one' '' "$(read_by "/usr/bin/pgv-wal-push -c $own %p")"
+expect 'another' /etc/other.conf "$(read_by '"/usr/bin/pgv-wal-push" --config="/etc/other.conf" %p')"
+expect 'behind the file' /etc/other.conf "$(read_by 'pgv-wal-push %p -c /etc/other.conf')"
+expect "another archiver's" '' "$(read_by "pgv-wal-push -c $own --also 'pgbackrest --config=/etc/other.conf archive-push %p' %p")"
+expect "a shell's own" '' "$(read_by "sh -c 'pgv-wal-push %p'")"
+expect 'no pgv' '' "$(read_by 'pgbackrest --config=/etc/other.conf archive-push %p')"
