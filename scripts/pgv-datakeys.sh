@@ -38,9 +38,9 @@ renew_data_key() { # SYSTEM-IDENTIFIER
 
 # Sets `made_for` to where the current key would be stored, and for whom. Fails if that cannot be read now.
 read_made_for() {
-  local text=''
-  [ -z "${PGV_RECIPIENTS:-}" ] || { [ -r "$PGV_RECIPIENTS" ] && { IFS= read -r -d '' text <"$PGV_RECIPIENTS" || true; }; } || return
-  made_for="$PGV_REPO/$PGV_CLUSTER ${PGV_WRAP:-}"$'\n'$text
+  local text=()
+  [ -z "${PGV_RECIPIENTS:-}" ] || { [ -r "$PGV_RECIPIENTS" ] && mapfile text <"$PGV_RECIPIENTS"; } || return
+  printf -v made_for '%s' "$PGV_REPO/$PGV_CLUSTER ${PGV_WRAP:-}"$'\n' "${text[@]}"
 }
 
 # Whether there is no key, or it is too old, or not in this repository, or others may open what comes now: by what the

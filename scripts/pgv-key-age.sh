@@ -10,10 +10,14 @@ note_opened() { # NAME SYSTEM-IDENTIFIER SIGNED
 
 # The clocks are one host's.
 look_at_key_age() { # URL-OF-A-FULL
-  local label=${1##*/} text signed began
+  local label=${1##*/} text signed began status=0
   local -A fits=()
-  # What does not open is found by who opens it.
-  text=$(pgv-s3 --quiet get --range 0-239 "$1/data.pgv" 2>/dev/null | pgv-crypt --quiet --check-key 2>/dev/null) || return 0
+  # Of a shared key nobody signs anything.
+  [ -e "$tmp/signed" ] || return 0
+  # What is damaged, or does not open, is found by who opens it; what cannot be read now is not looked at.
+  text=$(pgv-crypt --quiet --check-key -- pgv-s3 --quiet get --range 0-239 "$1/data.pgv" 2>/dev/null) || status=$?
+  [[ $status =~ ^[0345]$ ]] || warn "whether backup $label is as old as its data key cannot be told: it cannot be read now"
+  [ "$status" -eq 0 ] || return 0
   read_lines fits <<<"$text"
   signed=$tmp/signed/${fits[key_id]:-none}
   [ -e "$signed" ] && [[ $label =~ ^([0-9]{4})([0-9]{2})([0-9]{2})-([0-9]{2})([0-9]{2})([0-9]{2})F$ ]] || return 0

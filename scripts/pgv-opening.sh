@@ -22,7 +22,8 @@ is_recipient() {
   [ -n "${PGV_IDENTITY:-}${PGV_UNWRAP:-}" ]
 }
 
-# Opens a key of `opened_in`; or notes in `key_faults` why not, with the status that says so.
+# Opens a key of `opened_in`; or notes in `key_faults` the status that says why not, whether it is lost for everybody or
+# kept for another identity, and the reason in words.
 open_key() { # SYSTEM-IDENTIFIER NAME FILE
   local status=0 new=$opened_in/.opening fault='' unopened=''
   rm --force "$new"*
@@ -33,15 +34,15 @@ open_key() { # SYSTEM-IDENTIFIER NAME FILE
   [[ $status =~ ^[015]$ ]] || die "$status" "the data key $3 cannot be read" 'nothing was opened'
   [ "$status" -ne 0 ] || unwrap "$new.cms" "$new.signed" || status=$?
   if [ "$status" -eq 1 ]; then
-    fault="1 it cannot be read: see above"
+    fault="1 kept it cannot be read: see above"
   elif [ "$status" -eq 4 ]; then
-    fault="4 $unopened"
+    fault="4 kept $unopened"
   elif [ "$status" -ne 0 ]; then
-    fault="5 ${unopened:-it is damaged}"
+    fault="5 ${unopened:+kept }${unopened:-lost it is damaged}"
   elif ! verify_signature "$new.signed" "$PGV_HOSTS" "$1" "$new.key"; then
-    fault="5 no host that PGV_HOSTS names signed it for system identifier $1"
+    fault="5 kept no host that PGV_HOSTS names signed it for system identifier $1"
   elif ! pgv-crypt --quiet --key-name --key-file "$new.key" --expect-name "$2" >/dev/null 2>&1; then
-    fault="5 the key in it has another name"
+    fault="5 lost the key in it has another name"
   else
     mkdir --parents "$opened_in/$1"
     mv "$new.key" "$opened_in/$1/$2"
@@ -55,7 +56,7 @@ open_key() { # SYSTEM-IDENTIFIER NAME FILE
 
 # Whether no identity opens such a key, whatever hosts it trusts.
 is_lost() { # FAULT
-  [[ $1 =~ ^(4 the repository has no such key|5 it is damaged|5 the key in it has another name)$ ]]
+  [[ $1 =~ ^[0-9]+\ lost\  ]]
 }
 
 # For who hands keys on as they are opened.
@@ -112,7 +113,7 @@ open_data_keys() { # DIR SYSTEM-IDENTIFIER [NAME…]
   for name in "${!key_faults[@]}"; do
     [[ ${key_faults[$name]} == 5* ]] || continue
     shown=$((shown + 1))
-    [ "$shown" -gt 5 ] || warn "the data key ${name#*/} was not used: ${key_faults[$name]#* }"
+    [ "$shown" -gt 5 ] || warn "the data key ${name#*/} was not used: ${key_faults[$name]#* * }"
   done
   [ "$shown" -le 5 ] || warn "$((shown - 5)) more data keys were not used"
   # shellcheck disable=SC2034  # of require_data_keys
@@ -143,7 +144,7 @@ open_listed() { # SYSTEM-IDENTIFIER [NAME…]
 # Sets `fault` to the status and the reason why a key of `keys_of` is not among the keys; fails if it is.
 key_fault() { # NAME
   [[ :${PGV_KEY_FILE:-}: != */"$1":* ]] || return
-  fault=${key_faults[$keys_of/$1]:-'4 the repository has no such key'}
+  fault=${key_faults[$keys_of/$1]:-'4 lost the repository has no such key'}
 }
 
 # A chain may need several. Nothing was written yet.
@@ -158,6 +159,6 @@ require_data_keys() { # NAME…
     key_fault "$name" || continue
     [ -n "${PGV_KEYS_OPENED:-}" ] || die 4 "the data key $name is needed, and this host is no recipient" 'nothing was written' \
       'set PGV_IDENTITY or PGV_UNWRAP, and PGV_HOSTS: pgv.conf(5), RECIPIENTS'
-    die "${fault%% *}" "the data key $name is needed, and was not opened: ${fault#* }" 'nothing was written'
+    die "${fault%% *}" "the data key $name is needed, and was not opened: ${fault#* * }" 'nothing was written'
   done
 }

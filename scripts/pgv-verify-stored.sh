@@ -63,9 +63,9 @@ check_lost() { # the columns of check_backup
     settle_key 4
     # Of what another identity may open, or a host is not pinned here, nothing is known.
     if is_lost "$fault"; then
-      whys=("the data key ${key_names[$2]} is lost: ${fault#* }")
+      whys=("the data key ${key_names[$2]} is lost: ${fault#* * }")
     else
-      whys=("the data key ${key_names[$2]} was not opened: ${fault#* }") unknown[$2]=yes
+      whys=("the data key ${key_names[$2]} was not opened: ${fault#* * }") unknown[$2]=yes
     fi
   elif [ -n "${lost[$3]:-}" ]; then
     whys=("it builds on $3, which cannot be opened")
