@@ -38,20 +38,20 @@ check_wal() { # SYSTEM-IDENTIFIER NEWEST-LABEL
 # Of each segment that another host stored, too, whether both are the same; parts of one may differ in length. What does not
 # open was found by itself.
 compare_beside() { # SYSTEM-IDENTIFIER
-  local path first one status
+  local path first status
   { grep --extended-regexp '/[0-9A-F]{24}\.[0-9a-f]{16}\.pgv$' "$tmp/files-$1" || [ $? -eq 1 ]; } >"$tmp/beside" # there may be none
   while read -r path; do
-    first=$(sed --regexp-extended 's/\.[0-9a-f]{16}(\.pgv)$/\1/' <<<"$path")
-    status=0
+    first=${path%.*.pgv}.pgv status=0
     { open_to "$first" "$tmp/first" && open_to "$path" "$tmp/second"; } || status=$?
-    [[ $status =~ ^[02345]$ ]] || die "$status" "${path##*/} could not be compared with ${first##*/}" 'the results so far are printed'
+    [[ $status =~ ^[02345]$ ]] || die "$status" "${path##*/} could not be compared with ${first##*/}: $(head --lines=1 "$tmp/said")" 'the results so far are printed'
     [ "$status" -eq 0 ] || continue
-    one=$(basename "$first" .pgv)
-    cmp --silent "$tmp/first" "$tmp/second" || bad '' "$one: ${path##*/} has different content: two clusters may be archiving under one name"
+    cmp --silent "$tmp/first" "$tmp/second" || status=$?
+    [ "$status" -le 1 ] || die 1 "${path##*/} could not be compared with ${first##*/}" 'the results so far are printed'
+    [ "$status" -eq 0 ] || bad '' "${first:(-28):24}: ${path##*/} has different content: two clusters may be archiving under one name"
   done <"$tmp/beside"
   rm --force "$tmp/first" "$tmp/second"
 }
 
 open_to() { # PATH FILE
-  pgv-crypt --quiet --decrypt --context "$1" -- pgv-s3 --quiet get --whole "$base/$1" >"$2" 2>/dev/null
+  pgv-crypt --quiet --decrypt --context "$1" -- pgv-s3 --quiet get --whole "$base/$1" >"$2" 2>"$tmp/said"
 }

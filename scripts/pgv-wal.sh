@@ -171,7 +171,8 @@ settle_one() { # URL NAME FILE
       if [ "$status" != '0 0' ]; then
         mv "$3.beside" "$3" && status='0 0'
       else
-        cmp --silent "$3" "$3.beside" || die 1 "$1 and $2.pgv have different content" 'two clusters may be archiving under one name'
+        cmp --silent "$3" "$3.beside" ||
+          die 1 "$1 and $2.pgv $([ $? -eq 1 ] && echo 'have different content' || echo 'cannot be compared')" 'two clusters may be archiving under one name'
       fi
       ;;
     # Not this host's to open, or damaged; or it was removed since.
