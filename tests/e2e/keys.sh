@@ -16,20 +16,6 @@ name_of() { # FILE
 }
 
 # Its output is in $scratch/out and $scratch/err.
-expect() { # STATUS COMMAND…
-  local wanted=$1 status=0
-  shift
-  "$@" >"$scratch/out" 2>"$scratch/err" </dev/null || status=$?
-  [ "$status" -eq "$wanted" ] || fail "$* exits with $status, not $wanted: $(cat "$scratch/out" "$scratch/err")"
-}
-
-says() { # TEXT…
-  local text
-  for text in "$@"; do
-    grep --quiet --fixed-strings -- "$text" "$scratch/out" "$scratch/err" || fail "nothing says \"$text\": $(cat "$scratch/out" "$scratch/err")"
-  done
-}
-
 check() { # STATUS OF THE LINE ABOUT KEYS: TEXT
   as_postgres pgv-check demo --no-switch >"$scratch/out" 2>"$scratch/err" || [ $? -eq 7 ] || fail "pgv-check exits with $?: $(cat "$scratch/err")"
   grep --quiet --extended-regexp "$1" "$scratch/out" || fail "pgv-check does not say \"$1\": $(cat "$scratch/out" "$scratch/err")"

@@ -17,6 +17,21 @@ fail() {
   exit 1
 }
 
+# What it prints lies in $scratch/out and $scratch/err. A script that asks more of each command has its own.
+expect() { # STATUS COMMAND…
+  local wanted=$1 status=0
+  shift
+  "$@" >"$scratch/out" 2>"$scratch/err" </dev/null || status=$?
+  [ "$status" -eq "$wanted" ] || fail "$* exits with $status, not $wanted: $(tail --lines=20 "$scratch/out" "$scratch/err")"
+}
+
+says() { # TEXT…
+  local text
+  for text in "$@"; do
+    grep --quiet --fixed-strings -- "$text" "$scratch/out" "$scratch/err" || fail "nothing says \"$text\": $(cat "$scratch/out" "$scratch/err")"
+  done
+}
+
 # What only root can try is said loudly, and is no failure of an ordinary user's run.
 need_root() {
   [ "$(id --user)" -eq 0 ] || { echo "${0##*/}: was NOT run: it needs root" >&2 && exit 0; }

@@ -3,20 +3,6 @@
 # shellcheck shell=bash disable=SC2016,SC2154  # $1 in sh -c '…' is for that shell; what is set elsewhere is used
 
 # Its output is in $scratch/out and $scratch/err.
-expect() { # STATUS COMMAND…
-  local wanted=$1 status=0
-  shift
-  "$@" >"$scratch/out" 2>"$scratch/err" </dev/null || status=$?
-  [ "$status" -eq "$wanted" ] || fail "$* exits with $status, not $wanted: $(tail --lines=20 "$scratch/out" "$scratch/err")"
-}
-
-says() { # TEXT…
-  local text
-  for text in "$@"; do
-    grep --quiet --fixed-strings -- "$text" "$scratch/out" "$scratch/err" || fail "nothing says \"$text\": $(cat "$scratch/out" "$scratch/err")"
-  done
-}
-
 # As the owner, with no terminal.
 pgv() { # STATUS COMMAND…
   expect "$1" as_postgres setsid --wait "${@:2}"
