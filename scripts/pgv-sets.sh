@@ -125,6 +125,18 @@ give_up_set() { # URL CLAIM-FILE
   fi
 }
 
+# What follows the stream, at once, because each waits for the repository only. A pipe that nobody uses: bash waits for all
+# of it, also when it is told to end. The status is the manifest's.
+store_rest() {
+  store_manifest | store_index | leave_note
+}
+
+store_manifest() {
+  pgv-s3 "${talk[@]}" put --json "$url/manifest.pgv" -- \
+    pgv-crypt "${talk[@]}" --encrypt "${seal[@]}" --context "$system_identifier/backup/$label/manifest.pgv" "$tmp/manifest" \
+    >"$tmp/manifest.json"
+}
+
 # Where records and members of the stream lie: what pgv-files needs. Without it the backup is complete.
 store_index() {
   local stages inside=(--inside "$base/" --remember "$PGV_STATE_DIR/seen-$system_identifier")
@@ -139,8 +151,8 @@ store_index() {
 
 # How to restore without pgv, for whoever finds the bucket. 6: it is there.
 leave_note() {
-  pgv-s3 --quiet put "$PGV_REPO/RESTORE-1.txt" -- pgv-info note 2>"$tmp/said" || [ $? -eq 6 ] ||
-    warn "cannot store $PGV_REPO/RESTORE-1.txt: $(head --lines=1 "$tmp/said")"
+  pgv-s3 --quiet put "$PGV_REPO/RESTORE-1.txt" -- pgv-info note 2>"$tmp/unnoted" || [ $? -eq 6 ] ||
+    warn "cannot store $PGV_REPO/RESTORE-1.txt: $(head --lines=1 "$tmp/unnoted")"
 }
 
 # Sets `original` to a data directory of that cluster on this machine, and `original_runs`; or to what may be one and
