@@ -128,10 +128,10 @@ CONF
 
 # Of the requests after line N: writes and lists, reads, deletes.
 requests_after() { # N
-  # The note of a request is made when it is over.
+  # The note of a request is made when it is over. A connection that nobody used is noted, too, and is none.
   sleep 0.3
   tail --lines="+$(($1 + 1))" "$scratch/requests" |
-    awk '$1 == "DELETE" { d++; next } $1 ~ /^(PUT|POST)$/ || $2 ~ /[?&](list-type=|uploads)/ { w++; next } { r++ } END { print w + 0, r + 0, d + 0 }'
+    awk '$1 == "<BADREQ>" { next } $1 == "DELETE" { d++; next } $1 ~ /^(PUT|POST)$/ || $2 ~ /[?&](list-type=|uploads)/ { w++; next } { r++ } END { print w + 0, r + 0, d + 0 }'
 }
 
 # ROW TOOL COMMAND…: seconds and requests of one run; a status that is not 0 ends all, but for 7, which means findings.
