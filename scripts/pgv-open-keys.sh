@@ -1,6 +1,6 @@
-#!/usr/bin/env bash
 # Run by pgv-crypt, which is typed in a pipe and meets a stream that none of its keys opens: prints each data key that this
 # host can open as a recipient, the newest first. pgv-crypt stops it when one fits.
+# shellcheck shell=bash
 set -euo pipefail
 
 library=$(dirname "$(readlink --canonicalize "$0")")

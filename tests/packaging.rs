@@ -92,6 +92,13 @@ fn every_tool_has_a_man_page_and_is_in_the_package() {
     for name in shipped().into_iter().filter(|name| !name.ends_with(".sh")) {
         assert!(package.contains(&format!("\"scripts/{name}\"")), "{name} is not in the package");
     }
+    // lintian asks that of what begins like a program.
+    for name in shipped().into_iter().filter(|name| name.ends_with(".sh")) {
+        assert!(
+            !read(&format!("scripts/{name}")).starts_with("#!"),
+            "{name} is a library, and not executable"
+        );
+    }
     for name in all() {
         assert!(read(&format!("man/{name}.1")).contains(&format!(".Nm {name}")), "man/{name}.1");
         assert!(
