@@ -1278,6 +1278,27 @@ fn metrics_hide_nothing_bad_behind_something_newer() {
     assert_eq!(status(&repository.info(&["--metrics", "--max-age", "1d"])), 2);
 }
 
+/// After initdb or an upgrade under the same name; and where two clusters share one by mistake.
+#[test]
+fn metrics_say_which_system_identifier_is_current() {
+    let repository = Repository::new();
+    let current = || {
+        let found = repository.lines(&["--metrics"]);
+        let found = found.into_iter().filter_map(|line| {
+            let rest = line.strip_prefix("pgv_current_system{")?;
+            Some(format!("{}{}", rest.split('"').nth(3)?, rest.split('}').nth(1)?))
+        });
+        found.collect::<Vec<_>>()
+    };
+    repository.add_to("15-main", "6", A, 1);
+    repository.add_to("16-shop", "5", A, 1);
+    assert_eq!(current(), ["6 1", "5 1"]);
+    repository.add_to("15-main", "7", C, 1);
+    assert_eq!(current(), ["6 0", "7 1", "5 1"]);
+    repository.add_to("15-main", "7", "20261031-010000F", 1);
+    assert_eq!(current(), ["6 1", "7 1", "5 1"], "both have gone on");
+}
+
 /// What a cron job writes to a web directory: it says all that the list says, and what it could not read.
 #[test]
 fn a_page_shows_everything_and_what_cannot_be_read() {
