@@ -571,6 +571,11 @@ set_up() {
   cp "$scratch/set/demo.signer.pem" "$scratch/signer.before"
   expect 7 pgv-setup demo --pgdata "$scratch/source" --no-archive --no-role --schedule none --no-backup
   cmp "$scratch/signer.before" "$scratch/set/demo.signer.pem" || fail 'set-up made another key to sign with'
+  # What stays is named, and goes with the key.
+  expect 0 pgv-setup demo --pgdata "$scratch/source" --remove --no-archive --no-role --dry-run
+  says "left: the key with which this host signs, $scratch/set/demo.signer.pem" "$scratch/set/demo.signer.crt" "left: the certificates of the recipients, $scratch/set/demo.recipients.pem"
+  expect 0 pgv-setup demo --pgdata "$scratch/source" --remove --no-archive --no-role --dry-run --with repository --with key
+  says "deleting the key with which this host signs, $scratch/set/demo.signer.pem" "deleting the certificates of the recipients, $scratch/set/demo.recipients.pem"
   # On a new machine.
   cp "$scratch/set/demo.signer.crt" "$scratch/recovery/hosts.pem"
   chown --recursive postgres "$scratch/recovery"
