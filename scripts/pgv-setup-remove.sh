@@ -65,10 +65,12 @@ archive_commands() { # is|is not
 
 # PostgreSQL goes from one archive_command to the other in one step.
 remove_archiving() {
-  local conf=/etc/postgresql/${cluster/-//}/conf.d/pgv.conf before='' auto files now reads
+  local conf before='' auto files now reads
+  conf=$(debian_settings)
+  conf=${conf:+$conf/pgv.conf}
   # It lies where the owner writes.
   [ ! -e "$state/archive_command.before" ] || before=$(as_owner cat -- "$state/archive_command.before")
-  if [ -e "$conf" ] && as_owner grep --quiet pgv-wal-push "$conf"; then
+  if [ -n "$conf" ] && [ -e "$conf" ] && as_owner grep --quiet pgv-wal-push "$conf"; then
     run "deleting $conf" as_owner rm --force -- "$conf"
   fi
   auto=$(archive_commands 'is')
