@@ -672,6 +672,23 @@ fn each_cluster_of_a_repository_has_the_rules_of_its_own_configuration() {
             && totals[3].contains("broken.conf"),
         "{totals:?}"
     );
+    // Who may not look knows nothing.
+    let program = repository.0.path().join("pgv-info");
+    fs::copy(env!("CARGO_BIN_EXE_pgv-info"), &program).unwrap();
+    fs::set_permissions(repository.0.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    fs::set_permissions(&etc, PermissionsExt::from_mode(0o000)).unwrap();
+    let mut command = match rustix::process::geteuid().is_root() {
+        true => Command::new("setpriv"),
+        false => Command::new("env"),
+    };
+    if rustix::process::geteuid().is_root() {
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    }
+    command.env_remove("PGV_REPO").env_remove("PGV_KEEP_FULL").env("PGV_CONFIG_DIR", &etc).arg(&program);
+    let output =
+        command.args(["--totals", "--format", "table", "--repo", &repository.url()]).output().unwrap();
+    fs::set_permissions(&etc, PermissionsExt::from_mode(0o755)).unwrap();
+    assert!(lines(&output)[1].ends_with("unknown: this user may not list the configurations"), "{output:?}");
 }
 
 #[test]

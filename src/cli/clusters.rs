@@ -23,7 +23,11 @@ impl Clusters {
             return clusters;
         }
         let paths = match readable_list() {
-            Ok(paths) => paths,
+            Ok(Some(paths)) => paths,
+            Ok(None) => {
+                clusters.unread = Some("this user may not list the configurations".to_owned());
+                return clusters;
+            }
             Err(error) => {
                 clusters.unread = Some(error.message().to_owned());
                 return clusters;

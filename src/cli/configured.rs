@@ -156,7 +156,7 @@ fn of_caller() -> Result<Option<Config>> {
 }
 
 fn only_one() -> Result<Option<Config>> {
-    let found = readable_list()?;
+    let found = readable_list()?.unwrap_or_default();
     match &found[..] {
         [] => Ok(None),
         [path] => read_if_allowed(path),
@@ -166,7 +166,7 @@ fn only_one() -> Result<Option<Config>> {
 
 /// Nothing if there are several.
 fn single() -> Result<Option<Config>> {
-    match &readable_list()?[..] {
+    match &readable_list()?.unwrap_or_default()[..] {
         [path] => read_if_allowed(path),
         _ => Ok(None),
     }
@@ -176,7 +176,7 @@ fn single() -> Result<Option<Config>> {
 fn of_url(url: &str) -> Result<Option<Config>> {
     let mut best: Vec<(usize, Config)> = Vec::new();
     let mut unusable = None;
-    for path in readable_list()? {
+    for path in readable_list()?.unwrap_or_default() {
         match read_if_allowed(&path) {
             Ok(Some(config)) => {
                 let nearness = nearness(&config, url);
@@ -218,13 +218,14 @@ fn nearness(config: &Config, url: &str) -> usize {
     }
 }
 
-pub(super) fn readable_list() -> Result<Vec<PathBuf>> {
+/// Nothing where this user may not look.
+pub(super) fn readable_list() -> Result<Option<Vec<PathBuf>>> {
     let directory = config::directory()?;
     if is_denied(std::fs::read_dir(&directory)) {
         note_unread(&directory);
-        return Ok(Vec::new());
+        return Ok(None);
     }
-    config::list()
+    config::list().map(Some)
 }
 
 pub(super) fn read_if_allowed(path: &Path) -> Result<Option<Config>> {
