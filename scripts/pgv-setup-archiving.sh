@@ -1,6 +1,13 @@
 # Sourced by pgv-setup: WAL archiving, by pgv alone, or beside the archive_command that is there.
 # shellcheck shell=bash disable=SC2034,SC2154  # pgv-setup and its steps share what they set
 
+# Debian's directory for more settings of this server; nothing where the cluster of that name is another one's.
+debian_settings() {
+  local own=/etc/postgresql/${cluster/-//} used
+  used=$(server_sql 'show config_file') || return
+  [ ! -d "$own/conf.d" ] || [ ! "$used" -ef "$own/postgresql.conf" ] || echo "$own/conf.d"
+}
+
 # In the cluster's conf.d where Debian has one, else by ALTER SYSTEM.
 set_up_archiving() {
   local command conf mode current level name standby
@@ -15,13 +22,13 @@ set_up_archiving() {
     return
   fi
   current=$(server_sql 'show archive_command')
-  conf=/etc/postgresql/${cluster/-//}/conf.d
+  conf=$(debian_settings)
   if [ "$mode" != off ]; then
     ! set_up_beside || return 0
   elif [ "$archive" = both ]; then
     die 2 'archive_mode is off: there is no archive_command beside which pgv could archive' "then: pgv-setup $cluster, without --archive"
   fi
-  if as_owner grep --quiet pgv-wal-push "$conf/pgv.conf" 2>/dev/null; then
+  if as_owner grep --quiet pgv-wal-push "${conf:+$conf/pgv.conf}" 2>/dev/null; then
     say "WAL archiving is set up in $conf/pgv.conf"
   elif [ -d "$conf" ]; then
     write_archiving
@@ -54,7 +61,7 @@ set_up_beside() {
   local both reads
   [ -n "$current" ] && [ "$current" != '(disabled)' ] || return 1
   # Such as the old cluster's, after an upgrade.
-  if [[ $archive = alone && $current = *pgv-wal-push* && $current != *"$file"* ]] && as_owner grep --quiet pgv-wal-push "$conf/pgv.conf" 2>/dev/null; then
+  if [[ $archive = alone && $current = *pgv-wal-push* && $current != *"$file"* ]] && as_owner grep --quiet pgv-wal-push "${conf:+$conf/pgv.conf}" 2>/dev/null; then
     say "archive_command was: $current"
     write_archiving
     run 'reloading the server' server_sql 'select pg_reload_conf()' >/dev/null

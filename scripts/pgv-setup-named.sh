@@ -7,10 +7,11 @@ is_with() { # ITEM
 }
 
 # Sets `siblings` to other configurations of this data directory, `sharing` to those that name the same key, and `users` to
-# those whose backups are in the same place, as a standby's are. `keepers`: those that have something in the state directory.
+# those whose backups are in the same place, as a standby's are. `keepers`: those that have something in the state directory;
+# `their_files`: what they name of recipients.
 find_others() {
   local other text own_repository own_name their_repository their_name
-  siblings=() sharing=() users=() keepers=() own_keys=()
+  siblings=() sharing=() users=() keepers=() own_keys=() their_files=()
   own_repository=$(configured PGV_REPO)
   own_name=$(configured PGV_CLUSTER)
   IFS=: read -r -a own_keys <<<"$(configured PGV_KEY_FILE)"
@@ -31,6 +32,10 @@ take_other() { # set KEY=VALUE
     PGV_STATE_DIR) ! is_in_state "$value" || keepers+=("$other") ;;
     PGV_REPO) their_repository=$value ;;
     PGV_CLUSTER) their_name=$value ;;
+    PGV_RECIPIENTS | PGV_SIGNER | PGV_IDENTITY | PGV_HOSTS)
+      their_files+=("$value")
+      ! is_in_state "$value" || keepers+=("$other")
+      ;;
     PGV_PGDATA) ! is_same "$value" "$pgdata" || siblings+=("$other") ;;
     PGV_KEY_FILE)
       IFS=: read -r -a theirs <<<"$value"
@@ -60,6 +65,11 @@ look_into_state() {
   for key in "${own_keys[@]}"; do
     is_with key || ! is_in_state "$key" || die 2 "--with configuration: the key $key is in $state, which would be deleted" 'nothing was changed' \
       "move the key, set PGV_KEY_FILE in $file, then: $again"
+  done
+  for key in PGV_SIGNER PGV_RECIPIENTS PGV_IDENTITY PGV_HOSTS; do
+    found=$(configured "$key")
+    [ -z "$found" ] || ! is_in_state "$found" || die 2 "--with configuration: $key, $found, is in $state, which would be deleted" \
+      'nothing was changed' "move the file, set $key in $file, then: $again"
   done
   [ -d "$state" ] || return 0
   # shellcheck disable=SC2016  # of that shell
@@ -114,6 +124,7 @@ remove_named() {
       run "deleting the key $key" delete "$key"
     fi
   done
+  remove_recipients
   if ! is_with configuration; then
     [ ! -e "$file" ] || left+=("$file and $state")
     return
@@ -121,6 +132,36 @@ remove_named() {
   [ ! -d "$state" ] || run "deleting $state" as_owner find "$state" -mindepth 1 -delete
   [ ! -d "$state" ] || [ "$dry_run" = yes ] || rmdir -- "$state" 2>/dev/null || left+=("the directory $state")
   [ ! -e "$file" ] || run "deleting $file" delete "$file"
+}
+
+# What set-up made for recipients goes with the key; what other people put there stays.
+remove_recipients() {
+  local signer certificate path key
+  signer=$(configured PGV_SIGNER)
+  certificate=${signer:+${signer%.pem}.crt}
+  take_away "$signer" signer.pem 'the key with which this host signs,'
+  take_away "$certificate" signer.crt 'the certificate of this host, without which no recipient knows its backups,'
+  take_away "$(configured PGV_RECIPIENTS)" recipients.pem 'the certificates of the recipients,'
+  for key in PGV_IDENTITY PGV_HOSTS; do
+    path=$(configured "$key")
+    [ -z "$path" ] || [ ! -e "$path" ] || left+=("$path, which is $key")
+  done
+}
+
+take_away() { # FILE NAME-OF-PGV-SETUP WHAT
+  local path
+  [ -n "$1" ] && [ -e "$1" ] || return 0
+  for path in ${their_files[@]+"${their_files[@]}"}; do
+    if is_same "$path" "$1" || is_same "${path%.pem}.crt" "$1"; then
+      left+=("$3 $1: another configuration needs it")
+      return
+    fi
+  done
+  if is_with key && [ "$1" = "$etc/$cluster.$2" ]; then
+    run "deleting $3 $1" delete "$1"
+  else
+    left+=("$3 $1")
+  fi
 }
 
 delete_tree() { # URL

@@ -40,8 +40,18 @@ wait_for_nothing() {
 }
 
 remove_schedule() {
-  local cron=/etc/cron.d/pgv-${cluster//./_} unit
-  [ ! -e "$cron" ] || run "deleting the schedule $cron" rm --force -- "$cron"
+  local unit names
+  find_cron
+  if [ -e "$cron" ]; then
+    names=$(names_like_ours "$cron")
+    names=$(grep --invert-match --line-regexp --fixed-strings -- "$cluster" <<<"$names" | sort --unique) || [ $? -eq 1 ]
+    if [ -n "$names" ]; then
+      left+=("the schedule $cron, which names ${names//$'\n'/ }, too: delete the lines of $cluster")
+    else
+      run "deleting the schedule $cron" rm --force -- "$cron"
+    fi
+  fi
+  ! as_owner test -e "$state/no-schedule" || run "deleting $state/no-schedule" as_owner rm --force -- "$state/no-schedule"
   command -v systemctl >/dev/null || return 0
   for unit in pgv-{backup,verify,age,drill}@"$cluster.timer"; do
     ! systemctl is-enabled --quiet "$unit" 2>/dev/null || run "disabling $unit" systemctl disable --now "$unit"
@@ -55,10 +65,12 @@ archive_commands() { # is|is not
 
 # PostgreSQL goes from one archive_command to the other in one step.
 remove_archiving() {
-  local conf=/etc/postgresql/${cluster/-//}/conf.d/pgv.conf before='' auto files now reads
+  local conf before='' auto files now reads
+  conf=$(debian_settings)
+  conf=${conf:+$conf/pgv.conf}
   # It lies where the owner writes.
   [ ! -e "$state/archive_command.before" ] || before=$(as_owner cat -- "$state/archive_command.before")
-  if [ -e "$conf" ] && as_owner grep --quiet pgv-wal-push "$conf"; then
+  if [ -n "$conf" ] && [ -e "$conf" ] && as_owner grep --quiet pgv-wal-push "$conf"; then
     run "deleting $conf" as_owner rm --force -- "$conf"
   fi
   auto=$(archive_commands 'is')

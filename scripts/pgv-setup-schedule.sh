@@ -1,11 +1,48 @@
 # Sourced by pgv-setup: what runs every night, every week and every month.
 # shellcheck shell=bash disable=SC2034,SC2154  # pgv-setup and its steps share what they set
 
-# Sets `schedule` where it is not given: timers stay timers, or backups would start twice.
+# Where cron looks.
+cron_directory=/etc/cron.d
+
+# Sets `cron`, the file of this cluster's schedule. cron ignores names with dots, and a_b is a cluster, too: where the plain
+# name is another's, or would be ambiguous, it is pgv_ and a name in which _ is __ and . is _d.
+find_cron() {
+  local plain=$cron_directory/pgv-${cluster//./_} name=${cluster//_/__}
+  cron=$cron_directory/pgv_${name//./_d}
+  # As it was before there were such names.
+  if [ -e "$plain" ] && ! is_of_others "$plain"; then
+    cron=$plain
+  elif [ ! -e "$plain" ] && [ ! -e "$cron" ] && [[ $cluster != *.* ]]; then
+    cron=$plain
+  fi
+}
+
+# Whether it names a cluster whose name differs in dots only, and not this one.
+is_of_others() { # FILE
+  local names
+  names=$(names_like_ours "$1") || exit $?
+  [ -n "$names" ] && ! grep --quiet --line-regexp --fixed-strings -- "$cluster" <<<"$names"
+}
+
+names_like_ours() { # FILE
+  local text word
+  text=$(cat -- "$1") || die 1 "cannot read $1" 'nothing was changed' "then: $again"
+  while IFS= read -r word; do
+    [ "${word//./_}" != "${cluster//./_}" ] || echo "$word"
+  done < <(tr --complement --squeeze-repeats 'A-Za-z0-9_.-' '\n' <<<"$text")
+}
+
+# Sets `schedule` where it is not given, and `cron`: timers stay timers, or backups would start twice; and none stays none.
 choose_schedule() {
+  find_cron
+  chosen_before=no
   if [ -z "$schedule" ]; then
     schedule=cron
-    ! has_timer || schedule=systemd
+    if has_timer; then
+      schedule=systemd
+    elif [ ! -e "$cron" ] && as_owner test -e "$state/no-schedule"; then
+      schedule=none chosen_before=yes
+    fi
   fi
   [ "$schedule" != cron ] || [ -d /etc/cron.d ] ||
     die 2 'this machine has no cron: there is no /etc/cron.d' 'nothing was changed' 'apt-get install cron, or give --schedule systemd or none' "then: $again"
@@ -16,7 +53,12 @@ has_timer() {
 }
 
 set_up_schedule() {
-  local minute=$((RANDOM % 60)) cron=/etc/cron.d/pgv-${cluster//./_}
+  local minute=$((RANDOM % 60)) mark=$state/no-schedule
+  if [ "$schedule" = none ]; then
+    as_owner test -e "$mark" || run "keeping in $mark that pgv schedules nothing" write_file "$mark" 0600 "$(date --utc +%Y-%m-%d)"
+  elif as_owner test -e "$mark"; then
+    run "deleting $mark" as_owner rm --force -- "$mark"
+  fi
   case $schedule in
     cron)
       if [ -e "$cron" ]; then
@@ -37,7 +79,13 @@ set_up_schedule() {
       [ ! -e "$cron" ] || todo+=("delete $cron: it starts the same backups as the timers")
       [ "$owner" = postgres ] || look_at_user
       ;;
-    none) todo+=("start pgv-backup $cluster every night, and check its exit status") ;;
+    none)
+      if [ "$chosen_before" = yes ]; then
+        say "nothing is scheduled, as before: another --schedule changes that"
+        return
+      fi
+      todo+=("start pgv-backup $cluster every night, and check its exit status")
+      ;;
   esac
 }
 
@@ -70,7 +118,7 @@ $2 4 * * 0  $owner  timeout 12h $verify --quiet || [ \$? -ne 124 ] || echo 'pgv-
 # A drill every month, where a copy of the cluster has room; after the first backup, by which that is known. Where the file
 # or the timer is there already, it is as somebody wants it.
 schedule_drill() {
-  local cron=/etc/cron.d/pgv-${cluster//./_} place=$state/drill why line text
+  local place=$state/drill why line text
   [ "$schedule" != none ] && [ "$dry_run" = no ] || return 0
   ! grep --quiet --no-messages pgv-drill "$cron" || return 0
   if is_for_recipients; then

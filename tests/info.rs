@@ -597,6 +597,140 @@ fn a_configuration_gives_the_repository() {
     assert!(stderr(&output).contains("15-main, 16-main"), "{}", stderr(&output));
 }
 
+/// A directory with a configuration of each: its name, and its lines after PGV_REPO.
+fn configurations(repository: &Repository, each: &[(&str, &str)]) -> String {
+    let etc = repository.0.path().join("etc");
+    fs::create_dir_all(&etc).unwrap();
+    for (name, lines) in each {
+        let path = etc.join(format!("{name}.conf"));
+        fs::write(&path, format!("PGV_REPO={}\n{lines}", repository.url())).unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    }
+    etc.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn each_cluster_of_a_repository_has_the_rules_of_its_own_configuration() {
+    let repository = Repository::new();
+    for cluster in ["15-main", "16-shop", "17-lost"] {
+        for label in [A, B, C] {
+            repository.add_to(cluster, ID, label, 1);
+        }
+    }
+    let etc = configurations(
+        &repository,
+        &[
+            ("15-main", "PGV_KEEP_FULL=1\nPGV_FULL_EVERY=3650d\n"),
+            ("shop", "PGV_CLUSTER=16-shop\nPGV_KEEP_FULL=2\n"),
+            ("17-lost", "PGV_CLUSTER=other\nPGV_KEEP_FULL=1\n"),
+        ],
+    );
+    let ask = |arguments: &[&str], more: &[(&str, &str)]| {
+        let environment = [&[("PGV_CONFIG_DIR", etc.as_str())], more].concat();
+        info(&[arguments, &["--repo", &repository.url()]].concat(), &environment)
+    };
+    let metrics = lines(&ask(&["--metrics"], &[]));
+    let expired = |metrics: &[String], cluster: &str| {
+        let begin = format!("pgv_expiry_backups{{cluster=\"{cluster}\"");
+        let line = metrics.iter().find(|line| line.starts_with(&begin));
+        line.map(|line| line.rsplit(' ').next().unwrap().to_owned())
+    };
+    let all = |metrics: &[String]| {
+        ["15-main", "16-shop", "17-lost"].map(|cluster| expired(metrics, cluster).unwrap_or_default())
+    };
+    assert_eq!(all(&metrics), ["2", "1", ""]);
+    assert_eq!(all(&lines(&ask(&["--metrics"], &[("PGV_KEEP_FULL", "3")]))), ["0", "0", "0"]);
+    let totals = lines(&ask(&["--totals", "--format", "table"], &[]));
+    assert!(totals[1].contains("backups: 2") && totals[2].contains("backups: 1"), "{totals:?}");
+    let unknown = "unknown: no rule is configured: no configuration on this host is of this cluster";
+    assert!(totals[3].ends_with(unknown) && totals[4].ends_with(unknown), "{totals:?}");
+    // Nor do other verbs take what is another's.
+    assert_eq!(lines(&ask(&["prune", "16-shop"], &[])), [A]);
+    assert_eq!(lines(&ask(&["prune", "15-main"], &[])), [A, B]);
+    let output = ask(&["prune", "17-lost"], &[]);
+    assert_eq!((status(&output), lines(&output).len()), (2, 0), "{}", stderr(&output));
+    let next = |cluster: &str| lines(&ask(&["next", cluster], &[]))[0].clone();
+    assert_eq!((next("15-main").as_str(), next("16-shop").as_str()), ("type incr", "type full"));
+    // Two that say different things, and one that nobody can read.
+    configurations(
+        &repository,
+        &[("lost", "PGV_CLUSTER=17-lost\n"), ("lost-2", "PGV_CLUSTER=17-lost\nPGV_KEEP_FULL=1\n")],
+    );
+    let totals = lines(&ask(&["--totals", "--format", "table"], &[]));
+    assert!(
+        totals[3].contains("/lost-2.conf and ") && totals[3].ends_with("differ in PGV_KEEP_FULL"),
+        "{totals:?}"
+    );
+    for name in ["lost", "lost-2"] {
+        fs::remove_file(PathBuf::from(&etc).join(format!("{name}.conf"))).unwrap();
+    }
+    configurations(&repository, &[("broken", "nonsense\n")]);
+    let totals = lines(&ask(&["--totals", "--format", "table"], &[]));
+    assert!(
+        totals[1].contains("backups: 2")
+            && totals[3].contains("unknown: ")
+            && totals[3].contains("broken.conf"),
+        "{totals:?}"
+    );
+    // Who may not look knows nothing.
+    let program = repository.0.path().join("pgv-info");
+    fs::copy(env!("CARGO_BIN_EXE_pgv-info"), &program).unwrap();
+    fs::set_permissions(repository.0.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    fs::set_permissions(&etc, PermissionsExt::from_mode(0o000)).unwrap();
+    let mut command = match rustix::process::geteuid().is_root() {
+        true => Command::new("setpriv"),
+        false => Command::new("env"),
+    };
+    if rustix::process::geteuid().is_root() {
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    }
+    command.env_remove("PGV_REPO").env_remove("PGV_KEEP_FULL").env("PGV_CONFIG_DIR", &etc).arg(&program);
+    let output =
+        command.args(["--totals", "--format", "table", "--repo", &repository.url()]).output().unwrap();
+    fs::set_permissions(&etc, PermissionsExt::from_mode(0o755)).unwrap();
+    assert!(lines(&output)[1].ends_with("unknown: this user may not list the configurations"), "{output:?}");
+}
+
+#[test]
+fn the_window_of_wal_is_that_of_each_cluster() {
+    // All before the window went, but what each backup needs itself.
+    let repository = three_nights();
+    remove_segments(&repository, [1, 3, 4, 5]);
+    let archive = repository.0.path().join("repo/16-shop").join(ID).join("wal/00000001");
+    fs::create_dir_all(&archive).unwrap();
+    for (label, segment) in [(A, 2), (B, 6), (C, 10)] {
+        repository.add_to("16-shop", ID, label, segment * SEGMENT + 0x100);
+    }
+    for entry in fs::read_dir(archive_of(&repository)).unwrap().map(Result::unwrap) {
+        let copy = fs::File::create(archive.join(entry.file_name())).unwrap();
+        copy.set_modified(entry.metadata().unwrap().modified().unwrap()).unwrap();
+    }
+    let etc =
+        configurations(&repository, &[("15-main", "PGV_KEEP_WAL=1d\nPGV_PGDATA=/nowhere\n"), ("other", "")]);
+    let ask = |arguments: &[&str]| {
+        info(&[arguments, &["--repo", &repository.url()]].concat(), &[("PGV_CONFIG_DIR", etc.as_str())])
+    };
+    let missing = |cluster: &str, output: &Output| {
+        let begin = format!("pgv_wal_missing_segments{{cluster=\"{cluster}\"");
+        let line = lines(output).into_iter().find(|line| line.starts_with(&begin)).unwrap();
+        line.rsplit(' ').next().unwrap().to_owned()
+    };
+    let output = ask(&["wal", "--metrics", "--now", "2026-11-03T12:00:00Z"]);
+    assert_eq!((missing("15-main", &output).as_str(), missing("16-shop", &output).as_str()), ("0", "3"));
+    let said = "16-shop: PGV_KEEP_WAL is unknown, so WAL that an expiry deleted counts as missing: ";
+    assert!(stderr(&output).contains(said) && !stderr(&output).contains("15-main: "), "{}", stderr(&output));
+    assert_eq!(status(&ask(&["wal", "15-main"])), 0);
+    let page = ask(&["--html"]);
+    let text = String::from_utf8_lossy(&page.stdout).into_owned();
+    let state = |cluster: &str| text.split(&format!("<h2>{cluster} (")).nth(1).unwrap()[..90].to_owned();
+    assert_eq!(status(&page), 7);
+    assert!(
+        state("15-main").contains("nothing to look at") && state("16-shop").contains("1 thing"),
+        "{text}"
+    );
+    assert!(text.contains(said), "{text}");
+}
+
 /// What pgv-find has to read: too much rather than too little, and no more than that.
 #[test]
 fn segments_that_may_hold_what_happened() {
@@ -1276,6 +1410,27 @@ fn metrics_hide_nothing_bad_behind_something_newer() {
     assert_eq!(metric("pgv_damaged_records", "").as_deref(), Some("1"));
     assert_eq!(status(&repository.info(&["wal", "--metrics"])), 0);
     assert_eq!(status(&repository.info(&["--metrics", "--max-age", "1d"])), 2);
+}
+
+/// After initdb or an upgrade under the same name; and where two clusters share one by mistake.
+#[test]
+fn metrics_say_which_system_identifier_is_current() {
+    let repository = Repository::new();
+    let current = || {
+        let found = repository.lines(&["--metrics"]);
+        let found = found.into_iter().filter_map(|line| {
+            let rest = line.strip_prefix("pgv_current_system{")?;
+            Some(format!("{}{}", rest.split('"').nth(3)?, rest.split('}').nth(1)?))
+        });
+        found.collect::<Vec<_>>()
+    };
+    repository.add_to("15-main", "6", A, 1);
+    repository.add_to("16-shop", "5", A, 1);
+    assert_eq!(current(), ["6 1", "5 1"]);
+    repository.add_to("15-main", "7", C, 1);
+    assert_eq!(current(), ["6 0", "7 1", "5 1"]);
+    repository.add_to("15-main", "7", "20261031-010000F", 1);
+    assert_eq!(current(), ["6 1", "7 1", "5 1"], "both have gone on");
 }
 
 /// What a cron job writes to a web directory: it says all that the list says, and what it could not read.

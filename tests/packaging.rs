@@ -290,6 +290,18 @@ fn documents_are_in_plain_english() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
+/// A tool has one name, at the beginning of a sentence, too.
+#[test]
+fn no_tool_is_written_with_a_capital() {
+    let names: Vec<String> = all().iter().map(|name| name.replacen("pgv", "Pgv", 1)).collect();
+    let found = |(path, text): (String, String)| {
+        let name = names.iter().find(|name| text.contains(name.as_str()))?;
+        Some(format!("{path}: {name}"))
+    };
+    let found: Vec<String> = documents().into_iter().filter_map(found).collect();
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 /// What README tells people to type: each line of its indented blocks that has a tool of ours, without the comments.
 fn commands(readme: &str) -> Vec<String> {
     let indented = readme.lines().filter(|line| line.starts_with("    "));

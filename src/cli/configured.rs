@@ -4,6 +4,7 @@
 //! So the tool runs itself once more, with what its environment lacks, before it has done anything. It costs a
 //! millisecond or two, and nothing where the environment says all already, as in a script.
 
+use super::clusters::Clusters;
 use super::config::{self, Config, Environment};
 use crate::error::{Error, Kind, Result};
 use crate::io::OWN_VARIABLES;
@@ -42,8 +43,9 @@ pub struct ConfigOption {
 pub enum Wanted<'a> {
     /// How to reach the service of this URL. `told`: options say something of it.
     Service { url: &'a str, told: bool },
-    /// The same, for a tool that reads a whole repository, whatever cluster a configuration is of.
-    Repository { url: &'a str, told: bool },
+    /// The same, for a tool that reads a whole repository, whatever cluster a configuration is of. Only that of `cluster`
+    /// says more than how to reach it: see [`Clusters`] for the others.
+    Repository { url: &'a str, cluster: Option<&'a str>, told: bool },
     /// How to reach a service whose URL comes later: only where a single configuration is.
     AnyService,
     /// A key.
@@ -65,8 +67,16 @@ impl ConfigOption {
             environment.add_debian_port()?;
         }
         let mut changes = environment.changes().clone();
-        if matches!(wanted, Wanted::Repository { .. }) {
-            changes.retain(|key, _| !matches!(key.as_str(), "PGV_REPO" | "PGV_CLUSTER" | "PGV_SYSTEM_ID"));
+        if let Wanted::Repository { url, cluster, .. } = wanted {
+            let clusters = Clusters::of(url);
+            let own = cluster.and_then(|cluster| clusters.only(cluster));
+            let is_own = own.is_some_and(|own| own.file == file);
+            changes.retain(|key, _| match key.as_str() {
+                "PGV_REPO" | "PGV_CLUSTER" | "PGV_SYSTEM_ID" => false,
+                // What was read of the repository before.
+                "PGV_STATE_DIR" => true,
+                key => is_own || config::is_service(key),
+            });
         }
         // A name on the command line that is not the cluster's own would be taken for that.
         let is_other_name = named.is_some() && environment.get("PGV_CLUSTER")?.as_deref() != named;
@@ -99,7 +109,12 @@ impl ConfigOption {
             }
             // As in a script, or under pgv-env.
             _ if is_set("PGV_REPO") => return Ok(None),
-            Wanted::Service { url, told } | Wanted::Repository { url, told } => {
+            Wanted::Service { url, told } | Wanted::Repository { url, told, .. } => {
+                let tree = match wanted {
+                    Wanted::Repository { cluster: Some(cluster), .. } => format!("{url}/{cluster}"),
+                    _ => url.to_owned(),
+                };
+                let url = tree.as_str();
                 let found = match of_caller()?.filter(|config| nearness(config, url) > 0) {
                     Some(config) => Some(config),
                     None => of_url(url)?,
@@ -141,7 +156,7 @@ fn of_caller() -> Result<Option<Config>> {
 }
 
 fn only_one() -> Result<Option<Config>> {
-    let found = readable_list()?;
+    let found = readable_list()?.unwrap_or_default();
     match &found[..] {
         [] => Ok(None),
         [path] => read_if_allowed(path),
@@ -151,7 +166,7 @@ fn only_one() -> Result<Option<Config>> {
 
 /// Nothing if there are several.
 fn single() -> Result<Option<Config>> {
-    match &readable_list()?[..] {
+    match &readable_list()?.unwrap_or_default()[..] {
         [path] => read_if_allowed(path),
         _ => Ok(None),
     }
@@ -161,7 +176,7 @@ fn single() -> Result<Option<Config>> {
 fn of_url(url: &str) -> Result<Option<Config>> {
     let mut best: Vec<(usize, Config)> = Vec::new();
     let mut unusable = None;
-    for path in readable_list()? {
+    for path in readable_list()?.unwrap_or_default() {
         match read_if_allowed(&path) {
             Ok(Some(config)) => {
                 let nearness = nearness(&config, url);
@@ -203,16 +218,17 @@ fn nearness(config: &Config, url: &str) -> usize {
     }
 }
 
-fn readable_list() -> Result<Vec<PathBuf>> {
+/// Nothing where this user may not look.
+pub(super) fn readable_list() -> Result<Option<Vec<PathBuf>>> {
     let directory = config::directory()?;
     if is_denied(std::fs::read_dir(&directory)) {
         note_unread(&directory);
-        return Ok(Vec::new());
+        return Ok(None);
     }
-    config::list()
+    config::list().map(Some)
 }
 
-fn read_if_allowed(path: &Path) -> Result<Option<Config>> {
+pub(super) fn read_if_allowed(path: &Path) -> Result<Option<Config>> {
     if is_denied(std::fs::File::open(path)) {
         note_unread(path);
         return Ok(None);

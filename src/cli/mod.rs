@@ -1,6 +1,7 @@
 //! The common frame of the five mains: options all tools share, and how a result becomes messages
 //! and an exit status.
 
+mod clusters;
 pub mod config;
 mod configured;
 mod debian;
@@ -11,6 +12,7 @@ mod store;
 mod user;
 mod values;
 
+pub use clusters::Clusters;
 pub use configured::{ConfigOption, Wanted, chose_configuration};
 pub use lines::print;
 pub use ranges::{parse_range, ranges_text, read_ranges};

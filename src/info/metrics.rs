@@ -50,7 +50,24 @@ fn group(sets: &[Set]) -> Option<Group<'_>> {
     Some(Group { labels, sets })
 }
 
+/// Whether backups of it are expected. After an initdb or an upgrade under the same name all backups of the new system
+/// identifier are newer than those of the old one. Where two clusters share a name by mistake, neither is the old one.
+fn is_current(group: &Group<'_>, groups: &[Group<'_>]) -> bool {
+    let times = |group: &Group<'_>| group.sets.iter().filter_map(stopped_at).collect::<Vec<_>>();
+    let Some(newest) = times(group).into_iter().max() else { return true };
+    let is_beside = |other: &&Group<'_>| {
+        other.sets.first().zip(group.sets.first()).is_some_and(|(one, other)| one.cluster == other.cluster)
+    };
+    let mut others = groups.iter().filter(is_beside);
+    !others.any(|other| times(other).into_iter().min().is_some_and(|oldest| oldest > newest))
+}
+
 fn of_groups(text: &mut String, groups: &[Group<'_>]) {
+    let name = "pgv_current_system";
+    family(text, name, "Whether backups of this system identifier are expected: 0 if another one followed.");
+    for group in groups {
+        sample(text, name, &group.labels, u64::from(is_current(group, groups)));
+    }
     let count =
         |group: &Group<'_>, of: fn(&Set) -> bool| group.sets.iter().filter(|set| of(set)).count() as u64;
     family(text, "pgv_incomplete_sets", "Sets that are no backups: running, interrupted or expiring.");

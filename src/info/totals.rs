@@ -83,10 +83,10 @@ struct Freed {
     bytes: u64,
 }
 
-/// The last are of everything. `rules`, or why there are none; `wal`: of the cluster of a set.
+/// The last are of everything. Of the cluster of a set are `rules`, or why they are not known, and `wal`.
 pub fn totals(
     sets: &[Set],
-    rules: &std::result::Result<Rules, String>,
+    rules: &impl Fn(&Set) -> std::result::Result<Rules, String>,
     mut wal: impl FnMut(&Set) -> Option<WalBytes>,
     now: OffsetDateTime,
 ) -> Vec<Totals> {
@@ -94,10 +94,10 @@ pub fn totals(
     let unread = |cluster: &str| sets.iter().any(|set| set.cluster == cluster && is_unread(set));
     let of_one = |sets: &[Set]| {
         let first = sets.first()?;
-        let expiry = match rules {
-            Err(why) => Err(why.clone()),
+        let expiry = match rules(first) {
+            Err(why) => Err(why),
             Ok(_) if unread(&first.cluster) => Err("something cannot be read".to_owned()),
-            Ok(rules) => freed(sets, rules, now),
+            Ok(rules) => freed(sets, &rules, now),
         };
         let complete = || sets.iter().filter(|set| set.record().is_some());
         Some(Totals {
@@ -111,7 +111,7 @@ pub fn totals(
         })
     };
     let mut all: Vec<Totals> = systems(sets).filter_map(of_one).collect();
-    all.push(sum(&all, rules));
+    all.push(sum(&all));
     all
 }
 
@@ -141,9 +141,8 @@ fn growth(sets: &[Set]) -> Option<Growth> {
 }
 
 /// What is not known of one is not known of all; but what grows at an unknown rate is new.
-fn sum(all: &[Totals], rules: &std::result::Result<Rules, String>) -> Totals {
+fn sum(all: &[Totals]) -> Totals {
     let no_wal = WalBytes { files: 0, bytes: 0, is_cut: false };
-    let nothing = rules.as_ref().map(|_| Freed { backups: 0, bytes: 0 }).map_err(Clone::clone);
     let begin = Totals {
         of: None,
         backups: 0,
@@ -151,7 +150,7 @@ fn sum(all: &[Totals], rules: &std::result::Result<Rules, String>) -> Totals {
         backup_bytes: 0,
         wal: Some(no_wal),
         growth: None,
-        expiry: nothing,
+        expiry: Ok(Freed { backups: 0, bytes: 0 }),
     };
     all.iter().fold(begin, |sum, one| Totals {
         of: None,

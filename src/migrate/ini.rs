@@ -21,6 +21,13 @@ pub fn parse(name: &str, text: &[u8]) -> Result<Vec<Entry>> {
         let place = format!("{name}: line {}", index + 1);
         let wrong = |why: &str| Error::usage(format!("{place} {why}"));
         let line = std::str::from_utf8(line).map_err(|_| wrong("is not UTF-8"))?.trim();
+        if line.starts_with('\u{feff}') {
+            return Err(wrong("begins with a byte order mark").hint("save the file as UTF-8 without one"));
+        }
+        // Nobody sees it, and no setting of pgv can have it.
+        if line.contains(|c: char| c.is_control() && c != '\t') {
+            return Err(wrong("has a control character"));
+        }
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
@@ -63,6 +70,11 @@ mod tests {
             let error = parse("f", text.as_bytes()).unwrap_err();
             assert!(!error.message().contains("secret"), "{error}");
         }
-        assert!(parse("f", b"[global]\nx=\xff").is_err());
+        for text in [&b"[global]\nx=\xff"[..], b"[global]\nx=/r\0x", b"[global]\nx=\x1b[31m", b"[gl\x01obal]"]
+        {
+            assert!(parse("f", text).is_err());
+        }
+        let error = parse("f", "\u{feff}[global]\n".as_bytes()).unwrap_err();
+        assert!(error.message().contains("byte order mark"), "{error}");
     }
 }

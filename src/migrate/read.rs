@@ -213,7 +213,8 @@ impl Options {
                     first.row.shown(number),
                     first.place,
                     second.place
-                ))),
+                ))
+                .hint("remove one of the two")),
                 (value, _) => Ok(value.map(|found| found.value.as_str())),
             }
         };

@@ -2,7 +2,7 @@
 
 use super::options::Then;
 use super::read::Options;
-use super::values::{bytes, count, seconds, yes};
+use super::values::{bytes, count, kept, path, seconds, yes};
 use crate::cli::lines::Lines;
 use crate::error::{Error, Result};
 use std::collections::BTreeSet;
@@ -15,6 +15,8 @@ const EXPIRE: &[&str] = &["expire", "backup"];
 
 /// What pgBackRest reads ahead in recovery is a quarter of what pgv spools.
 const SPOOL_OF_QUEUE: u64 = 4;
+/// The repo-path of pgBackRest where none is set.
+const REPOSITORY: &str = "/var/lib/pgbackrest";
 
 struct Translation<'a> {
     options: &'a Options,
@@ -65,8 +67,8 @@ impl<'a> Translation<'a> {
     }
 
     fn server(&mut self) -> Result<()> {
-        if let Some(path) = self.get("pg-path", 1, BACKUP)? {
-            self.lines.add("pgdata", path);
+        if let Some(data) = self.get("pg-path", 1, BACKUP)? {
+            self.lines.add("pgdata", path("pg1-path", data)?);
             self.became("pg1-path", "PGV_PGDATA");
         }
         if let Some(port) = self.get("pg-port", 1, BACKUP)? {
@@ -109,11 +111,12 @@ impl<'a> Translation<'a> {
     }
 
     fn directory(&mut self, number: u32) -> Result<()> {
-        let path = self.get("repo-path", number, BACKUP)?.unwrap_or("/var/lib/pgbackrest");
+        let own = self.get("repo-path", number, BACKUP)?.unwrap_or(REPOSITORY);
+        let own = path(&format!("repo{number}-path"), own)?;
         if self.get("repo-type", number, BACKUP)?.is_some() {
             self.became(&format!("repo{number}-type"), "PGV_REPO");
         }
-        self.set(&format!("repo{number}-path"), "PGV_REPO", format_args!("file://{}", beside(path)));
+        self.set(&format!("repo{number}-path"), "PGV_REPO", format_args!("file://{}", beside(own)));
         Ok(())
     }
 
@@ -122,8 +125,8 @@ impl<'a> Translation<'a> {
         let option = |this: &Self, rest: &str| this.get(&format!("repo-{rest}"), number, BACKUP);
         let bucket = option(self, "s3-bucket")?
             .ok_or_else(|| Error::usage(format!("{} is not set", name("s3-bucket"))))?;
-        let path = beside(option(self, "path")?.unwrap_or("/var/lib/pgbackrest"));
-        self.set(&name("s3-bucket"), "PGV_REPO", format_args!("s3://{bucket}{path}"));
+        let beside = beside(path(&name("path"), option(self, "path")?.unwrap_or(REPOSITORY))?);
+        self.set(&name("s3-bucket"), "PGV_REPO", format_args!("s3://{bucket}{beside}"));
         self.became(&name("type"), "PGV_REPO");
         if option(self, "path")?.is_some() {
             self.became(&name("path"), "PGV_REPO");
@@ -224,7 +227,13 @@ impl<'a> Translation<'a> {
             };
             // One worker is none, which is what pgBackRest calls synchronous.
             match yes("archive-async", value)? {
-                true => self.set("archive-async", "PGV_WAL_JOBS", number.clamp(2, 64)),
+                true => {
+                    self.set("archive-async", "PGV_WAL_JOBS", number.clamp(2, 64));
+                    // Set for archive-push alone.
+                    if !self.said.contains("process-max") && self.get("process-max", 1, PUSH)?.is_some() {
+                        self.became("process-max", "PGV_WAL_JOBS");
+                    }
+                }
                 false => {
                     self.left("archive-async", "two workers push WAL that waits: PGV_WAL_JOBS=1 for none")
                 }
@@ -285,12 +294,12 @@ impl<'a> Translation<'a> {
         let (full, kind) = (option(self, "full")?, option(self, "full-type")?);
         match full {
             Some(value) if kind == Some("time") => {
-                let days = count(&name("full"), value)?;
+                let days = kept(&name("full"), value)?;
                 self.set(&name("full"), "PGV_KEEP_WITHIN", format_args!("{days}d"));
                 self.became(&name("full-type"), "PGV_KEEP_WITHIN");
             }
             Some(value) => {
-                self.set(&name("full"), "PGV_KEEP_FULL", count(&name("full"), value)?);
+                self.set(&name("full"), "PGV_KEEP_FULL", kept(&name("full"), value)?);
                 if kind.is_some() {
                     self.became(&name("full-type"), "PGV_KEEP_FULL");
                 }
@@ -301,7 +310,7 @@ impl<'a> Translation<'a> {
             ),
         }
         if let Some(value) = option(self, "diff")? {
-            self.set(&name("diff"), "PGV_KEEP_DIFF", count(&name("diff"), value)?);
+            self.set(&name("diff"), "PGV_KEEP_DIFF", kept(&name("diff"), value)?);
         }
         let (archive, kind) = (option(self, "archive")?, option(self, "archive-type")?.unwrap_or("full"));
         if kind == "full" && (archive.is_none() || archive == full) {
@@ -455,6 +464,34 @@ mod tests {
         );
         assert_eq!(of(&lines, "set"), ["PGV_REPO=s3://b/pgv", "PGV_S3_REGION=us-east-1", "PGV_KEEP_FULL=1"]);
         assert!(of(&lines, "do").is_empty(), "{lines:?}");
+    }
+
+    #[test]
+    fn a_value_of_one_command_is_spoken_of_where_it_counts() {
+        let lines = translated(
+            "[global]\nretention-full=1\n[m:archive-push]\nprocess-max=3\narchive-async=y\n[m]\npg1-path=/d\n",
+        );
+        assert_eq!(of(&lines, "became").last(), Some(&"repo1-retention-full PGV_KEEP_FULL"));
+        assert!(of(&lines, "became").contains(&"process-max PGV_WAL_JOBS"), "{lines:?}");
+        assert!(of(&lines, "left").is_empty(), "{lines:?}");
+    }
+
+    #[test]
+    fn what_pgbackrest_refuses_is_refused() {
+        for text in [
+            "[global]\nrepo1-path=\"/r\"\n[m]\npg1-path=/d",
+            "[global]\nrepo1-path=r\n[m]\npg1-path=/d",
+            "[global]\nrepo1-type=s3\nrepo1-s3-bucket=b\nrepo1-path=r\n[m]\npg1-path=/d",
+            "[m]\npg1-path=data",
+            "[global]\nretention-full=0\n[m]\npg1-path=/d",
+            "[global]\nretention-full=2 # two\n[m]\npg1-path=/d",
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let file = directory.path().join("pgbackrest.conf");
+            std::fs::write(&file, text).unwrap();
+            let (options, unknown) = read(&Request { file, ..Request::default() }).unwrap();
+            assert!(translate(&options, &unknown).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -8,6 +8,23 @@ pub fn count(option: &str, value: &str) -> Result<u64> {
     parsed.ok_or_else(|| Error::usage(format!("{option} is no number")))
 }
 
+/// pgBackRest takes nothing else, either: what is in quotes, or begins where it is called from.
+pub fn path<'v>(option: &str, value: &'v str) -> Result<&'v str> {
+    match value.starts_with('/') {
+        true => Ok(value),
+        false => Err(Error::usage(format!("{option} is no path that begins with /"))
+            .hint("write it without quotes, as pgBackRest reads it")),
+    }
+}
+
+/// A number of backups or days to keep.
+pub fn kept(option: &str, value: &str) -> Result<u64> {
+    match count(option, value)? {
+        0 => Err(Error::usage(format!("{option} is 0, but something must be kept"))),
+        number => Ok(number),
+    }
+}
+
 pub fn yes(option: &str, value: &str) -> Result<bool> {
     match value {
         "y" => Ok(true),
@@ -71,5 +88,7 @@ mod tests {
         );
         assert_eq!(all(&["", "x", "-1", "1x", "99999999999pb"], bytes), [None; 5]);
         assert_eq!(all(&["2", "+2", ""], count), [Some(2), None, None]);
+        assert_eq!(all(&["2", "0", "2 # two"], kept), [Some(2), None, None]);
+        assert!(path("x", "/r x").is_ok() && path("x", "\"/r\"").is_err() && path("x", "r").is_err());
     }
 }

@@ -543,12 +543,20 @@ renamed() {
 
 # From nothing, by pgv-setup: a recovery key of another machine, and a host that makes its own.
 set_up() {
-  local PGV_CONFIG_DIR=$scratch/set PGV_STATE_DIR=$scratch/set.state PGV_WAL_TIMEOUT
+  local PGV_CONFIG_DIR=$scratch/set PGV_STATE_DIR=$scratch/set.state PGV_WAL_TIMEOUT phrase
   # No WAL goes there.
   export PGV_CONFIG_DIR PGV_STATE_DIR PGV_WAL_TIMEOUT=1s
   [ "$(id --user)" -eq 0 ] || return 0
   expect 2 pgv-setup --make-recovery-key "$scratch/recovery"
   says 'no recovery key was made'
+  # Why is said, and what openssl takes from a descriptor is no passphrase if it is too short.
+  for phrase in '' abc; do PGV_PASSPHRASE_FD=7 expect 2 pgv-setup --make-recovery-key "$scratch/recovery" 7<<<"$phrase"; done
+  says 'the passphrase is too short'
+  PGV_PASSPHRASE_FD=7 expect 2 pgv-setup --make-recovery-key "$scratch/recovery" 7</dev/null
+  says 'no line can be read'
+  OPENSSL_CONF=/nowhere/openssl.cnf PGV_PASSPHRASE_FD=7 expect 1 pgv-setup --make-recovery-key "$scratch/recovery" 7<<<'open sesame'
+  says '/nowhere/openssl.cnf' "no recovery key was made in $scratch/recovery"
+  [ -z "$(ls "$scratch/recovery")" ] || fail "something was left: $(ls "$scratch/recovery")"
   PGV_PASSPHRASE_FD=7 expect 0 pgv-setup --make-recovery-key "$scratch/recovery" 7<<<'open sesame'
   says 'BEGIN CERTIFICATE' 'opens every backup'
   grep --quiet ENCRYPTED "$scratch/recovery/recovery.key" || fail 'the private key has no passphrase'
@@ -563,6 +571,11 @@ set_up() {
   cp "$scratch/set/demo.signer.pem" "$scratch/signer.before"
   expect 7 pgv-setup demo --pgdata "$scratch/source" --no-archive --no-role --schedule none --no-backup
   cmp "$scratch/signer.before" "$scratch/set/demo.signer.pem" || fail 'set-up made another key to sign with'
+  # What stays is named, and goes with the key.
+  expect 0 pgv-setup demo --pgdata "$scratch/source" --remove --no-archive --no-role --dry-run
+  says "left: the key with which this host signs, $scratch/set/demo.signer.pem" "$scratch/set/demo.signer.crt" "left: the certificates of the recipients, $scratch/set/demo.recipients.pem"
+  expect 0 pgv-setup demo --pgdata "$scratch/source" --remove --no-archive --no-role --dry-run --with repository --with key
+  says "deleting the key with which this host signs, $scratch/set/demo.signer.pem" "deleting the certificates of the recipients, $scratch/set/demo.recipients.pem"
   # On a new machine.
   cp "$scratch/set/demo.signer.crt" "$scratch/recovery/hosts.pem"
   chown --recursive postgres "$scratch/recovery"

@@ -99,10 +99,26 @@ set_up() {
   setup 0 --no-backup
   [ "$(state_of_things)" = "$before" ] || fail "the second run changed something: $(diff <(echo "$before") <(state_of_things))"
   without_cron
+  nothing_scheduled
   as_postgres pgv-backup "$cluster" 2>"$scratch/err" || fail "the backup after the restart exits with $?: $(cat "$scratch/err")"
   as_postgres pgv-check "$cluster" >"$scratch/out" 2>&1 || fail "pgv-check exits with $?: $(cat "$scratch/out"; tail --lines=14 "/var/log/postgresql/postgresql-$debian_major-$name.log")"
   grep --quiet 'was archived, fetched back' "$scratch/out" || fail "archiving was not proved: $(cat "$scratch/out")"
   again
+}
+
+# Without a schedule it stays so until another one is asked for.
+nothing_scheduled() {
+  mv "/etc/cron.d/pgv-$cluster" "$scratch/cron.kept"
+  setup 7 --no-backup --schedule none
+  grep --quiet "left to do: start pgv-backup $cluster every night" "$scratch/err" || fail "no word of the schedule: $(cat "$scratch/err")"
+  setup 0 --no-backup
+  [ ! -e "/etc/cron.d/pgv-$cluster" ] || fail "the second run schedules again: $(cat "$scratch/err")"
+  setup 0 --no-backup --schedule cron
+  [ -e "/etc/cron.d/pgv-$cluster" ] || fail "--schedule cron schedules nothing: $(cat "$scratch/err")"
+  rm "/etc/cron.d/pgv-$cluster"
+  setup 0 --no-backup
+  [ -e "/etc/cron.d/pgv-$cluster" ] || fail "--schedule cron was forgotten: $(cat "$scratch/err")"
+  mv "$scratch/cron.kept" "/etc/cron.d/pgv-$cluster"
 }
 
 # The first key's name, as pgv-setup makes it.
@@ -279,6 +295,10 @@ elsewhere() {
   printf '#!/bin/sh\necho "$@" >>"%s/systemctl.said"\n' "$scratch" >"$scratch/bin/systemctl"
   chmod 0755 "$scratch/bin/systemctl"
   export PGV_CONFIG_DIR=$scratch/etc.own PGV_STATE_DIR=$scratch/state.own
+  # Under the name of a cluster of Debian's, whose settings are of another server.
+  pgv-setup "$cluster" --repo "file://$scratch/nothing" --pgdata "$data" --dry-run >"$scratch/out" 2>"$scratch/err" </dev/null ||
+    fail "a name that is another server's: $(cat "$scratch/err")"
+  grep --quiet 'setting archive_mode with ALTER SYSTEM' "$scratch/err" || fail "the settings of another server: $(cat "$scratch/err")"
   local options=(--repo "s3://$PGV_TEST_BUCKET/set-up" --endpoint-url "$endpoint" --path-style --pgdata "$data" --schedule systemd)
   # Somebody else's archive_command stays.
   sql_at "$port" "alter system set archive_mode = on"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Where pgv-setup lets root write: only where nobody else can change the way there; what it adds to a configuration; and
 # which other configurations need what --remove would delete; and what runs every week; and
-# which configuration an archive_command reads.
+# which configuration an archive_command reads; and which file of cron's is a cluster's.
 set -euo pipefail
 # shellcheck source=tests/library/lib.sh
 source "$(dirname "$0")/lib.sh"
@@ -57,10 +57,76 @@ expect "root's link to another's directory" other "$(verdict "$scratch/own/to-th
 expect "a group's directory" other "$(verdict "$scratch/group/file")"
 expect "links in a circle" other "$(verdict "$scratch/own/circle")"
 
+# shellcheck source=scripts/pgv-setup-schedule.sh
+source "$root/scripts/pgv-setup-schedule.sh"
+
+# Two clusters never have one file, and each keeps the one that it has.
+# shellcheck disable=SC2034  # of that function
+file_of() { # CLUSTER
+  local cluster=$1 cron cron_directory=$scratch/cron
+  find_cron
+  echo "${cron##*/}"
+}
+begin_cron() { # [FILE CLUSTER…]
+  local name
+  rm --recursive --force "$scratch/cron"
+  mkdir "$scratch/cron"
+  for name in "${@:2}"; do printf '# x\n1 1 * * *  postgres  pgv-backup %s --quiet --wait 6h\n' "$name" >>"$scratch/cron/$1"; done
+}
+begin_cron
+expect 'a name without dots' pgv-15-main "$(file_of 15-main)"
+expect 'four clusters, four files' 'pgv-a_b pgv_a_db pgv_a___db pgv-a__b' "$(file_of a_b) $(file_of a.b) $(file_of a_.b) $(file_of a__b)"
+begin_cron pgv-a_b a.b
+expect 'an old file' pgv-a_b "$(file_of a.b)"
+expect "another's old file" pgv_a__b "$(file_of a_b)"
+begin_cron pgv-a_b a_b
+expect 'a file of a name without dots' 'pgv-a_b pgv_a_db' "$(file_of a_b) $(file_of a.b)"
+begin_cron pgv_a__b a_b
+expect 'the file stays after the other went' pgv_a__b "$(file_of a_b)"
+begin_cron pgv-a_b somebody
+expect 'as somebody wants it' pgv-a_b "$(file_of a_b)"
+
+# And none removes another's.
+# shellcheck source=scripts/pgv-setup-remove.sh
+source "$root/scripts/pgv-setup-remove.sh"
+# shellcheck disable=SC2034,SC2317,SC2329  # of that function
+removed() { # CLUSTER
+  local cluster=$1 cron_directory=$scratch/cron cron state=$scratch/nothing left=() dry_run=no
+  systemctl() { return 1; }
+  as_owner() { "$@"; }
+  say() { :; }
+  remove_schedule
+  echo "$(ls "$scratch/cron") ${left[*]}"
+}
+begin_cron pgv-a_b a.b
+expect "another's schedule" 'pgv-a_b ' "$(removed a_b)"
+expect 'its own' ' ' "$(removed a.b)"
+begin_cron pgv-a_b a.b a_b
+expect 'of both' "pgv-a_b the schedule $scratch/cron/pgv-a_b, which names a.b, too: delete the lines of a_b" "$(removed a_b)"
+
+# What was chosen stays.
+# shellcheck disable=SC2034,SC2317,SC2329  # of that function
+chosen() { # GIVEN
+  local cluster=demo schedule=$1 state=$scratch/chosen cron_directory=$scratch/cron cron chosen_before dry_run=no
+  has_timer() { return 1; }
+  as_owner() { "$@"; }
+  choose_schedule
+  echo "$schedule $chosen_before"
+}
+begin_cron
+mkdir "$scratch/chosen"
+expect 'the first time' 'cron no' "$(chosen '')"
+expect 'none is asked for' 'none no' "$(chosen none)"
+touch "$scratch/chosen/no-schedule"
+expect 'none was chosen' 'none yes' "$(chosen '')"
+expect 'and is no more' 'cron no' "$(chosen cron)"
+begin_cron pgv-demo demo
+expect 'a schedule that came since' 'cron no' "$(chosen '')"
+
 # A path is no pattern, and may be written in another way.
 # shellcheck disable=SC2034  # of that function
 others() { # KEY-FILE DATA-DIRECTORY
-  local etc=$scratch/etc file=$scratch/etc/own.conf pairs=("PGV_KEY_FILE=$1") pgdata=$2 siblings sharing
+  local etc=$scratch/etc file=$scratch/etc/own.conf pairs=("PGV_KEY_FILE=$1") pgdata=$2 state=$scratch/state siblings sharing
   find_others
   echo "${siblings[*]##*/} ${sharing[*]##*/}"
 }
@@ -77,8 +143,6 @@ echo nonsense >>"$scratch/etc/other.conf"
 expect_status 2 others "$scratch/key" "$scratch/own"
 
 # What a host that opens nothing does every week.
-# shellcheck source=scripts/pgv-setup-schedule.sh
-source "$root/scripts/pgv-setup-schedule.sh"
 # shellcheck disable=SC2034,SC2317,SC2329  # of that function
 weekly() { # PAIR…
   local cluster=demo owner=postgres pairs=("$@")

@@ -72,6 +72,41 @@ fn info(server: &Server, proxy: &Proxy, arguments: &[&str]) -> Output {
     command(server, proxy, arguments).output().unwrap()
 }
 
+/// The first configuration of the repository is of another cluster.
+#[test]
+fn the_rules_of_a_cluster_are_its_own() {
+    let server = moto();
+    let repository = repository(server, "own-rules");
+    let proxy = Proxy::start(server.address(), |_| Fault::Nothing);
+    let etc = tempfile::tempdir().unwrap();
+    let configure = |name: &str, rules: &str| {
+        let path = etc.path().join(name);
+        std::fs::write(
+            &path,
+            format!("PGV_REPO={repository}\nPGV_STATE_DIR={}\n{rules}", etc.path().display()),
+        )
+        .unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    let run = |arguments: &[&str]| {
+        let mut command = command(server, &proxy, &[arguments, &["--repo", &repository]].concat());
+        command.env("PGV_CONFIG_DIR", etc.path()).output().unwrap()
+    };
+    let expired = || {
+        let metrics = lines(&run(&["--metrics"]));
+        let line = metrics.into_iter().find(|line| line.starts_with("pgv_expiry_backups{"));
+        line.map(|line| line.rsplit(' ').next().unwrap().to_owned())
+    };
+    configure("14-other.conf", "PGV_KEEP_FULL=1\nPGV_FULL_EVERY=3650d\n");
+    assert_eq!(expired(), None, "no configuration of it");
+    let output = run(&["prune", "15-main"]);
+    assert_eq!((code(&output), lines(&output).len()), (2, 0), "{}", errors(&output));
+    assert_eq!(lines(&run(&["next", "15-main"]))[0], "type full");
+    configure("15-main.conf", "PGV_KEEP_FULL=2\n");
+    assert_eq!(expired().as_deref(), Some("1"));
+    assert_eq!(lines(&run(&["prune", "15-main"])), [A]);
+}
+
 fn is_newest(request: &Request) -> bool {
     request.head.starts_with("GET ") && request.head.contains(&format!("/{C}/record.json"))
 }

@@ -40,7 +40,9 @@ impl Options {
             environment: variables.collect::<Result<_>>()?,
         };
         let (options, unknown) = migrate::read(&request)?;
-        migrate::translate(&options, &unknown)?.print()?;
+        let lines = migrate::translate(&options, &unknown);
+        let place = format!("correct it in {}, or in what is read with it", file.display());
+        lines.map_err(|error| error.hint(place))?.print()?;
         Ok(Status::Done)
     }
 }

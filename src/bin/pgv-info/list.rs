@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use pgv::catalog::{BackupType, Label, SYNTHETIC};
 use pgv::cli;
 use pgv::error::{Error, Result, Status};
-use pgv::info::{self, Repository, Rules, Set, State, WalBytes};
+use pgv::info::{self, Repository, Set, State, WalBytes};
 use pgv::report;
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
@@ -139,18 +139,20 @@ fn print(mut sets: Vec<Set>, list: &List, repository: &Repository) -> Result<(St
     }
     let mut text = String::new();
     let mut unlisted = Ok(());
+    let clusters = keep::clusters_of(repository);
+    let rules = |set: &Set| keep::rules_of(&clusters, set);
     let mut wal = |most: Option<u64>| {
         let mut of_one = |set: &Set| {
             let listed = WalBytes::list(&repository.store, &repository.query.repository, set, most);
             listed.map_err(|error: Error| unlisted = Err(error)).ok()
         };
-        info::totals(&sets, &rules(), &mut of_one, now)
+        info::totals(&sets, &rules, &mut of_one, now)
     };
     if list.metrics {
         let cluster = repository.query.cluster.as_deref();
         text += &info::readable(&repository.query.repository, cluster, true);
         text += &info::metrics(&sets, cluster);
-        text += &info::totals_metrics(&info::totals(&sets, &rules(), |_| None, now));
+        text += &info::totals_metrics(&info::totals(&sets, &rules, |_| None, now));
     } else if list.totals {
         text += &info::show_totals(&wal(None), format.into())?;
     } else {
@@ -183,14 +185,6 @@ fn require(sets: &[Set], label: &Label, format: Format) -> Result<()> {
     let is_damaged = sets.iter().any(|set| matches!(set.state, State::Damaged { .. }));
     let shows_all = matches!(format, Format::Table | Format::Json) && !sets.is_empty();
     if shows_all || is_damaged { Ok(()) } else { info::require(sets, label) }
-}
-
-/// By which the next expiry decides, or why it decides nothing.
-fn rules() -> std::result::Result<Rules, String> {
-    match keep::rules_of_environment() {
-        Ok(rules) if rules == Rules::default() => Err("no rule is configured".to_owned()),
-        rules => rules.map_err(|error| error.message().to_owned()),
-    }
 }
 
 impl Type {

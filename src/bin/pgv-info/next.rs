@@ -1,6 +1,7 @@
 //! `next`: what the next backup of a cluster is.
 
 use crate::claim;
+use crate::keep;
 use crate::place::Place;
 use clap::ValueEnum;
 use pgv::catalog::{BackupType, Mode, layout};
@@ -55,7 +56,7 @@ pub fn run(args: Args, place: Place) -> Result<Status> {
     let wanted = info::Wanted {
         backup_type: args.backup_type.into(),
         mode: if args.files { Mode::Files } else { Mode::Blocks },
-        full_every: args.full_every.map_or_else(full_every_of_environment, Ok)?.0,
+        full_every: args.full_every.map_or_else(|| configured_full_every(&repository), Ok)?.0,
     };
     // The first backup of all makes the repository.
     let claims = args.claims.as_deref();
@@ -131,9 +132,16 @@ fn has_wal(repository: &Repository) -> Result<bool> {
     Ok(has_wal)
 }
 
-fn full_every_of_environment() -> Result<Period> {
-    let key = "PGV_FULL_EVERY";
-    let text = cli::variable(key).unwrap_or_else(|| FULL_EVERY.to_owned());
+fn configured_full_every(repository: &Repository) -> Result<Period> {
+    let (key, query) = ("PGV_FULL_EVERY", &repository.query);
+    let value = match &query.cluster {
+        Some(cluster) => {
+            let clusters = keep::clusters_of(repository);
+            clusters.get(cluster, query.system_identifier, key).map_err(Error::usage)?
+        }
+        None => cli::variable(key),
+    };
+    let text = value.unwrap_or_else(|| FULL_EVERY.to_owned());
     cli::parse_period(&text).map_err(|why| Error::usage(format!("{key}: {why}")))
 }
 

@@ -1,7 +1,7 @@
 //! `--html`: the list as a page, with what the WAL restores. What cannot be read is on it, and ends the command with its
 //! own status.
 
-use crate::keep;
+use crate::keep::Windows;
 use pgv::cli;
 use pgv::error::{Error, Result, Status};
 use pgv::info::{self, Archive, KeepWal, Page, Repository, Set};
@@ -14,14 +14,18 @@ pub fn print(
     complaints: &[String],
     now: OffsetDateTime,
 ) -> Result<(Status, Result<()>)> {
-    let keep = keep::wal(None)?.map(|length| KeepWal { length, now });
+    let windows = Windows::new(repository, None, now)?;
+    let mut complaints = complaints.to_vec();
     let (mut status, mut unlisted) = (Status::Done, Ok(()));
     let mut archives = Vec::new();
     for cluster in info::systems(sets) {
         let Some(first) = cluster.first() else { continue };
-        let found = archive(repository, cluster, keep.as_ref());
+        let found = archive(repository, cluster, windows.of(first).as_ref());
         match &found {
-            Ok(Some(archive)) if archive.has_gaps() => status = Status::Findings,
+            Ok(Some(archive)) if archive.has_gaps() => {
+                status = Status::Findings;
+                complaints.extend(windows.unknown(first));
+            }
             Err(error) => unlisted = Err(error.clone()),
             Ok(_) => {}
         }
@@ -30,7 +34,7 @@ pub fn print(
         }
     }
     let place = place(repository);
-    let page = Page { repository: &place, now, complaints };
+    let page = Page { repository: &place, now, complaints: &complaints };
     cli::print(&page.show(sets, &archives))?;
     Ok((status, unlisted))
 }

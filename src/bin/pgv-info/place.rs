@@ -74,7 +74,9 @@ impl Place {
     fn configure(&self, named: Option<&str>, needs_repository: bool) -> Result<()> {
         match (self.repository(), &self.config.config) {
             (Some(url), None) => {
-                self.config.apply(Wanted::Repository { url: &url, told: self.store.names_service() })
+                let url = url.trim_end_matches('/');
+                let told = self.store.names_service();
+                self.config.apply(Wanted::Repository { url, cluster: named, told })
             }
             (None, None) if !needs_repository => Ok(()),
             _ => self.config.apply(Wanted::Cluster(named)),

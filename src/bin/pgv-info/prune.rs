@@ -1,6 +1,6 @@
 //! `prune`: the backups that no rule keeps.
 
-use crate::keep::{self, Keep};
+use crate::keep::{self, Keep, Windows};
 use crate::place::Place;
 use clap::ValueEnum;
 use pgv::catalog::{Label, Record, key_object};
@@ -80,7 +80,8 @@ pub fn run(args: Args, place: Place) -> Result<Status> {
     let may_go: BTreeSet<_> = may_go.map(|set| (set.system_identifier, set.label.clone())).collect();
     sets.retain(|set| !may_go.contains(&(set.system_identifier, set.label.clone())));
     if let Some(file) = &args.unneeded_wal {
-        let keep = keep::wal(keep_wal)?.map(|length| KeepWal { length, now });
+        let windows = Windows::new(&repository, keep_wal, now)?;
+        let keep = sets.first().and_then(|set| windows.of(set));
         write_unneeded(file, &repository, &sets, keep.as_ref(), now)?;
     }
     if let Some(file) = &args.unneeded_keys {
@@ -101,7 +102,11 @@ fn glance(
     now: OffsetDateTime,
 ) -> Result<Option<Vec<Set>>> {
     let Some(file) = stored else { return Ok(None) };
-    let rules = if *given == Rules::default() { keep::rules_of_environment()? } else { given.clone() };
+    let cluster = repository.query.cluster.as_deref();
+    let rules = match *given == Rules::default() {
+        true => keep::configured_rules(repository, cluster)?,
+        false => given.clone(),
+    };
     if rules.wal.is_some() {
         return Ok(None);
     }
@@ -132,7 +137,10 @@ fn write_lines(file: &Path, lines: &[String]) -> Result<()> {
 
 fn rules(given: Rules, repository: &Repository, sets: &[Set], now: OffsetDateTime) -> Result<Rules> {
     let mut rules = match given {
-        none if none == Rules::default() => keep::rules_of_environment()?,
+        none if none == Rules::default() => {
+            let cluster = repository.query.cluster.as_deref();
+            keep::configured_rules(repository, cluster.or(sets.first().map(|set| set.cluster.as_str())))?
+        }
         given => given,
     };
     if let Some(length) = rules.wal {

@@ -1,11 +1,11 @@
 //! `wal`: what the archived WAL can restore.
 
-use crate::keep;
+use crate::keep::{self, Windows};
 use crate::place::Place;
 use clap::ValueEnum;
 use pgv::cli;
-use pgv::error::{IoContext, Result, Status};
-use pgv::info::{self, Archive, KeepWal, Repository, Set, Waiting};
+use pgv::error::{Error, IoContext, Result, Status};
+use pgv::info::{self, Archive, Repository, Set, Waiting};
 use pgv::report;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -52,14 +52,14 @@ pub fn run(mut args: Args, place: Place) -> Result<Status> {
     }
     let sets = repository.collect()?;
     let is_damaged = info::warn_of_damaged(&sets);
-    let keep = keep::wal(args.keep_wal)?.map(|length| KeepWal { length, now });
-    let archives = || info::archives(&repository.store, &repository.query.repository, &sets, keep.as_ref());
+    let windows = Windows::new(&repository, args.keep_wal, now)?;
+    let archives = || archives(&repository, &sets, &windows);
     if let Some(Format::Lines) = args.format {
         // What is wrong is in the lines.
         return info::wal_lines(&archives()?).print().map(|()| Status::Done);
     }
     let status = match args.unneeded {
-        true => print_unneeded(&repository, &sets, keep.as_ref(), now)?,
+        true => print_unneeded(&repository, &sets, &windows, now)?,
         false => print_archives(&archives()?, args.format)?,
     };
     Ok(if is_damaged { Status::Findings } else { status })
@@ -68,14 +68,13 @@ pub fn run(mut args: Args, place: Place) -> Result<Status> {
 /// What waits in the data directory is printed when the repository cannot be read, too: it waits for that. And what is
 /// archived, when the data directory cannot be read.
 fn print_metrics(repository: &Repository, args: &Args, now: OffsetDateTime) -> Result<Status> {
-    let (waiting, looked) = match waiting(args.data_directory.as_deref(), now) {
+    let (waiting, looked) = match waiting(repository, args.data_directory.as_deref(), now) {
         Ok(waiting) => (waiting, Ok(())),
         Err(error) => (None, Err(error)),
     };
     let archives = repository.collect().and_then(|sets| {
         info::warn_of_damaged(&sets);
-        let keep = keep::wal(args.keep_wal)?.map(|length| KeepWal { length, now });
-        info::archives(&repository.store, &repository.query.repository, &sets, keep.as_ref())
+        archives(repository, &sets, &Windows::new(repository, args.keep_wal, now)?)
     });
     let (archives, result) = match archives {
         Ok(archives) => (archives, Ok(Status::Done)),
@@ -84,6 +83,21 @@ fn print_metrics(repository: &Repository, args: &Args, now: OffsetDateTime) -> R
     let cluster = repository.query.cluster.as_deref();
     cli::print(&info::wal_metrics(&archives, cluster, waiting.as_ref()))?;
     looked.and(result)
+}
+
+/// Each with the window of its own cluster.
+fn archives(repository: &Repository, sets: &[Set], windows: &Windows) -> Result<Vec<Archive>> {
+    let mut all = Vec::new();
+    for sets in info::systems(sets) {
+        let Some(first) = sets.first() else { continue };
+        let keep = windows.of(first);
+        let found = info::archives(&repository.store, &repository.query.repository, sets, keep.as_ref())?;
+        if found.iter().any(Archive::has_gaps) {
+            windows.warn(first);
+        }
+        all.extend(found);
+    }
+    Ok(all)
 }
 
 fn print_archives(archives: &[Archive], format: Option<Format>) -> Result<Status> {
@@ -99,23 +113,44 @@ fn print_archives(archives: &[Archive], format: Option<Format>) -> Result<Status
 fn print_unneeded(
     repository: &Repository,
     sets: &[Set],
-    keep: Option<&KeepWal>,
+    windows: &Windows,
     now: OffsetDateTime,
 ) -> Result<Status> {
-    let (urls, reasons) = info::unneeded(&repository.store, &repository.query.repository, sets, keep, now)?;
-    reasons.iter().for_each(report::warn);
-    cli::print(&urls.iter().fold(String::new(), |text, url| text + url + "\n"))?;
+    let mut text = String::new();
+    for sets in info::systems(sets) {
+        let keep = sets.first().and_then(|set| windows.of(set));
+        let place = &repository.query.repository;
+        let (urls, reasons) = info::unneeded(&repository.store, place, sets, keep.as_ref(), now)?;
+        reasons.iter().for_each(report::warn);
+        urls.iter().for_each(|url| text.extend([url, "\n"]));
+    }
+    cli::print(&text)?;
     Ok(Status::Done)
 }
 
 /// PGV_PGDATA may be another host's, which is not here.
-fn waiting(data_directory: Option<&Path>, now: OffsetDateTime) -> Result<Option<Waiting>> {
+fn waiting(
+    repository: &Repository,
+    data_directory: Option<&Path>,
+    now: OffsetDateTime,
+) -> Result<Option<Waiting>> {
     if let Some(directory) = data_directory {
         return info::waiting(directory, now).map(Some);
     }
-    let Some(directory) = cli::variable("PGV_PGDATA").map(PathBuf::from) else { return Ok(None) };
+    let Some(directory) = data_directory_of(repository)?.map(PathBuf::from) else { return Ok(None) };
     match directory.try_exists().during_path("stat", &directory)? {
         true => info::waiting(&directory, now).map(Some),
         false => Ok(None),
+    }
+}
+
+/// Of the environment, or of the one cluster that is asked for.
+fn data_directory_of(repository: &Repository) -> Result<Option<String>> {
+    let (key, query) = ("PGV_PGDATA", &repository.query);
+    let clusters = keep::clusters_of(repository);
+    match (&query.cluster, clusters.single()) {
+        (Some(cluster), _) => clusters.get(cluster, query.system_identifier, key).map_err(Error::usage),
+        (None, Some(config)) => Ok(cli::variable(key).or_else(|| config.get(key).map(str::to_owned))),
+        (None, None) => Ok(cli::variable(key)),
     }
 }

@@ -288,8 +288,12 @@ fn no_configuration(cluster: Option<&str>) -> Error {
 
 /// The settings that say how a service is reached.
 pub fn service_of(config: &Config) -> Vec<&Setting> {
-    let is_service = |key: &str| key.starts_with("PGV_S3_") || key.starts_with("AWS_");
     config.settings.iter().filter(|set| is_service(&set.key)).collect()
+}
+
+/// Whether a key says how a service is reached, and nothing of a cluster.
+pub fn is_service(key: &str) -> bool {
+    key.starts_with("PGV_S3_") || key.starts_with("AWS_")
 }
 
 /// The variables that must not stand beside those of [`service_of`]: what the environment says of another service. A

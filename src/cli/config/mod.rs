@@ -7,7 +7,7 @@ mod environment;
 pub mod keys;
 mod parse;
 
-pub use environment::{Environment, FULL_EVERY, service_of, service_only};
+pub use environment::{Environment, FULL_EVERY, is_service, service_of, service_only};
 pub use parse::Setting;
 
 use crate::cli::user;
