@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Backups of one MAJOR that only recipients open, when something fails or is not as it should be: junk beside a wrapped key,
+# the service that wraps keys is down when one is due, a key cannot be copied, the last WAL is for other recipients, a key
+# expires while it is wrapped anew, and a passphrase comes on a descriptor that scripts use.
+set -euo pipefail
+shopt -s inherit_errexit
+
+major=${1:?usage: recipients-edges.sh MAJOR}
+# shellcheck source=tests/e2e/lib.sh
+source "$(dirname "$0")/lib.sh"
+# shellcheck source=tests/e2e/recipients-lib.sh
+source "$(dirname "$0")/recipients-lib.sh"
+
+archive_one() {
+  sql "select pg_create_restore_point('one')" >/dev/null
+  sql 'select pg_switch_wal()' >/dev/null
+  wait_until all_is_archived
+}
+
+count_keys() {
+  find "$tree/keys" -name '*.cms' | wc --lines
+}
+
+# Newer objects, and more of them than are tried of any key, hide none; and none stays for the old recipients.
+junk_beside_a_key() {
+  local number keys
+  keys=$(count_keys)
+  for number in {2..40}; do echo junk | as_postgres tee "$tree/keys/$full_key.$number.cms" >/dev/null; done
+  as_recipient first pgv 0 pgv-restore demo "$scratch/nowhere" --label "$full" --immediate --plan
+  as_recipient first pgv 0 pgv-verify demo --no-wal --no-verdict
+  # One whose own wrapping is not among those that are tried is not lost.
+  as_postgres mv "$tree/keys/$full_key.cms" "$scratch/first.cms"
+  pgv 0 pgv-info keys demo --only-needed --need "$full_key"
+  [ "$(grep --count "^object .* $full_key " "$scratch/out")" -eq 39 ] || fail "not all wrappings of a needed key are tried: $(cat "$scratch/out")"
+  pgv 0 pgv-info keys demo
+  says "$full_key 23"
+  as_recipient first pgv 0 pgv-restore demo "$scratch/nowhere" --immediate --plan --label "$other"
+  says '1 data keys have more wrappings than are tried'
+  as_postgres mv "$scratch/first.cms" "$tree/keys/$full_key.cms"
+  as_recipient first pgv 0 pgv-rekey demo --recipients "$scratch/recipients.pem" --remove-old
+  [ "$(count_keys)" -eq "$keys" ] || fail "wrappings stay for the old recipients: $(ls "$tree/keys")"
+}
+
+state_keys() {
+  echo "$scratch/state/keys/${tree##*/}"
+}
+
+# As if the current key had been due for so long.
+make_due() { # SECONDS
+  as_postgres sed --in-place "1s/.*/$(($(date +%s) - $1))/" "$(state_keys)/until"
+}
+
+use_wrap() { # COMMAND
+  as_postgres rm "$scratch/etc/demo.conf"
+  write_configuration demo "PGV_WRAP=\"$1\"" "PGV_SIGNER=$scratch/signer.pem" "PGV_STATE_DIR=$scratch/state" "PGV_PGDATA=$scratch/source" "PGHOST=$scratch" PGV_KEY_EVERY=1h
+}
+
+push_newest() { # STATUS
+  local segment
+  segment=$(find "$scratch/source/pg_wal/archive_status" -name '????????????????????????.done' -printf '%f\n' | sort | tail --lines=1)
+  (cd "$scratch/source" && pgv "$1" pgv-wal-push -c "$scratch/etc/demo.conf" "pg_wal/${segment%.done}")
+}
+
+# As recovery asks, which goes on whatever it gets up to 125.
+get_nothing() { # RECIPIENT SEGMENT
+  (cd "$scratch/source" && as_recipient "$1" pgv 200 pgv-wal-get -c "$scratch/$1.etc/demo.conf" "$2" "$scratch/got")
+  [ ! -e "$scratch/got" ] || fail 'something was fetched'
+}
+
+begin_with_recipients
+as_postgres openssl pkcs8 -topk8 -v2 aes-256-cbc -in "$scratch/second.key" -passout pass:sesame -out "$scratch/second.new" 2>/dev/null
+as_postgres mv "$scratch/second.new" "$scratch/second.key"
+back_up full
+other=$(newest_label)
+junk_beside_a_key
+echo "PostgreSQL $major: what fails around the keys of recipients is said, hides nothing, and stops nothing that can go on"
