@@ -58,7 +58,7 @@ call_out() ( # COMMAND…
   local lock foreground=()
   for lock in 8 9 ${run_lock:-} ${key_lock:-} ${keys_lock:-}; do exec {lock}>&-; done
   if [ "${ask_on_terminal:-yes}" = yes ] && { true </dev/tty; } 2>/dev/null; then foreground=(--foreground); fi
-  exec timeout "${foreground[@]}" --kill-after=5 60 "$@"
+  exec timeout "${foreground[@]}" --kill-after=5 "${call_seconds:-60}" "$@"
 )
 
 # What was wrapped; `unopened` says why it was not opened. 4: this recipient cannot open it; 5: it is damaged, or where

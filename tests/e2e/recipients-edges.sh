@@ -61,6 +61,53 @@ push_newest() { # STATUS
   (cd "$scratch/source" && pgv "$1" pgv-wal-push -c "$scratch/etc/demo.conf" "pg_wal/${segment%.done}")
 }
 
+# Archiving goes on with a key that is due, loudly, and no longer than it is as old again; with one that others may open, or
+# that is of another repository, it does not.
+service_is_down() {
+  local before name
+  install --mode=0755 /dev/stdin "$scratch/bin/wrap" <<CONF
+#!/bin/sh
+echo called >>"$scratch/elsewhere/calls"
+[ ! -e "$scratch/down" ] || { echo "no answer" >&2; exit 3; }
+exec openssl cms -encrypt -binary -aes-256-cbc -outform PEM "$scratch/first.pem" "$scratch/second.pem"
+CONF
+  use_wrap "$scratch/bin/wrap"
+  archive_one
+  name=$(readlink "$(state_keys)/current") before=$(count_keys)
+  touch "$scratch/down"
+  make_due 60
+  : >"$scratch/source.log"
+  archive_one
+  grep --quiet "the data key $name is due, and could not be renewed: PGV_WRAP: .*exited with 3; it seals until 20.* UTC" "$scratch/source.log" || fail "archiving says nothing: $(cat "$scratch/source.log")"
+  # Its failure is remembered, so that no segment waits for it.
+  : >"$scratch/elsewhere/calls"
+  push_newest 0
+  says "the data key $name is due"
+  pgv 7 pgv-check demo
+  says "BAD  key: the data key $name is due, and could not be renewed" 'archiving stops'
+  [ "$(wc --lines <"$scratch/elsewhere/calls")" -eq 1 ] || fail "the service was called $(wc --lines <"$scratch/elsewhere/calls") times, not by pgv-check alone"
+  back_up incr
+  says "the data key $name is due"
+  { [ "$(key_of "$(newest_label)")" = "$name" ] && [ "$(count_keys)" -eq "$before" ]; } || fail "another key: $(ls "$tree/keys")"
+  # As old again.
+  make_due 3700
+  push_newest 1
+  says 'exited with 3'
+  # For others.
+  make_due 60
+  use_wrap "$scratch/bin/wrap others"
+  push_newest 1
+  says 'exited with 3'
+  use_wrap "$scratch/bin/wrap"
+  push_newest 0
+  rm "$scratch/down" "$(state_keys)/unrenewed"
+  archive_one
+  [ "$(readlink "$(state_keys)/current")" != "$name" ] || fail 'the key is not renewed when the service answers'
+  [ "$(count_keys)" -eq $((before + 1)) ] || fail "not one more key: $(ls "$tree/keys")"
+  as_postgres rm "$scratch/etc/demo.conf"
+  write_configuration demo "PGV_RECIPIENTS=$scratch/recipients.pem" "PGV_SIGNER=$scratch/signer.pem" "PGV_STATE_DIR=$scratch/state" "PGV_PGDATA=$scratch/source" "PGHOST=$scratch"
+}
+
 # As recovery asks, which goes on whatever it gets up to 125.
 get_nothing() { # RECIPIENT SEGMENT
   (cd "$scratch/source" && as_recipient "$1" pgv 200 pgv-wal-get -c "$scratch/$1.etc/demo.conf" "$2" "$scratch/got")
@@ -73,4 +120,5 @@ as_postgres mv "$scratch/second.new" "$scratch/second.key"
 back_up full
 other=$(newest_label)
 junk_beside_a_key
+service_is_down
 echo "PostgreSQL $major: what fails around the keys of recipients is said, hides nothing, and stops nothing that can go on"
