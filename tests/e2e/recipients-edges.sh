@@ -108,6 +108,32 @@ CONF
   write_configuration demo "PGV_RECIPIENTS=$scratch/recipients.pem" "PGV_SIGNER=$scratch/signer.pem" "PGV_STATE_DIR=$scratch/state" "PGV_PGDATA=$scratch/source" "PGHOST=$scratch"
 }
 
+# All but what it opens is copied, and what is left out follows when it can be read.
+unreadable_key() {
+  local copy=$scratch/elsewhere/copy there object
+  object=$(echo "$tree/keys/$full_key".*cms)
+  chmod 0000 "$object"
+  pgv 1 pgv-copy "file://$scratch/repository" "file://$copy"
+  says "${object##*/} was not copied" "backup $full is left out" "backup $incr is left out"
+  there=$copy/demo/${tree##*/}
+  [ -e "$there/backup/$other/record.json" ] || fail "the other backup is not copied: $(ls "$there/backup")"
+  [ -z "$(find "$there/backup" -path "*/$full*" -name record.json)" ] || fail 'a backup whose key is not there looks complete'
+  [ "$(find "$there/wal" -type f | wc --lines)" -eq "$(find "$tree/wal" -type f | wc --lines)" ] || fail 'WAL is missing'
+  PGV_REPO=file://$copy pgv 0 pgv-info demo --format label
+  [ "$(<"$scratch/out")" = "$other" ] || fail "the copy has the backups $(cat "$scratch/out")"
+  chmod 0600 "$object"
+  pgv 0 pgv-copy "file://$scratch/repository" "file://$copy"
+  PGV_REPO=file://$copy pgv 0 pgv-info demo --format label
+  grep --quiet --line-regexp "$incr" "$scratch/out" || fail "the copy has only the backups $(cat "$scratch/out")"
+  # The destination's own failure is none of a key.
+  rm --recursive "$there/keys"
+  chmod 0500 "$there"
+  pgv 1 pgv-copy "file://$scratch/repository" "file://$copy"
+  ! grep 'cannot be read' "$scratch/err" || fail 'a fault of the destination is called one of the source'
+  chmod 0700 "$there"
+  rm --recursive "$copy"
+}
+
 # As recovery asks, which goes on whatever it gets up to 125.
 get_nothing() { # RECIPIENT SEGMENT
   (cd "$scratch/source" && as_recipient "$1" pgv 200 pgv-wal-get -c "$scratch/$1.etc/demo.conf" "$2" "$scratch/got")
@@ -120,5 +146,6 @@ as_postgres mv "$scratch/second.new" "$scratch/second.key"
 back_up full
 other=$(newest_label)
 junk_beside_a_key
+unreadable_key
 service_is_down
 echo "PostgreSQL $major: what fails around the keys of recipients is said, hides nothing, and stops nothing that can go on"
