@@ -140,6 +140,40 @@ get_nothing() { # RECIPIENT SEGMENT
   [ ! -e "$scratch/got" ] || fail 'something was fetched'
 }
 
+# The last segments are not for this recipient: known before anything is written, and said by name.
+tail_for_others() {
+  local segment key before
+  before=$(sql 'select pg_current_wal_lsn()')
+  archive_one
+  as_postgres cp "$scratch/recipients.pem" "$scratch/recipients.away"
+  as_postgres cp "$scratch/second.pem" "$scratch/recipients.pem"
+  archive_one
+  segment=$(find "$tree/wal" -name '????????????????????????.pgv' -printf '%f\n' | sort | tail --lines=1)
+  archive_one
+  key=$(readlink "$(state_keys)/current")
+  as_recipient first pgv 4 pgv-restore demo "$scratch/nowhere"
+  says "opens WAL segment ${segment%.pgv}" "the data key $key was not opened: it was not wrapped for this recipient, but for CN=second" '--immediate'
+  [ ! -e "$scratch/nowhere" ] || fail 'something was written'
+  as_recipient first pgv 0 pgv-restore demo "$scratch/nowhere" --immediate --plan
+  as_recipient first pgv 0 pgv-restore demo "$scratch/nowhere" --lsn "$before" --plan
+  as_recipient command pgv 0 pgv-restore demo "$scratch/nowhere" --plan
+  get_nothing first "${segment%.pgv}"
+  says "$key was not opened: it was not wrapped for this recipient" 'is in the archive'
+  rm --recursive "$scratch/first/opened"
+  # Recovery that somebody begins later, whose identity has a passphrase.
+  as_recipient second pgv 0 env PGV_PASSPHRASE_FD=7 pgv-restore demo "$scratch/copy" --immediate 7<<<sesame
+  rm --recursive "$scratch/second/opened"/*/
+  get_nothing second "${segment%.pgv}"
+  says "no data key in $scratch/second/opened opens ${segment%.pgv}"
+  rm --recursive "$scratch/second/opened" "$scratch/copy"
+  as_postgres mv "$scratch/recipients.away" "$scratch/recipients.pem"
+  archive_one
+  # Only the segments between are for others: recovery cannot pass them.
+  as_recipient first pgv 4 pgv-restore demo "$scratch/nowhere"
+  as_recipient command pgv 0 pgv-rekey demo --recipients "$scratch/recipients.pem"
+  as_recipient first pgv 0 pgv-restore demo "$scratch/nowhere" --plan
+}
+
 begin_with_recipients
 as_postgres openssl pkcs8 -topk8 -v2 aes-256-cbc -in "$scratch/second.key" -passout pass:sesame -out "$scratch/second.new" 2>/dev/null
 as_postgres mv "$scratch/second.new" "$scratch/second.key"
@@ -148,4 +182,5 @@ other=$(newest_label)
 junk_beside_a_key
 unreadable_key
 service_is_down
+tail_for_others
 echo "PostgreSQL $major: what fails around the keys of recipients is said, hides nothing, and stops nothing that can go on"
