@@ -49,7 +49,7 @@ open_key() { # SYSTEM-IDENTIFIER NAME FILE
   else
     mkdir --parents "$opened_in/$1"
     mv "$new.key" "$opened_in/$1/$2"
-    note_opened "$2" "$1" "$new.signed"
+    note_opened "$2" "$1" "$new.signed" "$3"
   fi
   # An older wrapping that is damaged says nothing of a newer one that another may open.
   [ -z "${key_faults[$1/$2]:-}" ] || ! is_lost "$fault" || fault=${key_faults[$1/$2]}
@@ -63,7 +63,7 @@ is_lost() { # FAULT
 }
 
 # For who hands keys on as they are opened.
-note_opened() { # NAME SYSTEM-IDENTIFIER SIGNED
+note_opened() { # NAME SYSTEM-IDENTIFIER SIGNED FILE
   :
 }
 

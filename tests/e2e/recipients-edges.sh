@@ -174,6 +174,26 @@ tail_for_others() {
   as_recipient first pgv 0 pgv-restore demo "$scratch/nowhere" --plan
 }
 
+# A key that expires while it is wrapped anew does not come back.
+removed_while_rewrapped() {
+  local keys=$scratch/elsewhere/again/demo/${tree##*/}/keys
+  pgv 0 pgv-copy "file://$scratch/repository" "file://$scratch/elsewhere/again"
+  as_postgres mkdir "$scratch/again.etc"
+  repository=$scratch/elsewhere/again PGV_CONFIG_DIR=$scratch/again.etc write_configuration demo "PGV_IDENTITY=$scratch/first.key" "PGV_HOSTS=$scratch/hosts.pem" "PGV_STATE_DIR=$scratch/first"
+  mv "$scratch/bin/pgv-crypt" "$scratch/bin/crypt"
+  # What runs between its being fetched and its being stored again.
+  install --mode=0755 /dev/stdin "$scratch/bin/pgv-crypt" <<CONF
+#!/bin/sh
+case "\$*" in *"--expect-name $full_key"*) rm -f "$keys/$full_key".* ;; esac
+exec "$scratch/bin/crypt" "\$@"
+CONF
+  as_recipient again pgv 7 pgv-rekey demo --recipients "$scratch/second.pem"
+  mv "$scratch/bin/crypt" "$scratch/bin/pgv-crypt"
+  says "$full_key was removed"
+  [ -z "$(find "$keys" -name "$full_key*")" ] || fail "an expired key is back: $(ls "$keys")"
+  rm --recursive "$scratch/elsewhere/again" "$scratch/again.etc"
+}
+
 begin_with_recipients
 as_postgres openssl pkcs8 -topk8 -v2 aes-256-cbc -in "$scratch/second.key" -passout pass:sesame -out "$scratch/second.new" 2>/dev/null
 as_postgres mv "$scratch/second.new" "$scratch/second.key"
@@ -183,4 +203,5 @@ junk_beside_a_key
 unreadable_key
 service_is_down
 tail_for_others
+removed_while_rewrapped
 echo "PostgreSQL $major: what fails around the keys of recipients is said, hides nothing, and stops nothing that can go on"
