@@ -194,6 +194,23 @@ CONF
   rm --recursive "$scratch/elsewhere/again" "$scratch/again.etc"
 }
 
+# Scripts have their locks there.
+low_descriptors() {
+  local descriptor
+  for descriptor in 8 9; do
+    as_recipient second pgv 0 env PGV_PASSPHRASE_FD="$descriptor" pgv-drill demo --scratch "$scratch/drill" --no-verdict 8<<<sesame 9<<<sesame
+    as_recipient second pgv 0 env PGV_PASSPHRASE_FD="$descriptor" pgv-restore demo "$scratch/nowhere" --plan 8<<<sesame 9<<<sesame
+  done
+  # This one has the lock of the place before it opens a key.
+  back_up incr
+  as_postgres mkdir "$scratch/worker" "$scratch/worker.etc"
+  PGV_CONFIG_DIR=$scratch/worker.etc write_configuration demo "PGV_IDENTITY=$scratch/second.key" "PGV_HOSTS=$scratch/hosts.pem" "PGV_RECIPIENTS=$scratch/recipients.pem" \
+    "PGV_SIGNER=$scratch/signer.pem" "PGV_STATE_DIR=$scratch/worker"
+  as_recipient worker pgv 0 env PGV_PASSPHRASE_FD=9 pgv-consolidate demo 9<<<sesame
+  as_recipient second pgv 2 env PGV_PASSPHRASE_FD=8 pgv-restore demo "$scratch/nowhere" --plan
+  [ ! -e "$scratch/nowhere" ] || fail 'something was written'
+}
+
 begin_with_recipients
 as_postgres openssl pkcs8 -topk8 -v2 aes-256-cbc -in "$scratch/second.key" -passout pass:sesame -out "$scratch/second.new" 2>/dev/null
 as_postgres mv "$scratch/second.new" "$scratch/second.key"
@@ -204,4 +221,5 @@ unreadable_key
 service_is_down
 tail_for_others
 removed_while_rewrapped
+low_descriptors
 echo "PostgreSQL $major: what fails around the keys of recipients is said, hides nothing, and stops nothing that can go on"
