@@ -29,6 +29,12 @@ command -v pgv-merge >/dev/null || pgv_merge=(pgv-info merge)
 command -v pgv-env >/dev/null || pgv_env=(pgv-info env)
 command -v pgv-peek >/dev/null || pgv_peek=(pgv-info)
 
+# Scripts use the descriptors below 10 for themselves, as for locks: whoever gave a passphrase on one of them gave it to all.
+if [[ ${PGV_PASSPHRASE_FD:-} =~ ^[3-9]$ ]] && { true <&"$PGV_PASSPHRASE_FD"; } 2>/dev/null; then
+  exec {pgv_passphrase}<&"$PGV_PASSPHRASE_FD" {PGV_PASSPHRASE_FD}<&-
+  export PGV_PASSPHRASE_FD=$pgv_passphrase
+fi
+
 # systemd's journal takes a priority from the beginning of a line. JOURNAL_STREAM names it, for children whose stderr is
 # another, too.
 pgv_error='' pgv_warning='' pgv_info=''

@@ -2,7 +2,8 @@
 # recipients open. This host has the current key, and for a while the one before it, in PGV_STATE_DIR/keys/SYSTEM-IDENTIFIER.
 #
 #   seals_for_recipients            whether PGV_RECIPIENTS or PGV_WRAP says so
-#   use_data_key SYSTEM-IDENTIFIER  the current key seals from now on; if it is older than PGV_KEY_EVERY, a new one
+#   use_data_key SYSTEM-IDENTIFIER  the current key seals from now on; if it is older than PGV_KEY_EVERY, a new one, or if
+#                                   none can be made now, for a while still the current one
 #   renew_data_key SYSTEM-IDENTIFIER
 #                                   a new key seals from now on
 #   use_stored_key SYSTEM-IDENTIFIER
@@ -16,6 +17,8 @@
 
 # shellcheck source=scripts/pgv-wrapping.sh
 source "$library/pgv-wrapping.sh"
+# shellcheck source=scripts/pgv-renewal.sh
+source "$library/pgv-renewal.sh"
 
 seals_for_recipients() {
   [ -n "${PGV_RECIPIENTS:-}${PGV_WRAP:-}" ]
@@ -26,7 +29,7 @@ use_data_key() { # SYSTEM-IDENTIFIER [WAL NAME]
   local place=$PGV_STATE_DIR/keys/$1
   seals_for_recipients || return 0
   drop_old_keys
-  ! is_key_due "$place" || make_data_key "$1" no "${2:-}"
+  ! is_key_due "$place" || renew_or_keep_key "$1" "${2:-}"
   point_at_key "$place"
 }
 
@@ -43,13 +46,25 @@ read_made_for() {
   printf -v made_for '%s' "$PGV_REPO/$PGV_CLUSTER ${PGV_WRAP:-}"$'\n' "${text[@]}"
 }
 
+# Sets `until`, when the current key is due, and `stored_for`, as `made_for` was when it was made.
+read_due() { # PLACE
+  until='' stored_for=''
+  [ ! -e "$1/until" ] || { read -r until && IFS= read -r -d '' stored_for; } <"$1/until" || true # to the end of the file
+}
+
 # Whether there is no key, or it is too old, or not in this repository, or others may open what comes now: by what the
 # recipients are, because their file may have any time. What cannot be read has not changed.
 is_key_due() { # PLACE
-  local now until='' stored_for='' made_for
+  local now until stored_for
   printf -v now '%(%s)T' -1
-  [ ! -e "$1/until" ] || { read -r until && IFS= read -r -d '' stored_for; } <"$1/until" || true # to the end of the file
-  [ ! -e "$1/current" ] || [[ ! $until =~ ^[0-9]+$ ]] || [ "$now" -ge "$until" ] || [ "$((until - now))" -gt "$key_every_seconds" ] ||
+  read_due "$1"
+  is_key_unfit "$1" || [ "$now" -ge "$until" ]
+}
+
+# The same, whatever the time is, of what read_due has set.
+is_key_unfit() { # PLACE
+  local made_for
+  [ ! -e "$1/current" ] || [[ ! $until =~ ^[0-9]+$ ]] || [ "$((until - now))" -gt "$key_every_seconds" ] ||
     { read_made_for && [ "$stored_for" != "$made_for" ]; } || [ "$PGV_SIGNER" -nt "$1/until" ]
 }
 
@@ -117,7 +132,7 @@ make_data_key() { # SYSTEM-IDENTIFIER ANYWAY WAL-NAME
     # Its time may be one to come; that would make each segment's key another one.
     [ ! "$PGV_SIGNER" -nt "$new/until" ] || touch --reference="$PGV_SIGNER" "$new/until"
     mv "$new/until" "$place/until"
-    rm --recursive --force "$new"
+    rm --recursive --force "$new" "$place/unrenewed"
     for key in "$place"/*; do
       [[ ! ${key##*/} =~ ^[0-9a-f]{16}$ || ${key##*/} =~ ^($name|$before)$ ]] || rm --force "$key"
     done
@@ -136,37 +151,6 @@ describe_key() { # WAL-NAME
 
 store_key_object() { # URL FILE
   pgv-s3 --quiet ${within[@]+"${within[@]}"} put --read-back "$1" "$2" || die $? "the data key cannot be stored" 'nothing was sealed with it'
-}
-
-# Of pgv-check: whether this host could seal for the recipients. Nothing is stored.
-# shellcheck disable=SC2034  # of wrap_key
-check_data_key() { # SYSTEM-IDENTIFIER
-  local place=$PGV_STATE_DIR/keys/$1 trial said name=none status=0
-  make_run_directory
-  trap drop_tmp EXIT
-  trial=$tmp/trial
-  mkdir --mode=0700 "$trial"
-  said=$( (pgv-crypt --generate-key --output "$trial/key" && wrap_key "$trial/key" "$1" "$trial") 2>&1) || {
-    said=$(sed --quiet 's/^[^ ]*: error: //p' <<<"$said" | head --lines=1)
-    bad "key: cannot seal for recipients: ${said:-see pgv-backup}" 'man 5 pgv.conf, RECIPIENTS'
-    return
-  }
-  [ ! -e "$place/current" ] || name=$(readlink "$place/current")
-  [ "$name" = none ] || find_stored_key "$1" "$name" || status=$?
-  if [ "$status" -ne 0 ] && [ "$status" -ne 3 ]; then
-    bad "key: could not find out whether the data key $name is in the repository" 'see the message above'
-  elif [ "$status" -eq 3 ]; then
-    bad "key: the data key $name, which seals on this host, is not in the repository" "the next backup makes a new key; what $name sealed only this host can open"
-  else
-    ok "key: seals for the recipients; the data key is $name"
-  fi
-}
-
-# Whether a key is in the repository, under whatever wrapping. 3: it is not; else nobody knows.
-find_stored_key() { # SYSTEM-IDENTIFIER NAME
-  local text
-  text=$(pgv-info keys "$PGV_CLUSTER" --repo "$PGV_REPO" --system-id "$1" --only-needed --need "$2") || return "${?/#3/1}"
-  [[ $text == *"object $1 $2 "* ]] || return 3
 }
 
 # Before a backup, which is worth nothing if its key is lost: is the current one still there?

@@ -46,7 +46,7 @@ require_identity() {
     echo >/dev/tty
   else
     die 2 "the identity $PGV_IDENTITY has a passphrase, or is no private key, and there is no terminal" \
-      'give the passphrase on a descriptor: PGV_PASSPHRASE_FD=3, and 3<FILE'
+      'give the passphrase on a descriptor: PGV_PASSPHRASE_FD=3, and 3<FILE' ${needed_for:+"$needed_for"}
   fi
   quiet_openssl pkey -in "$PGV_IDENTITY" -passin fd:4 -noout 4<<<"$passphrase" || die 4 "the passphrase does not open the identity $PGV_IDENTITY"
 }
@@ -58,7 +58,7 @@ call_out() ( # COMMAND…
   local lock foreground=()
   for lock in 8 9 ${run_lock:-} ${key_lock:-} ${keys_lock:-}; do exec {lock}>&-; done
   if [ "${ask_on_terminal:-yes}" = yes ] && { true </dev/tty; } 2>/dev/null; then foreground=(--foreground); fi
-  exec timeout "${foreground[@]}" --kill-after=5 60 "$@"
+  exec timeout "${foreground[@]}" --kill-after=5 "${call_seconds:-60}" "$@"
 )
 
 # What was wrapped; `unopened` says why it was not opened. 4: this recipient cannot open it; 5: it is damaged, or where
@@ -89,5 +89,18 @@ unwrap() { # WRAPPED OUTPUT
     [ ! -s "$1" ] || grep --quiet --text '^-----BEGIN CMS-----' "$1" || unopened='it is no CMS message: PGV_WRAP may have wrapped it'
     return 5
   }
-  quiet_openssl cms -decrypt -binary -inform PEM -inkey "$PGV_IDENTITY" "${secret[@]}" -in "$1" -out "$2" 4<<<"${passphrase:-}" || return 4
+  quiet_openssl cms -decrypt -binary -inform PEM -inkey "$PGV_IDENTITY" "${secret[@]}" -in "$1" -out "$2" 4<<<"${passphrase:-}" || {
+    name_recipients "$1"
+    return 4
+  }
+}
+
+# Adds to `unopened` for whom it was wrapped, as far as their certificates' issuers say: of a few, because each costs a
+# process. Whoever wrapped it may have written anything there.
+name_recipients() { # WRAPPED
+  local text
+  named_recipients=$((${named_recipients:-0} + 1))
+  [ "$named_recipients" -le 5 ] || return 0
+  text=$(quiet_openssl cms -cmsout -print -noout -inform PEM -in "$1" | sed --quiet 's/^ *issuer: *//p' | sort --unique | head --lines=8 | paste --serial --delimiters=';' | tr --complement --delete ' -~' | head --bytes=300) || return 0
+  [ -z "$text" ] || unopened+=", but for ${text//;/, }"
 }

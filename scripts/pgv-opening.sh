@@ -15,6 +15,9 @@
 # identifier, and if its name is the key's own. Of what is left a key may be forged by nobody but those hosts.
 # shellcheck shell=bash disable=SC2154,SC2317,SC2329  # pgv_tool is of pgv-common.sh; what each_line calls
 
+# Of SYSTEM-IDENTIFIER/NAME, why it was not opened; empty if it was.
+declare -gA key_faults
+
 # shellcheck source=scripts/pgv-identity.sh
 source "$library/pgv-identity.sh"
 
@@ -46,7 +49,7 @@ open_key() { # SYSTEM-IDENTIFIER NAME FILE
   else
     mkdir --parents "$opened_in/$1"
     mv "$new.key" "$opened_in/$1/$2"
-    note_opened "$2" "$1" "$new.signed"
+    note_opened "$2" "$1" "$new.signed" "$3"
   fi
   # An older wrapping that is damaged says nothing of a newer one that another may open.
   [ -z "${key_faults[$1/$2]:-}" ] || ! is_lost "$fault" || fault=${key_faults[$1/$2]}
@@ -60,18 +63,24 @@ is_lost() { # FAULT
 }
 
 # For who hands keys on as they are opened.
-note_opened() { # NAME SYSTEM-IDENTIFIER SIGNED
+note_opened() { # NAME SYSTEM-IDENTIFIER SIGNED FILE
   :
 }
 
 take_key_object() { # KEY VALUE
-  local columns
+  local columns fault
   read -r -a columns <<<"$2"
   case $1 in
     object)
       [ -e "$opened_in/${columns[0]}/${columns[1]}" ] || open_key "${columns[@]}"
       # A newer wrapping is no reason to refuse what an older one opens.
       [ ! -e "$opened_in/${columns[0]}/${columns[1]}" ] || key_faults[${columns[0]}/${columns[1]}]=''
+      ;;
+    untried)
+      # Whether another wrapping opens nobody knows, so the key is not lost.
+      [ ! -e "$opened_in/${columns[0]}/${columns[1]}" ] || return 0
+      untried=$((untried + 1)) fault=${key_faults[${columns[0]}/${columns[1]}]:-'3 lost it was removed'}
+      key_faults[${columns[0]}/${columns[1]}]="4 kept ${columns[2]} of its wrappings are too many, and were not tried; of the others: ${fault#* * }"
       ;;
     large) warn "keys/${columns[1]} is too large for a data key, and was not read" ;;
     left_out) left_out=$2 ;;
@@ -98,8 +107,7 @@ refuse_without_identity() {
 }
 
 open_data_keys() { # DIR SYSTEM-IDENTIFIER [NAME…]
-  local opened_in=$1 name shown=0 left_out=0 only=()
-  declare -gA key_faults
+  local opened_in=$1 name shown=0 left_out=0 untried=0 only=()
   if ! is_recipient || [ -n "${PGV_KEYS_OPENED:-}" ]; then
     [ -z "${PGV_RECIPIENTS:-}${PGV_WRAP:-}" ] || [ -n "${PGV_KEY_FILE:-}${PGV_KEYS_OPENED:-}" ] || refuse_without_identity
     [ -z "$2" ] || use_keys_of "$2" "$1"
@@ -110,6 +118,7 @@ open_data_keys() { # DIR SYSTEM-IDENTIFIER [NAME…]
   outlive_run
   open_listed "${@:2}"
   [ "$left_out" -eq 0 ] || warn "the repository has more data keys than are tried: $left_out of the oldest were not opened"
+  [ "$untried" -eq 0 ] || warn "$untried data keys have more wrappings than are tried, and were not opened: someone may store objects in keys/"
   for name in "${!key_faults[@]}"; do
     [[ ${key_faults[$name]} == 5* ]] || continue
     shown=$((shown + 1))
@@ -136,7 +145,7 @@ outlive_run() {
 open_listed() { # SYSTEM-IDENTIFIER [NAME…]
   local text name needed=()
   for name in "${@:2}"; do needed+=(--need "$name"); done
-  text=$(pgv-info keys "$PGV_CLUSTER" --repo "$PGV_REPO" ${1:+--system-id "$1"} --limit "${key_limit:-500}" "${only[@]}" "${needed[@]}") ||
+  text=$(pgv-info keys "$PGV_CLUSTER" --repo "$PGV_REPO" ${1:+--system-id "$1"} --limit "${key_limit:-500}" ${all_wrappings:+--all-wrappings} "${only[@]}" "${needed[@]}") ||
     die $? 'the data keys cannot be listed' 'nothing was opened'
   each_line take_key_object <<<"$text"
 }
@@ -149,9 +158,11 @@ key_fault() { # NAME
 
 # A chain may need several. Nothing was written yet.
 require_data_keys() { # NAME…
-  local name fault opened_in=${keys_opened_in:-} left_out=0 only=(--only-needed)
+  local name fault opened_in=${keys_opened_in:-} left_out=0 untried=0 only=(--only-needed)
   # Behind thousands of others that were tried before it.
   if [ -n "$opened_in" ] && [ $# -gt 0 ]; then
+    # More of their wrappings are tried now.
+    for name in "$@"; do unset "key_faults[$keys_of/$name]"; done
     open_listed "$keys_of" "$@"
     use_keys_of "$keys_of" "$opened_in"
   fi

@@ -17,6 +17,8 @@ make_recovery_key() { # DIR
     [ "$status" -eq 1 ] || die 2 'no recovery key was made: openssl has no passphrase' "$passphrase_hint"
     die 1 "no recovery key was made in $1: see above"
   }
+  # The certificate is public, and copied to each database host.
+  { chmod 0600 "$key" && chmod 0644 "$certificate"; } || die 1 "cannot set the modes of $key and $certificate"
   cat "$certificate"
   recovery_sheet "$key" "$certificate" >&2
   exit 0
@@ -36,8 +38,8 @@ recovery_sheet() { # KEY CERTIFICATE
 
 ========== recovery key, made $(date --utc +%Y-%m-%d) on $(uname --nodename) ==========
 $1 opens every backup that is sealed for
-$2, whose SHA-256 fingerprint is
-$(openssl x509 -in "$2" -noout -fingerprint -sha256 | sed 's/.*=//; s/.\{48\}/&\n/')
+$2, the certificate of
+$(describe_certificate "$2")
 
 Keep copies of the private key on media away from every database host, and the
 passphrase apart from them. Without both nobody can open these backups.
@@ -56,6 +58,11 @@ Without pgv, NAME is key_name in record.json, and keys is beside backup:
     openssl cms -verify -inform DER -CAfile HOSTS.pem > KEY
 RESTORE-1.txt, at the top of the repository, says what to do with KEY.
 TEXT
+}
+
+# Its subject, such as CN = NAME, and its SHA-256 fingerprint.
+describe_certificate() { # FILE
+  openssl x509 -in "$1" -noout -subject -nameopt oneline -fingerprint -sha256 | sed 's/^subject=//; /^[Ss][Hh][Aa]256 Fingerprint=/ { s/.*=//; s/.\{48\}/&\n/; s/^/SHA-256 fingerprint:\n/ }'
 }
 
 # Sets `has_recipients`, and the settings. What is given replaces the recipients that are configured.
@@ -121,17 +128,77 @@ make_signer() {
 
 # Instead of keys, on the sheet.
 print_recipients() {
-  local number=0 text
-  [ -n "$recipients_file" ] && [ -r "$recipients_file" ] || return 0
+  local number=0 text place file
+  [ "$has_recipients" = yes ] || return 0
   [ "${#keys[@]}" -eq 0 ] || echo
-  text=$(openssl crl2pkcs7 -nocrl -certfile "$recipients_file" 2>/dev/null | openssl pkcs7 -print_certs -noout 2>/dev/null | sed --quiet 's/^subject=//p') ||
-    die 1 "cannot read the certificates in $recipients_file: no sheet was printed" "pgv-setup $cluster --sheet FILE"
-  while read -r line; do
-    number=$((number + 1))
-    echo "recipient   $line"
-  done <<<"$text"
-  echo "            $number in all; the private key of each opens every backup"
-  echo "signed by   ${signer%.pem}.crt: keep a copy with the private keys"
+  if [ -n "$(configured PGV_WRAP)" ]; then
+    echo "recipient   whoever opens what this command wraps: $(configured PGV_WRAP)"
+  elif [ -n "$recipients_file" ]; then
+    place=$(mktemp --directory)
+    text=$(pgv-crypt --quiet --certificates --output "$place" "$recipients_file") ||
+      { rm --recursive "$place" && die 1 "cannot read the certificates in $recipients_file: no sheet was printed" "pgv-setup $cluster --sheet FILE"; }
+    while read -r _ file; do
+      number=$((number + 1))
+      print_certificate 'recipient   ' "$file"
+    done <<<"$text"
+    rm --recursive "$place"
+    echo "            $number in all; the private key of each opens every backup"
+  fi
+  if [ -n "$signer" ]; then
+    echo "signed by   ${signer%.pem}.crt: keep a copy with the private keys"
+    [ ! -r "${signer%.pem}.crt" ] || print_certificate '            ' "${signer%.pem}.crt"
+  fi
+  if [ -n "$(configured PGV_UNWRAP)" ]; then
+    echo "opened by   $(configured PGV_UNWRAP)"
+  elif [ -n "$(configured PGV_IDENTITY)" ]; then
+    echo "opened by   the private key $(configured PGV_IDENTITY) on this host; it is not on this sheet"
+  fi
+  [ -z "$(configured PGV_HOSTS)" ] || echo "hosts       $(configured PGV_HOSTS), the certificates of the hosts that are trusted"
+}
+
+print_certificate() { # BEFORE-THE-FIRST-LINE FILE
+  local text
+  text=$(describe_certificate "$2") || die 1 "cannot read the certificate $2: no sheet was printed"
+  echo "$1${text//$'\n'/$'\n'            }"
+}
+
+# What the shell of try_identity does: opens one data key.
+# shellcheck disable=SC2016  # of that shell
+first_key='here=$1; source "$2/pgv-common.sh"; source "$2/pgv-opening.sh"
+note_opened() { echo "opened $1"; exit 0; }
+[ "$EUID" -ne 0 ] || unset PGV_STATE_DIR
+make_run_directory
+trap drop_tmp EXIT
+open_data_keys "$tmp/opened" ""
+for key in "${!key_faults[@]}"; do
+  [ -z "${key_faults[$key]}" ] || die 4 "the identity opens none of the ${#key_faults[@]} data keys in $PGV_REPO/$PGV_CLUSTER/" "${key#*/}: ${key_faults[$key]#* * }"
+done
+echo none yes'
+
+# Before a host that is to restore is configured: its identity opens a data key of this repository, or none is there yet.
+try_identity() {
+  local own who=(as_owner) text
+  local -A found=()
+  [ "$restore_only" = yes ] && [ -n "$identity$(configured PGV_IDENTITY)$(configured PGV_UNWRAP)" ] || return 0
+  own=${identity:-$(configured PGV_IDENTITY)}
+  if [ -n "$own" ]; then
+    [ -r "$own" ] || die 2 "cannot read the identity $own" 'the configuration was not changed' "then: $again"
+    as_owner test -r "$own" || { who=() && warn "user $owner cannot read the identity $own: only root can restore with it, and recovery after that cannot open more keys; chown $owner $own"; }
+    if [ -z "${PGV_PASSPHRASE_FD:-}" ] && ! { true </dev/tty; } 2>/dev/null && "${who[@]}" grep --quiet ENCRYPTED "$own"; then
+      todo+=("the identity $own was not tried, because it has a passphrase and there is no terminal; to try it: PGV_PASSPHRASE_FD=3 $again 3<FILE")
+      return
+    fi
+  fi
+  bound_service
+  # shellcheck disable=SC2154  # of bound_service
+  text=$("${who[@]}" "${limit[@]}" "${pgv_env[@]}" --config "$trial" "$cluster" bash -c "$first_key" pgv-setup "$here" "$library") ||
+    die $? 'the configuration was not changed' "then: $again"
+  read_lines found <<<"$text"
+  if [ -n "${found[opened]:-}" ]; then
+    say "the identity opens data keys of $repository/, such as ${found[opened]}"
+  else
+    say "the identity was not tried: $repository/ has no data key of $cluster yet"
+  fi
 }
 
 # How KEY is made of the data key in the repository.

@@ -131,7 +131,7 @@ use_opened_keys() {
 # Once in a call, where none of these keys opens a segment.
 # shellcheck disable=SC2034  # of open_data_keys
 open_more_keys() {
-  local keys_lock
+  local keys_lock needed_for="it is needed because no data key in $PGV_STATE_DIR/opened opens $name"
   [ "$has_opened" = no ] && [ -n "${PGV_IDENTITY:-}${PGV_UNWRAP:-}" ] || return
   has_opened=yes
   mkdir --parents "$PGV_STATE_DIR/opened"

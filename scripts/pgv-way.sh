@@ -1,9 +1,9 @@
-# Sourced, after pgv-common.sh, by the scripts that restore: where a recovery ends, from which backup and by which WAL it
-# gets there, and what is refused before a byte is written. Their options of the same names set these variables.
+# Sourced, after pgv-common.sh, by the scripts that restore: where a recovery ends, from which backup and by which WAL it gets
+# there, and what is refused before a byte is written. Their options of the same names set these variables.
 # shellcheck shell=bash disable=SC2034,SC2154  # what is set here is for the scripts
 
-# shellcheck source=scripts/pgv-opening.sh
 source "$library/pgv-opening.sh"
+source "$library/pgv-wal-keys.sh"
 
 label='' system_id='' time='' lsn='' xid='' name='' immediate=no exclusive=no action='' timeline=''
 way_options=(label= system-id= time= lsn= xid= name= immediate exclusive action= timeline=)
@@ -104,6 +104,7 @@ take_way() { # KEY VALUE
     timeline) branches+=("$2") ;;
     tablespace) tablespaces+=("$2") ;;
     wal_newest) newest+=("$2") ;;
+    wal_sample) samples+=("$2") ;;
     *) way[$1]=$2 ;;
   esac
 }
@@ -134,6 +135,7 @@ find_way() {
     warn "the archive has no history of timeline ${way[timelines_taken]//,/, }, which exists: the copy takes a later number; pgv-info wal $PGV_CLUSTER"
   [ -z "${way[wal_missing]:-}" ] || [ "$immediate" = yes ] ||
     warn "the archive has a hole at ${way[wal_missing]}: recovery cannot continue after it"
+  require_wal_keys "${samples[@]}"
   [ -z "$time" ] || find_end_of_time
 }
 
@@ -146,11 +148,10 @@ refuse_way() { # STATUS
 
 read_way() {
   declare -gA way=()
-  urls=() key_names=() branches=() tablespaces=() newest=()
+  urls=() key_names=() branches=() tablespaces=() newest=() samples=()
   each_line take_way <"$way_file"
   label=${way[label]} system_id=${way[system_identifier]}
-  version=${way[pg_version]} major=${way[pg_version]%%[!0-9]*}
-  partial=${way[wal_partial]:-}
+  version=${way[pg_version]} major=${way[pg_version]%%[!0-9]*} partial=${way[wal_partial]:-}
   [ "$immediate" = no ] || partial=
 }
 
@@ -161,7 +162,7 @@ find_end_of_time() {
   local -A found
   for segment in ${partial:+"$partial.partial"} "${newest[@]}"; do
     files=("$tmp/segment")
-    open_wal "$segment" "$tmp/segment" || die $? "WAL segment $segment cannot be read" 'nothing was written'
+    open_wal "$segment" "$tmp/segment" || refuse_segment $? "$segment"
     # Its only record may have begun in the segment before.
     [ -z "$older" ] || files+=("$tmp/newer")
     lines=$("${pgv_peek[@]}" records --until "$time" "${goal[@]:1}" "${files[@]}") || die $? "WAL segment $segment cannot be read" 'nothing was written'

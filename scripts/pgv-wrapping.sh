@@ -19,7 +19,7 @@ wrap_signed() { # SIGNED DIR OUTPUT
   if [ -n "${PGV_WRAP:-}" ]; then
     read -r -a command <<<"$PGV_WRAP"
     call_out "${command[@]}" <"$1" >"$3" || status=$?
-    [[ ! $status =~ ^(75|124|137)$ ]] || die 75 "PGV_WRAP: ${command[0]} $([ "$status" -eq 75 ] && echo 'exited with 75' || echo 'was killed, or did not end in 60 s')" 'nothing was stored'
+    [[ ! $status =~ ^(75|124|137)$ ]] || die 75 "PGV_WRAP: ${command[0]} $([ "$status" -eq 75 ] && echo 'exited with 75' || echo "was killed, or did not end in ${call_seconds:-60} s")" 'nothing was stored'
     [ "$status" -eq 0 ] || die 2 "PGV_WRAP: ${command[0]} exited with $status" 'nothing was stored'
     [ -s "$3" ] || die 2 "PGV_WRAP: ${command[0]} printed nothing" 'nothing was stored'
     # What it prints, everybody who reads the repository has.

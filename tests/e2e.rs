@@ -135,6 +135,11 @@ fn only_recipients_open_backups() {
 }
 
 #[test]
+fn what_fails_around_the_keys_of_recipients() {
+    run("recipients-edges.sh", debian_postgres());
+}
+
+#[test]
 fn the_wrong_key_is_noticed_at_once() {
     run("keys.sh", "");
 }

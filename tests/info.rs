@@ -494,6 +494,17 @@ fn recovery_follows_timelines_or_refuses() {
     ] {
         assert!(found.iter().any(|found| found == line), "no {line} in {found:?}");
     }
+    // Those of which a restore tries whether a key opens them: without which it cannot reach its target.
+    let samples = |output: &Output| -> Vec<String> {
+        let found = lines(output);
+        found.iter().filter_map(|line| line.strip_prefix("wal_sample ")).map(str::to_owned).collect()
+    };
+    let on_the_way = |numbers: &[(u32, u32)]| -> Vec<String> {
+        numbers.iter().map(|(timeline, number)| format!("{timeline:08X}00000000{number:08X}")).collect()
+    };
+    assert_eq!(samples(&goal(&[])), on_the_way(&[(1, 1), (1, 2), (2, 3), (2, 4)]));
+    assert_eq!(samples(&goal(&["--lsn", "0/2000000"])), on_the_way(&[(1, 1), (1, 2)]));
+    assert_eq!(samples(&goal(&["--immediate"])), on_the_way(&[]));
     let own = lines(&goal(&["--time", "2026-11-01 14:00:00.5+02:30"]));
     assert!(own.contains(&"recovery_target_timeline current".to_owned()), "{own:?}");
     assert!(own.contains(&"recovery_target_time 2026-11-01 11:30:00.500000+00".to_owned()), "{own:?}");

@@ -1,5 +1,6 @@
 //! Which wrapped data keys a repository has, in the order in which they are to be opened. Who stores objects there may
-//! store thousands that are none: so few are tried, and small ones only.
+//! store thousands that are none: so few are tried, and small ones only. Of one key the first stored are always among
+//! them: what is stored later hides nothing.
 
 use crate::catalog::key_object::{self, KeyObject};
 use crate::cli::lines::Lines;
@@ -12,8 +13,12 @@ use time::OffsetDateTime;
 
 /// A key for 32 recipients with RSA of 4096 bits has some 30 KiB.
 const MAX_OBJECT_BYTES: u64 = 256 << 10;
-/// Wrappings of one key that are tried: the newest.
-const MOST_WRAPPINGS: usize = 8;
+/// Wrappings of one key that are tried first: those with the greatest numbers.
+const NEWEST_WRAPPINGS: usize = 8;
+/// Wrappings of one key that are tried at most: after the newest those that were stored first.
+const MOST_WRAPPINGS: usize = 16;
+/// The same of a key that is needed.
+const MOST_WRAPPINGS_OF_NEEDED: usize = 1000;
 
 /// What is asked for.
 pub struct Wanted {
@@ -23,19 +28,21 @@ pub struct Wanted {
     pub only_needed: bool,
     /// So many keys of each system identifier.
     pub limit: usize,
+    /// All wrappings of each key, however many there are.
+    pub all_wrappings: bool,
 }
 
-/// The wrappings of one key, with the time when the newest was stored.
+/// The wrappings of one key, by number, with the time when each was stored.
 #[derive(Default)]
 struct Wrapped {
-    modified: Option<OffsetDateTime>,
-    wrappings: BTreeSet<u32>,
+    wrappings: BTreeMap<u32, Option<OffsetDateTime>>,
 }
 
 /// `object SYSTEM-IDENTIFIER KEY-NAME FILE` in the order of the tries: needed keys first, then those of backups, then the
-/// newest; of each its
-/// newest wrapping first, and then `next`, the same with the name for another wrapping. Then `large SYSTEM-IDENTIFIER FILE` for what is too large to be a key, `left_out N` if there are
-/// more keys than the limit, and `missing KEY-NAME` for a needed key of which there is no object.
+/// newest; of each its newest wrappings first, then those that were stored first. After them `untried SYSTEM-IDENTIFIER
+/// KEY-NAME N` if it has N more, and `next`, an object with the name for another wrapping. Then `large SYSTEM-IDENTIFIER FILE`
+/// for what is too large to be a key, `left_out N` if there are more keys than the limit, and `missing KEY-NAME` for a
+/// needed key of which there is no object.
 pub fn data_keys(repository: &Repository, wanted: &Wanted) -> Result<Lines> {
     let (store, query) = (&repository.store, &repository.query);
     let cluster = query.cluster.as_deref();
@@ -65,10 +72,14 @@ pub fn data_keys(repository: &Repository, wanted: &Wanted) -> Result<Lines> {
         let (chosen, others) = in_order(found, wanted, &recorded);
         left_out += others;
         for (key_name, wrapped) in chosen {
-            let next = wrapped.wrappings.last().map_or(1, |newest| newest.saturating_add(1));
-            for wrapping in wrapped.wrappings.into_iter().rev().take(MOST_WRAPPINGS) {
+            let next = wrapped.wrappings.keys().next_back().map_or(1, |newest| newest.saturating_add(1));
+            let (tried, untried) = wrapped.in_order(wanted.most_wrappings(&key_name));
+            for wrapping in tried {
                 let file = KeyObject { key_name: key_name.clone(), wrapping }.file_name();
                 lines.add("object", format_args!("{system} {key_name} {file}"));
+            }
+            if untried > 0 {
+                lines.add("untried", format_args!("{system} {key_name} {untried}"));
             }
             let file = KeyObject { key_name: key_name.clone(), wrapping: next }.file_name();
             lines.add("next", format_args!("{system} {key_name} {file}"));
@@ -81,10 +92,34 @@ pub fn data_keys(repository: &Repository, wanted: &Wanted) -> Result<Lines> {
     Ok(lines)
 }
 
+impl Wanted {
+    fn most_wrappings(&self, key_name: &str) -> usize {
+        match self.needed.iter().any(|needed| needed == key_name) {
+            _ if self.all_wrappings => usize::MAX,
+            true => MOST_WRAPPINGS_OF_NEEDED,
+            false => MOST_WRAPPINGS,
+        }
+    }
+}
+
 impl Wrapped {
     fn add(&mut self, wrapping: u32, modified: Option<OffsetDateTime>) {
-        self.wrappings.insert(wrapping);
-        self.modified = self.modified.max(modified);
+        self.wrappings.insert(wrapping, modified);
+    }
+
+    /// When the newest was stored.
+    fn modified(&self) -> Option<OffsetDateTime> {
+        self.wrappings.values().copied().max().flatten()
+    }
+
+    /// The numbers of those to try, and how many are left out. Whoever may only add objects cannot add one that is older.
+    fn in_order(self, most: usize) -> (Vec<u32>, usize) {
+        let mut all: Vec<_> = self.wrappings.into_iter().rev().collect();
+        let newest = NEWEST_WRAPPINGS.min(all.len());
+        all[newest..].sort_by_key(|(wrapping, modified)| (*modified, *wrapping));
+        let untried = all.len().saturating_sub(most);
+        all.truncate(most);
+        (all.into_iter().map(|(wrapping, _)| wrapping).collect(), untried)
     }
 }
 
@@ -113,7 +148,7 @@ fn in_order(
         keys.retain(|(name, _)| place(name).is_some());
     }
     keys.sort_by_cached_key(|(name, wrapped)| {
-        (place(name).unwrap_or(usize::MAX), rank(name), Reverse(wrapped.modified), name.clone())
+        (place(name).unwrap_or(usize::MAX), rank(name), Reverse(wrapped.modified()), name.clone())
     });
     let others = keys.len().saturating_sub(wanted.limit.max(wanted.needed.len()));
     keys.truncate(keys.len() - others);
@@ -126,16 +161,18 @@ mod tests {
 
     fn found(keys: &[(&str, i64)]) -> BTreeMap<String, Wrapped> {
         let of = |second: i64| Wrapped {
-            modified: OffsetDateTime::from_unix_timestamp(second).ok(),
-            wrappings: BTreeSet::from([1]),
+            wrappings: BTreeMap::from([(1, OffsetDateTime::from_unix_timestamp(second).ok())]),
         };
         keys.iter().map(|(name, second)| ((*name).to_owned(), of(*second))).collect()
     }
 
     fn order(keys: &[(&str, i64)], needed: &[&str], only_needed: bool, limit: usize) -> (Vec<String>, usize) {
         let needed = needed.iter().map(|name| (*name).to_owned()).collect();
-        let (chosen, others) =
-            in_order(found(keys), &Wanted { needed, only_needed, limit }, &["c".to_owned()]);
+        let (chosen, others) = in_order(
+            found(keys),
+            &Wanted { all_wrappings: false, needed, only_needed, limit },
+            &["c".to_owned()],
+        );
         (chosen.into_iter().map(|(name, _)| name).collect(), others)
     }
 
@@ -148,5 +185,24 @@ mod tests {
         assert_eq!(order(&keys, &["a"], false, 2), (vec!["a".to_owned(), "c".to_owned()], 2));
         // What is needed is never left out.
         assert_eq!(order(&keys, &["a", "c", "b"], false, 1).0, ["a", "c", "b"]);
+    }
+
+    #[test]
+    fn what_is_stored_later_hides_no_wrapping_whatever_its_number() {
+        let mut wrapped = Wrapped::default();
+        let stored = |second: i64| OffsetDateTime::from_unix_timestamp(second).ok();
+        wrapped.add(20, stored(1));
+        for wrapping in (1..20).chain(21..3000) {
+            wrapped.add(wrapping, stored(2 + i64::from(wrapping)));
+        }
+        let (tried, untried) = wrapped.in_order(MOST_WRAPPINGS);
+        assert_eq!(tried[..10], [2999, 2998, 2997, 2996, 2995, 2994, 2993, 2992, 20, 1]);
+        assert_eq!((tried.len(), untried), (16, 2983));
+        let (mut few, wanted) = (
+            Wrapped::default(),
+            Wanted { needed: Vec::new(), only_needed: false, limit: 1, all_wrappings: true },
+        );
+        (1..=9).for_each(|wrapping| few.add(wrapping, None));
+        assert_eq!(few.in_order(wanted.most_wrappings("a")), (vec![9, 8, 7, 6, 5, 4, 3, 2, 1], 0));
     }
 }

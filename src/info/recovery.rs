@@ -21,6 +21,8 @@ use time::macros::format_description;
 
 /// As many segments are looked into for a transaction after a moment, at most.
 const NEWEST: usize = 1000;
+/// Segments of which is tried whether a key opens them, at most.
+const SAMPLE: u64 = 64;
 /// Requests and threads that the links of a chain have together; each has one at least.
 const JOBS: usize = 8;
 
@@ -504,6 +506,39 @@ impl Recovery<'_> {
             .flat_map(|&(timeline, first, last)| (first..=last).rev().map(move |number| (timeline, number)))
     }
 
+    /// Of the segments without which recovery cannot end, evenly spread, the first and the last among them. Where a moment
+    /// or a transaction lies nobody can tell here.
+    fn sample(&self) -> Vec<Place> {
+        let until = match self.target {
+            Target::End => u64::MAX,
+            Target::Lsn(lsn) => lsn.0 / self.segment_bytes,
+            _ if self.backup.wal_included => return Vec::new(),
+            _ => self.needed,
+        };
+        let stretches: Vec<(u32, u64, u64)> = self
+            .walk
+            .stretches
+            .iter()
+            .map(|&(timeline, first, last)| (timeline, first, last.min(until)))
+            .filter(|(_, first, last)| first <= last)
+            .collect();
+        let count: u64 = stretches.iter().map(|(_, first, last)| last - first + 1).sum();
+        let of = |mut index: u64| {
+            stretches.iter().find_map(|&(timeline, first, last)| {
+                let length = last - first + 1;
+                match index.checked_sub(length) {
+                    Some(rest) => {
+                        index = rest;
+                        None
+                    }
+                    None => Some((timeline, first + index)),
+                }
+            })
+        };
+        let tried = count.min(SAMPLE);
+        (0..tried).filter_map(|number| of(number * (count - 1) / (tried - 1).max(1))).collect()
+    }
+
     /// "key value" lines. A key comes again for each backup of the chain, oldest first, each tablespace and timeline.
     pub fn lines(&self) -> String {
         let backup = self.backup;
@@ -569,6 +604,12 @@ impl Recovery<'_> {
             for place in self.newest_first().take(NEWEST) {
                 line("wal_newest", self.name(place));
             }
+        }
+        for place in self.sample() {
+            line("wal_sample", self.name(place));
+        }
+        if self.walk.is_partial && self.target == Target::End {
+            line("wal_sample", format!("{}.partial", self.name(self.walk.end)));
         }
         if !backup.configuration.is_empty() {
             line("configuration", backup.configuration.join(" "));

@@ -8,7 +8,7 @@ use crate::info::{Choice, Set, State, choose, systems};
 use crate::pg::timeline;
 use crate::pg::wal;
 use crate::store::{Store, Url};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is wanted of a repository.
 pub struct Wanted {
@@ -35,8 +35,8 @@ pub fn parse_listing(text: &str, repository: &Url) -> Result<Listing> {
     text.lines().map(|line| one(line).ok_or_else(|| wrong(line))).collect()
 }
 
-/// `object BYTES PATH` for each, `backup LABEL` before those of a backup, and `then` where all before must be copied before
-/// what follows. At the end `complete N`, how many backups the copy has, and `damaged LABEL` of those that it will not have.
+/// `object BYTES PATH` for each, `backup LABEL` before those of a backup, with `needs KEY-NAME` for each data key without
+/// which neither it nor what it builds on opens, and `then` where all before must be copied before what follows. At the end `complete N`, how many backups the copy has, and `damaged LABEL` of those that it will not have.
 ///
 /// An object that is `there` with another length is refused with [`Kind::Exists`].
 pub fn transfer(
@@ -106,7 +106,13 @@ impl Plan<'_> {
             self.add(path, *bytes)?;
         }
         self.lines.add("then", "");
+        let mut needs: BTreeMap<&Label, BTreeSet<&str>> = BTreeMap::new();
         for set in chosen {
+            let record = set.record();
+            let parent = record.and_then(|record| record.backup.parent.as_ref());
+            let mut names = parent.and_then(|parent| needs.get(parent)).cloned().unwrap_or_default();
+            let own = record.and_then(|record| record.key_name.as_deref());
+            names.extend(own.filter(|name| key_object::is_data_key_name(name)));
             let below = format!("{directory}{}/", layout::backup_directory(&set.label));
             let record = format!("{below}{}", layout::RECORD);
             // It is complete; but it may have been pinned or annotated since.
@@ -116,12 +122,17 @@ impl Plan<'_> {
                     self.add(path, *bytes)?;
                 }
                 self.lines.add("then", "");
+                needs.insert(&set.label, names);
                 continue;
             }
             let bytes = *objects.get(&record).ok_or_else(|| {
                 Error::new(Kind::Temporary, format!("{}: it was removed during the run", set.url))
             })?;
             self.lines.add("backup", &set.label);
+            for name in &names {
+                self.lines.add("needs", name);
+            }
+            needs.insert(&set.label, names);
             for (path, bytes) in
                 objects.iter().filter(|(path, _)| path.starts_with(&below) && **path != record)
             {

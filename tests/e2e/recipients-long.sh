@@ -314,11 +314,13 @@ failover() {
   cat "$scratch/standby.pem.crt" >>"$scratch/hosts.pem"
   make_standby standby 6031
   make_standby rival 6032 1 # it lags behind
+  make_standby twin 6034
   sql "insert into marks (mark) values ('replicated')"
   marks+=' replicated'
   switch
   stop_cluster "$bin" "$scratch/source"
   wait_until all_is_archived_by 6031
+  wait_until all_is_archived_by 6034
   promote standby 6031
   PGPORT=6031 sql "insert into marks (mark) values ('promoted')"
   marks+=' promoted'
@@ -337,6 +339,7 @@ failover() {
   as_recipient rival expect 1 as_postgres bash -c 'cd "$1" && pgv-wal-push -c "$2" pg_wal/00000002.history' bash "$scratch/rival" "$scratch/rival.etc/demo.conf"
   says 'another history'
   stop_cluster "$bin" "$scratch/rival"
+  twins
   as_recipient first pgv 0 pgv-restore demo "$scratch/copy" --port 6033 --start
   compare 6033 'after a failover'
   stop_cluster "$bin" "$scratch/copy"
@@ -347,6 +350,35 @@ failover() {
   stop_cluster "$bin" "$scratch/copy"
   rm --recursive "$scratch/copy"
   stop_cluster "$bin" "$scratch/standby"
+}
+
+# A third standby is promoted at the same place: its history is the same, byte by byte, and what comes after is not. Neither
+# host opens what the other stored, so each stores its own; who has both keys refuses to choose. When what the wrong host
+# stored is removed, recovery goes on with the right one.
+twins() {
+  local segment
+  promote twin 6034
+  cmp "$scratch/standby/pg_wal/00000002.history" "$scratch/twin/pg_wal/00000002.history" || fail 'they were not promoted at the same place'
+  PGPORT=6034 sql "insert into marks (mark) values ('twin')"
+  PGPORT=6034 sql "select pg_create_restore_point('twin')" >/dev/null
+  segment=$(PGPORT=6034 sql 'select pg_walfile_name(pg_current_wal_lsn())')
+  PGPORT=6034 sql 'select pg_switch_wal()' >/dev/null
+  wait_until is_stored_twice "$tree/wal/00000002/$segment"
+  # By itself the server archives the history, too: nothing holds it up.
+  PGPORT=6034 wait_until all_is_archived
+  grep --quiet "$segment is in the archive, sealed with a key that this host does not have" "$scratch/twin.log" || fail "it says nothing: $(tail "$scratch/twin.log")"
+  as_recipient first pgv 7 pgv-verify demo --wal --no-verdict
+  says "$segment" 'different content'
+  (cd "$scratch/source" && as_recipient first pgv 200 pgv-wal-get -c "$scratch/first.etc/demo.conf" "$segment" "$scratch/got")
+  says 'different content'
+  { [ ! -e "$scratch/got" ] && rm --recursive --force "$scratch/first/opened"; } || fail 'one of two histories is chosen'
+  stop_cluster "$bin" "$scratch/twin"
+  # What the twin stored while it stopped, too.
+  find "$tree/wal/00000002" -name '????????????????????????.????????????????.pgv' -delete
+}
+
+is_stored_twice() { # OBJECT
+  [ -e "$1.pgv" ] && [ -n "$(find "$(dirname "$1")" -name "$(basename "$1").*.pgv")" ]
 }
 
 all_is_archived_by() { # PORT

@@ -378,6 +378,7 @@ gone_object() {
   says "the data key $before is not in the repository"
   key=$(key_of "$(newest_label)")
   { [ "$key" != "$before" ] && [ -e "$tree/keys/$key.cms" ]; } || fail 'the backup has a key that is not stored'
+  [ -z "$(find "$tree/keys" -name "$before*.cms")" ] || fail 'the key that was removed is stored again'
   as_postgres mv "$scratch/gone.cms" "$tree/keys/$before.cms"
 }
 
@@ -543,7 +544,7 @@ renamed() {
 
 # From nothing, by pgv-setup: a recovery key of another machine, and a host that makes its own.
 set_up() {
-  local PGV_CONFIG_DIR=$scratch/set PGV_STATE_DIR=$scratch/set.state PGV_WAL_TIMEOUT phrase
+  local PGV_CONFIG_DIR=$scratch/set PGV_STATE_DIR=$scratch/set.state PGV_WAL_TIMEOUT phrase certificate line
   # No WAL goes there.
   export PGV_CONFIG_DIR PGV_STATE_DIR PGV_WAL_TIMEOUT=1s
   [ "$(id --user)" -eq 0 ] || return 0
@@ -558,7 +559,10 @@ set_up() {
   says '/nowhere/openssl.cnf' "no recovery key was made in $scratch/recovery"
   [ -z "$(ls "$scratch/recovery")" ] || fail "something was left: $(ls "$scratch/recovery")"
   PGV_PASSPHRASE_FD=7 expect 0 pgv-setup --make-recovery-key "$scratch/recovery" 7<<<'open sesame'
-  says 'BEGIN CERTIFICATE' 'opens every backup'
+  says 'BEGIN CERTIFICATE' 'opens every backup' 'CN = pgv recovery'
+  certificate=$(openssl x509 -in "$scratch/recovery/recovery.pem" -noout -fingerprint -sha256 | sed 's/.*=//; s/.\{48\}/&\n/')
+  while read -r line; do says "$line"; done <<<"$certificate"
+  [ "$(stat --format=%a "$scratch/recovery/recovery.key" "$scratch/recovery/recovery.pem" | paste --serial)" = "600	644" ] || fail "$(ls -l "$scratch/recovery")"
   grep --quiet ENCRYPTED "$scratch/recovery/recovery.key" || fail 'the private key has no passphrase'
   PGV_PASSPHRASE_FD=7 expect 6 pgv-setup --make-recovery-key "$scratch/recovery" 7<<<'open sesame'
   as_postgres mkdir "$scratch/vault"
@@ -567,6 +571,7 @@ set_up() {
   [ ! -e "$scratch/set/key" ] || fail 'a shared key was made'
   [ "$(stat --format='%a %U' "$scratch/set/demo.signer.pem")" = '600 postgres' ] || fail "$(ls -l "$scratch/set")"
   grep --quiet '^recipient   CN = pgv recovery' "$scratch/sheet" || fail "the sheet names no recipient: $(cat "$scratch/sheet")"
+  while read -r line; do grep --quiet --fixed-strings "$line" "$scratch/sheet" || fail "the sheet has no fingerprint: $(cat "$scratch/sheet")"; done <<<"$certificate"
   grep --quiet 'openssl cms -decrypt' "$scratch/sheet" || fail 'the sheet does not say how a data key opens'
   cp "$scratch/set/demo.signer.pem" "$scratch/signer.before"
   expect 7 pgv-setup demo --pgdata "$scratch/source" --no-archive --no-role --schedule none --no-backup
@@ -579,8 +584,26 @@ set_up() {
   # On a new machine.
   cp "$scratch/set/demo.signer.crt" "$scratch/recovery/hosts.pem"
   chown --recursive postgres "$scratch/recovery"
+  # With a service instead of recipients, there is a sheet, too.
+  sed --in-place "s|^PGV_RECIPIENTS=.*|PGV_WRAP=/usr/local/bin/wrap-it|" "$scratch/set/demo.conf"
+  expect 0 pgv-setup demo --sheet "$scratch/sheet.wrap"
+  grep --quiet 'what this command wraps: /usr/local/bin/wrap-it' "$scratch/sheet.wrap" || fail "$(cat "$scratch/sheet.wrap")"
   rm --recursive "$scratch/set" "$scratch/set.state"
-  expect 0 pgv-setup demo --restore-only --repo "file://$scratch/vault" --identity "$scratch/recovery/recovery.key" --hosts "$scratch/recovery/hosts.pem"
+  # The identity is tried before anything is written.
+  expect 4 pgv-setup demo --restore-only --repo "file://$scratch/vault" --identity "$scratch/first.key" --hosts "$scratch/recovery/hosts.pem"
+  says 'opens none of the' 'not wrapped for this recipient'
+  [ ! -e "$scratch/set/demo.conf" ] || fail 'the configuration is written'
+  PGV_PASSPHRASE_FD=7 expect 4 pgv-setup demo --restore-only --repo "file://$scratch/vault" --identity "$scratch/recovery/recovery.key" --hosts "$scratch/recovery/hosts.pem" 7<<<wrong
+  [ ! -e "$scratch/set/demo.conf" ] || fail 'the configuration is written'
+  expect 7 setsid --wait pgv-setup demo --restore-only --repo "file://$scratch/vault" --identity "$scratch/recovery/recovery.key" --hosts "$scratch/recovery/hosts.pem"
+  says 'was not tried, because it has a passphrase'
+  rm --recursive "$scratch/set" "$scratch/set.state"
+  PGV_PASSPHRASE_FD=7 expect 0 pgv-setup demo --restore-only --repo "file://$scratch/vault" --identity "$scratch/recovery/recovery.key" --hosts "$scratch/recovery/hosts.pem" \
+    --sheet "$scratch/sheet.restore" 7<<<'open sesame'
+  says 'the identity opens data keys of'
+  grep --quiet "the private key $scratch/recovery/recovery.key" "$scratch/sheet.restore" || fail "$(cat "$scratch/sheet.restore")"
+  expect 0 pgv-setup demo --sheet "$scratch/sheet.again"
+  grep --quiet 'identity PRIVATE.pem' "$scratch/sheet.again" || fail "$(cat "$scratch/sheet.again")"
   PGV_PASSPHRASE_FD=7 expect 0 as_postgres setsid --wait pgv-restore demo "$scratch/copy" --immediate --port 6015 --start 7<<<'open sesame'
   compare 6015 'set-up'
   stop_cluster "$bin" "$scratch/copy"

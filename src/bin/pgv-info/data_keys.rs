@@ -18,12 +18,20 @@ pub struct Args {
     /// At most this number of keys for each system identifier
     #[arg(long, value_name = "N", default_value_t = 1000)]
     limit: usize,
+    /// All wrappings of each key, and not only those to try
+    #[arg(long)]
+    all_wrappings: bool,
 }
 
 pub fn run(args: Args, place: Place) -> Result<Status> {
     let repository = place.open(args.cluster)?;
     let mut needed = args.need;
     needed.retain(|name| is_data_key_name(name));
-    let wanted = DataKeys { needed, only_needed: args.only_needed, limit: args.limit };
+    let wanted = DataKeys {
+        needed,
+        only_needed: args.only_needed,
+        limit: args.limit,
+        all_wrappings: args.all_wrappings,
+    };
     info::data_keys(&repository, &wanted)?.print().map(|()| Status::Done)
 }
