@@ -2,7 +2,7 @@
 //! once. A rule of one cluster is none of another.
 
 use super::config::Config;
-use super::configured::{read_if_allowed, readable_list};
+use super::readable::{read_if_allowed, readable_list};
 use super::variable;
 
 /// The configurations whose repository it is.

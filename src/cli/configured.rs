@@ -6,12 +6,12 @@
 
 use super::clusters::Clusters;
 use super::config::{self, Config, Environment};
-use crate::error::{Error, Kind, Result};
+use super::readable::{read_if_allowed, readable_list};
+use crate::error::{Error, Result};
 use crate::io::OWN_VARIABLES;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 
 /// The name by which a configuration was chosen. It is not the cluster's name in the repository, which the environment has.
 const CHOSEN: &str = "PGV_CONFIGURED_AS";
@@ -27,9 +27,6 @@ const SERVICE: [&str; 7] = [
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_S3",
 ];
-
-/// A configuration that is there and may not be read: said when something fails.
-static UNREAD: Mutex<Option<PathBuf>> = Mutex::new(None);
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct ConfigOption {
@@ -215,46 +212,6 @@ fn nearness(config: &Config, url: &str) -> usize {
         (true, _) => tree.len(),
         (_, true) => repository.len(),
         _ => 0,
-    }
-}
-
-/// Nothing where this user may not look.
-pub(super) fn readable_list() -> Result<Option<Vec<PathBuf>>> {
-    let directory = config::directory()?;
-    if is_denied(std::fs::read_dir(&directory)) {
-        note_unread(&directory);
-        return Ok(None);
-    }
-    config::list().map(Some)
-}
-
-pub(super) fn read_if_allowed(path: &Path) -> Result<Option<Config>> {
-    if is_denied(std::fs::File::open(path)) {
-        note_unread(path);
-        return Ok(None);
-    }
-    config::read_file(path).map(Some)
-}
-
-fn is_denied<T>(tried: std::io::Result<T>) -> bool {
-    tried.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
-}
-
-fn note_unread(path: &Path) {
-    let mut unread = UNREAD.lock().unwrap_or_else(PoisonError::into_inner);
-    unread.get_or_insert_with(|| path.to_owned());
-}
-
-/// A tool that fails may have needed what it was not allowed to read.
-pub fn explain_unread(error: Error) -> Error {
-    let unread = UNREAD.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    match unread {
-        Some(path) if matches!(error.kind, Kind::Failed | Kind::Usage | Kind::Key | Kind::Temporary) => error
-            .hint(format!(
-                "the configuration in {} was not used: this user may not read it (sudo -u postgres …)",
-                path.display()
-            )),
-        _ => error,
     }
 }
 

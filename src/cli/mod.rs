@@ -8,6 +8,7 @@ mod debian;
 pub mod lines;
 pub mod owner;
 mod ranges;
+mod readable;
 mod store;
 mod user;
 mod values;
@@ -101,7 +102,7 @@ pub fn main_with<A: Arguments>(
         Ok(status) => status.into(),
         Err(error) => {
             io::end_if_interrupted();
-            let error = configured::explain_unread(error);
+            let error = readable::explain_unread(error);
             report::error(&error);
             io::undo_all();
             error.kind.into()
