@@ -24,7 +24,7 @@ make_wal() { # SEGMENTS
 }
 
 # The commands that PostgreSQL runs, which do not change what they use: $scratch/bench.conf and $scratch/pgbackrest.conf do.
-pgv_command() { echo "$scratch/bin/$1 -c $scratch/bench.conf"; } # TOOL
+pgv_command() { echo "$scratch/bin/$1 -c $scratch/bench${2:-}.conf"; } # TOOL [WHICH CONFIGURATION]
 
 pgbackrest_command() { echo "${pgbackrest:-pgbackrest} --config=$scratch/pgbackrest.conf --stanza=bench $*"; } # OPTIONS…
 

@@ -157,3 +157,27 @@ medians() { # FILE FORMAT
     END { for (k in v) { split(v[k], t, " "); m[k] = t[int((n[k] + 1) / 2)] }
       for (k in m) { base = k; sub(/-.*/, "-pgv", base); printf "%-22s " format "  %5.2f\n", k, m[k], m[base] ? m[k] / m[base] : 0 } }' | sort
 }
+
+# Two configurations of the running cluster in $scratch/data, which differ only in who opens what is sealed: FILE.conf with
+# the key, FILE_recipients.conf with one recipient, who restores with FILE_identity.conf. Each has a repository and a state
+# directory of its own.
+configure_twice() { # FILE [LINE…]
+  local identifier kind lines
+  identifier=$("$scratch/bin/pgv-peek" control "$scratch/data" | sed --quiet 's/^system_identifier //p')
+  as_postgres bash -c 'set -euo pipefail; umask 077; cd "$1"
+    new=(openssl req -x509 -nodes -days 2 -newkey ec -pkeyopt ec_paramgen_curve:P-256)
+    "${new[@]}" -subj /CN=recipient -keyout recipient.key -out recipient.pem 2>/dev/null
+    "${new[@]}" -subj "/O=pgv/OU=bench/serialNumber=$2/CN=host" -addext basicConstraints=critical,CA:FALSE \
+      -addext keyUsage=critical,digitalSignature -addext "subjectAltName=email:bench@$2" -keyout signer.key -out signer.crt 2>/dev/null
+    cat signer.key signer.crt >signer.pem' bash "$scratch" "$identifier"
+  for kind in '' _recipients _identity; do
+    case $kind in
+      '') lines=("PGV_KEY_FILE=$scratch/key") ;;
+      _recipients) lines=("PGV_RECIPIENTS=$scratch/recipient.pem" "PGV_SIGNER=$scratch/signer.pem") ;;
+      _identity) lines=("PGV_IDENTITY=$scratch/recipient.key" "PGV_HOSTS=$scratch/signer.crt") ;;
+    esac
+    as_postgres mkdir --parents "$scratch/repository${kind/_identity/_recipients}"
+    lines+=("PGV_REPO=file://$scratch/repository${kind/_identity/_recipients}" PGV_CLUSTER=bench "PGV_STATE_DIR=$scratch/state$kind" "PGV_PGDATA=$scratch/data" "${@:2}")
+    printf '%s\n' "${lines[@]}" | as_postgres bash -c 'umask 077; cat >"$1"' bash "$1$kind.conf"
+  done
+}

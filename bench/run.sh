@@ -107,6 +107,30 @@ full_pgv_again() {
       pgv-snap --label 20200102-000000F --manifest "$1/chain/again.manifest" "$1/data"' bash "$scratch"
 }
 
+# The whole scripts, with a shared key and with a recipient, whose key is made and stored before a full, looked for before an
+# increment, and opened before a restore. No WAL goes there, which is a finding, and waited for a second.
+script() { # CONFIGURATION COMMAND…
+  local status=0
+  as_postgres env PATH="$bin:$PATH" "${@:2}" --config "$scratch/$1.conf" || status=$?
+  [[ $status =~ ^[07]$ ]]
+}
+
+restore_script() { # CONFIGURATION
+  rm --recursive --force "$scratch/restored"
+  script "$1" pgv-restore bench "$scratch/restored" --immediate
+}
+
+scripts() {
+  local kind
+  for kind in '' _recipients; do
+    rm --recursive --force "$scratch/repository$kind"/* "$scratch/state$kind"
+    measure "scriptfull-pgv$kind" script "bench$kind" pgv-backup bench --type full
+    measure "scriptincr-pgv$kind" script "bench$kind" pgv-backup bench --type incr
+    measure "scriptrestore-pgv$kind" restore_script "bench${kind/_recipients/_identity}"
+  done
+  rm --recursive --force "$scratch/repository"/* "$scratch/repository_recipients"/* "$scratch/restored" "$scratch/state_identity"
+}
+
 stored() { # NAME PATH…
   local name=$1
   shift
@@ -234,6 +258,7 @@ main() {
   make_cluster
   du --summarize --human-readable "$scratch/data"
   configure_pgbackrest
+  configure_twice "$scratch/bench" "PGHOST=$scratch" PGV_WAL_TIMEOUT=1s
   backup_cat
   backup_pgv
   "$scratch/bin/pgv-crypt" -d -k "$scratch/key" <"$scratch/pgv.out" >"$scratch/plain.tar"
@@ -256,6 +281,7 @@ main() {
     measure open-openssl open_openssl
     older open-pgv_older open_pgv
     measure open-pgv open_pgv
+    scripts
   done
   du --bytes --summarize "$scratch/pgbackrest/backup" >"$scratch/size"
   chain

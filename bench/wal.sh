@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The part of make bench that is about WAL: one segment archived synchronously, a burst of ready ones archived
-# with two workers, and recovery through all of them, each by pgv and by pgBackRest in the same run, sealed,
-# with zstd 3, into a local repository. For recovery, cp from an unsealed archive is the floor.
+# with two workers, and recovery through all of them, each by pgv, with a shared key and for a recipient, and by pgBackRest in
+# the same run, sealed, with zstd 3, into a local repository. For recovery, cp from an unsealed archive is the floor.
 # shellcheck disable=SC2016  # $1 in bash -c '…' is for that shell
 set -euo pipefail
 shopt -s inherit_errexit
@@ -14,14 +14,8 @@ source "$(dirname "$0")/lib.sh"
 source "$root/bench/lib-wal.sh"
 
 configure() {
-  as_postgres mkdir "$scratch"/{repository,pgbackrest,plain}
-  as_postgres bash -c 'umask 077; cat >"$1/bench.conf"' bash "$scratch" <<CONF
-PGV_REPO=file://$scratch/repository
-PGV_KEY_FILE=$scratch/key
-PGV_PGDATA=$scratch/data
-PGV_STATE_DIR=$scratch/state
-PGV_WAL_JOBS=2
-CONF
+  as_postgres mkdir "$scratch"/{pgbackrest,plain}
+  configure_twice "$scratch/bench" PGV_WAL_JOBS=2
   write_pgbackrest 2 <<CONF
 repo1-path=$scratch/pgbackrest
 CONF
@@ -39,22 +33,22 @@ milliseconds() { # NAME COMMAND…
 # As the archiver calls it: a shell for each segment, in the data directory. The same segments for both, in turn;
 # becoming postgres is not timed, and no worker goes ahead.
 sync_pushes() { # NAME…
-  (cd "$scratch/data" && as_postgres bash -c 'pgbackrest=$1 pgv=$2
+  (cd "$scratch/data" && as_postgres bash -c 'pgbackrest=$1 pgv=$2 pgv_recipients=$3
     export PGV_WAL_JOBS=1
-    for name in "${@:3}"; do
-      for tool in pgbackrest pgv; do
+    for name in "${@:4}"; do
+      for tool in pgbackrest pgv pgv_recipients; do
         start=${EPOCHREALTIME/[.,]/}
         sh -c "${!tool} pg_wal/$name" || exit
         stop=${EPOCHREALTIME/[.,]/}
         echo "sync-$tool $(((stop - start + 500) / 1000))"
       done
-    done' bash "$(pgbackrest_command archive-push)" "$(pgv_command pgv-wal-push)" "$@") | tee --append "$scratch/times"
+    done' bash "$(pgbackrest_command archive-push)" "$(pgv_command pgv-wal-push)" "$(pgv_command pgv-wal-push _recipients)" "$@") | tee --append "$scratch/times"
 }
 
 forget_stored() {
   # The last worker tidies up.
   sleep 1
-  rm --recursive --force "$scratch/repository"/* "$scratch/state" "$scratch/pgbackrest/archive/bench/15-1" "$scratch/pgbackrest-spool"
+  rm --recursive --force "$scratch/repository"/* "$scratch/repository_recipients"/* "$scratch"/state{,_recipients} "$scratch/pgbackrest/archive/bench/15-1" "$scratch/pgbackrest-spool"
 }
 
 replay() { # NAME RESTORE-COMMAND
@@ -78,8 +72,8 @@ main() {
   require pgbackrest pgbackrest
   begin
   install_pgv
-  configure
   make_wal "$segments"
+  configure
   as_postgres pgbackrest --config="$scratch/pgbackrest.conf" --stanza=bench stanza-create --no-online
 
   for round in $(seq "$rounds"); do
@@ -91,6 +85,8 @@ main() {
     make_ready
     milliseconds burst-pgv burst "$(pgv_command pgv-wal-push)"
     make_ready
+    milliseconds burst-pgv_recipients burst "$(pgv_command pgv-wal-push _recipients)"
+    make_ready
     milliseconds burst-pgbackrest burst "$(pgbackrest_command --archive-async archive-push)"
   done
   stop "$scratch/data"
@@ -100,6 +96,9 @@ main() {
     replay replay-cp "cp $scratch/plain/%f %p"
     replay replay-pgbackrest "$(pgbackrest_command --pg1-path="$scratch/restored" --archive-async archive-get) %f %p"
     replay replay-pgv "$(pgv_command pgv-wal-get) %f %p"
+    # Its first call opens the data keys.
+    rm --recursive --force "$scratch/state_identity"
+    replay replay-pgv_recipients "$(pgv_command pgv-wal-get _identity) %f %p"
   done
   summary
 }
