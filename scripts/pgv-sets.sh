@@ -1,5 +1,5 @@
 # Sourced, after pgv-common.sh, by the scripts that make, read and remove a cluster's backup sets: its lock, scratch
-# space, the sets, and where on this machine the original is. The WAL scripts run for every segment, and need none of it.
+# space, and the sets. The WAL scripts run for every segment, and need none of it.
 # shellcheck shell=bash disable=SC2154  # tmp is of make_run_directory
 
 # An option of pgv-expire, which sets it after this; whoever calls a script may have a variable of this name.
@@ -153,47 +153,4 @@ store_index() {
 leave_note() {
   pgv-s3 --quiet put "$PGV_REPO/RESTORE-1.txt" -- pgv-info note 2>"$tmp/unnoted" || [ $? -eq 6 ] ||
     warn "cannot store $PGV_REPO/RESTORE-1.txt: $(head --lines=1 "$tmp/unnoted")"
-}
-
-# Sets `original` to a data directory of that cluster on this machine, and `original_runs`; or to what may be one and
-# cannot be looked at, with `original_known` no. Empty: there is none below what this machine can tell.
-# shellcheck disable=SC2034  # for the caller
-find_original() { # SYSTEM-IDENTIFIER [EXCEPT BELOW DIRECTORY]
-  local process comm directory listed='' stranger=no
-  original='' original_runs=no original_known=yes
-  for process in /proc/[0-9]*; do
-    if [ -e "$process/cwd/global/pg_control" ]; then
-      directory=$(readlink "$process/cwd" || true) # the process may have ended
-      [[ $directory/ != "${2:-/nowhere}"/* ]] || continue
-      ! is_original "$process/cwd" "$1" "$directory" || original_runs=yes
-    elif [ ! -O "$process" ] && [ ! -e "$process/cwd/." ] && read -r comm 2>/dev/null <"$process/comm" && [[ $comm =~ ^post(gres|master)$ ]]; then
-      suspect "process ${process#/proc/}, whose data directory this user may not see"
-      stranger=yes
-    fi
-    [ "$original_runs$original_known" != yesyes ] || return 0
-  done
-  if command -v pg_lsclusters >/dev/null; then
-    listed=$(pg_lsclusters --no-header) || die 1 'pg_lsclusters cannot list the clusters of this machine: one may be the original' 'nothing was written'
-    listed=$(awk '{ print $6 }' <<<"$listed")
-  fi
-  while read -r directory; do
-    [ -z "$directory" ] || ! is_original "$directory" "$1" "$directory" || return 0
-  done <<<"${PGV_PGDATA:-}"$'\n'"$listed"
-  [ "$original_known" = yes ] || original_runs=$stranger
-}
-
-# Whether a directory is known to hold that cluster. One that cannot be looked at may.
-is_original() { # DIRECTORY SYSTEM-IDENTIFIER NAME
-  local found
-  if [ ! -e "$1/global/pg_control" ]; then
-    [ ! -d "$1" ] || [ -x "$1" ] || suspect "$3, which this user may not look at"
-    return 1
-  fi
-  found=$(data_system_identifier "$1" 2>/dev/null) || { suspect "$3, whose pg_control cannot be read" && return 1; }
-  [ "$found" = "$2" ] || return 1
-  original=$3 original_known=yes
-}
-
-suspect() { # WHAT
-  [ -n "$original" ] || original=$1 original_known=no
 }
