@@ -313,7 +313,7 @@ second_object() {
   push "$segment"
   says 'stored beside it'
   push "$segment"
-  copies=$(find "$tree/wal" -name "$segment.*.pgv" | wc --lines)
+  copies=$(find "$tree/wal" -name "$segment.????????????????.pgv" | wc --lines)
   [ "$copies" -eq 1 ] || fail "$copies objects beside the first"
   as_recipient first pgv 0 pgv-verify demo --wal --no-verdict
   # The key of the first is lost.
@@ -324,13 +324,13 @@ second_object() {
   get 0 "$segment"
   # Two histories under one name.
   flip "$scratch/source/pg_wal/$segment" 9000
-  rm "$tree"/wal/00000001/"$segment".*.pgv
+  rm "$tree"/wal/00000001/"$segment".????????????????.pgv
   push "$segment"
   get 200 "$segment"
   says 'different content'
   as_recipient first pgv 7 pgv-verify demo --wal --no-verdict
   says 'different content'
-  rm "$tree"/wal/00000001/"$segment".*.pgv "$scratch/source/pg_wal/$segment"
+  rm "$tree"/wal/00000001/"$segment".????????????????.pgv "$scratch/source/pg_wal/$segment"
 }
 
 push() { # SEGMENT
