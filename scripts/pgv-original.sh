@@ -1,4 +1,4 @@
-# Sourced, after pgv-common.sh, by pgv-restore: other data directories of this machine, which no restore may touch.
+# Sourced, after pgv-common.sh, by the scripts that restore: other data directories of this machine, which no restore may touch.
 # shellcheck shell=bash disable=SC2154  # what the script has read
 
 # The data directories that the configuration and Debian name.

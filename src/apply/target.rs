@@ -101,10 +101,14 @@ impl Target {
         if member.path == b"global" {
             self.group = member.mode & 0o050 == 0o050;
         }
-        let place = link_of(&member.path).and_then(|key| self.links.get(&key));
-        if !(self.existing && path.is_dir()) {
-            if self.existing && fs::symlink_metadata(&path).is_ok_and(|there| there.is_file()) {
-                // A file of the old state has the name.
+        let link = link_of(&member.path);
+        let place = link.and_then(|key| self.links.get(&key));
+        let there = fs::symlink_metadata(&path).ok();
+        // Other links would be followed now, and removed at last.
+        let is_there = there.as_ref().is_some_and(fs::Metadata::is_dir) || (link.is_some() && path.is_dir());
+        if !(self.existing && is_there) {
+            if self.existing && there.is_some() {
+                // What is no directory has the name.
                 fs::remove_file(&path).during_path("remove", &path)?;
             }
             if let Some(place) = place {

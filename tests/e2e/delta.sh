@@ -116,6 +116,38 @@ damages() {
   grep --quiet 'fetching .* the rest lies in' "$scratch/err" || fail "it does not say how much: $(cat "$scratch/err")"
 }
 
+# Of what only a copy has: a directory that lies elsewhere gives way to one of its own, and nothing is read or left there.
+directories_elsewhere() {
+  local name
+  as_postgres mkdir "$scratch/elsewhere"
+  for name in base pg_xact; do
+    as_postgres mv "$copy/$name" "$scratch/elsewhere/"
+    as_postgres ln --symbolic "$scratch/elsewhere/$name" "$copy/$name"
+  done
+  as_postgres rm --recursive "$copy/pg_multixact" && as_postgres ln --symbolic "$scratch/nowhere" "$copy/pg_multixact"
+  (cd "$scratch/elsewhere" && find . -type f -exec sha256sum {} + | sort) >"$scratch/before"
+  restore "$copy" --delta
+  compare "$copy"
+  (cd "$scratch/elsewhere" && find . -type f -exec sha256sum {} + | sort) | cmp "$scratch/before" - || fail 'a directory that a link led to was changed'
+}
+
+# A copy of the primary that was made with its links has its tablespace, which a server uses.
+links_of_the_original() {
+  local status
+  as_postgres cp --archive "$scratch/primary" "$scratch/twin"
+  as_postgres rm --force "$scratch/twin/postmaster.pid"
+  for _ in tablespace pg_wal; do
+    status=0
+    as_postgres pgv-restore demo "$scratch/twin" --immediate --delta >"$scratch/out" 2>"$scratch/err" || status=$?
+    [ "$status" -eq 6 ] || fail "over a copy with the links of a server it exits with $status: $(cat "$scratch/err")"
+    grep --quiet "leads to .*, which is of the data directory $scratch/primary" "$scratch/err" || fail "it does not say why: $(cat "$scratch/err")"
+    [ ! -e "$scratch/twin/pgv/applying" ] || fail 'a refusal wrote something'
+    as_postgres rm --recursive --force "$scratch/twin/pg_tblspc/"* "$scratch/twin/pg_wal"
+    as_postgres ln --symbolic "$scratch/primary/pg_wal" "$scratch/twin/pg_wal"
+  done
+  sql 'checkpoint; select count(*) from far' >/dev/null || fail 'the server was damaged'
+}
+
 begin
 cp "$root"/scripts/pgv-* "$scratch/bin/"
 bin=$(server_bin "$major")
@@ -164,4 +196,6 @@ refresh 100
 sql "update big set v = 8 where id % 3 = 1"
 backup --type incr
 damages
-echo "delta $major: fulls, increments of both kinds, a synthetic full, over copies that a server wrote to; killed, damaged"
+directories_elsewhere
+links_of_the_original
+echo "delta $major: fulls, increments of both kinds, a synthetic full, over copies that a server wrote to; killed, damaged, with links"
