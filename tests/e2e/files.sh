@@ -70,6 +70,9 @@ refusals() {
   expect 3 'no such file' base/none
   expect 3 'no such file' --extract base/none
   expect 2 'name the files' --extract
+  # A pattern is none of its options.
+  expect 3 'no such file' --extract -- -q
+  expect 3 'no such file' -- --help
   expect 3 'there is no backup 20200101-000000F' --label 20200101-000000F
   as_postgres cp "$object/data.pgv" "$scratch/data"
   flip "$object/data.pgv" $(($(stat --format=%s "$object/data.pgv") / 2))
