@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -164,7 +164,9 @@ fn is_word(text: &str) -> bool {
 
 /// Nothing, if it is not there, not this user's, damaged, of another format, or about another place.
 fn read(file: &Path, place: &str) -> Option<BTreeMap<String, Entry>> {
-    let opened = File::open(file).ok()?;
+    // A pipe would wait for whoever writes to it.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let opened = File::options().read(true).custom_flags(flags).open(file).ok()?;
     let metadata = opened.metadata().ok()?;
     if !metadata.is_file() || !is_own(&metadata) || metadata.len() > LIMIT as u64 {
         return None;
