@@ -1,9 +1,7 @@
 # Sourced, after pgv-common.sh and pgv-opening.sh, by the scripts that seal: the data keys of a cluster whose backups only
 # recipients open. This host has the current key, and for a while the one before it, in PGV_STATE_DIR/keys/SYSTEM-IDENTIFIER.
 #
-#   seals_for_recipients            whether PGV_RECIPIENTS or PGV_WRAP says so
-#   use_data_key SYSTEM-IDENTIFIER  the current key seals from now on; if it is older than PGV_KEY_EVERY, a new one, or if
-#                                   none can be made now, for a while still the current one
+#   those of pgv-current-key.sh
 #   renew_data_key SYSTEM-IDENTIFIER
 #                                   a new key seals from now on
 #   use_stored_key SYSTEM-IDENTIFIER
@@ -15,72 +13,17 @@
 # A key is stored in the repository, wrapped for the recipients, and read back, before anything is sealed with it.
 # shellcheck shell=bash disable=SC2154,SC2317,SC2329  # key_every_seconds is of load_config; what each_line calls
 
+# shellcheck source=scripts/pgv-current-key.sh
+source "$library/pgv-current-key.sh"
 # shellcheck source=scripts/pgv-wrapping.sh
 source "$library/pgv-wrapping.sh"
 # shellcheck source=scripts/pgv-renewal.sh
 source "$library/pgv-renewal.sh"
 
-seals_for_recipients() {
-  [ -n "${PGV_RECIPIENTS:-}${PGV_WRAP:-}" ]
-}
-
-# Runs for every segment: without another process.
-use_data_key() { # SYSTEM-IDENTIFIER [WAL NAME]
-  local place=$PGV_STATE_DIR/keys/$1
-  seals_for_recipients || return 0
-  drop_old_keys
-  ! is_key_due "$place" || renew_or_keep_key "$1" "${2:-}"
-  point_at_key "$place"
-}
-
 renew_data_key() { # SYSTEM-IDENTIFIER
   seals_for_recipients || return 0
   make_data_key "$1" yes ''
   point_at_key "$PGV_STATE_DIR/keys/$1"
-}
-
-# Sets `made_for` to where the current key would be stored, and for whom. Fails if that cannot be read now.
-read_made_for() {
-  local text=()
-  [ -z "${PGV_RECIPIENTS:-}" ] || { [ -r "$PGV_RECIPIENTS" ] && mapfile text <"$PGV_RECIPIENTS"; } || return
-  printf -v made_for '%s' "$PGV_REPO/$PGV_CLUSTER ${PGV_WRAP:-}"$'\n' "${text[@]}"
-}
-
-# Sets `until`, when the current key is due, and `stored_for`, as `made_for` was when it was made.
-read_due() { # PLACE
-  until='' stored_for=''
-  [ ! -e "$1/until" ] || { read -r until && IFS= read -r -d '' stored_for; } <"$1/until" || true # to the end of the file
-}
-
-# Whether there is no key, or it is too old, or not in this repository, or others may open what comes now: by what the
-# recipients are, because their file may have any time. What cannot be read has not changed.
-is_key_due() { # PLACE
-  local now until stored_for
-  printf -v now '%(%s)T' -1
-  read_due "$1"
-  is_key_unfit "$1" || [ "$now" -ge "$until" ]
-}
-
-# The same, whatever the time is, of what read_due has set.
-is_key_unfit() { # PLACE
-  local made_for
-  [ ! -e "$1/current" ] || [[ ! $until =~ ^[0-9]+$ ]] || [ "$((until - now))" -gt "$key_every_seconds" ] ||
-    { read_made_for && [ "$stored_for" != "$made_for" ]; } || [ "$PGV_SIGNER" -nt "$1/until" ]
-}
-
-# The current key seals; older ones and those of PGV_KEY_FILE open what was sealed before.
-point_at_key() { # PLACE
-  local key older=''
-  for key in "$1"/*; do
-    [[ ${key##*/} =~ ^[0-9a-f]{16}$ ]] || continue
-    if [ "$key" -ef "$1/current" ]; then
-      export PGV_KEY_NAME=${key##*/}
-    else
-      older+=:$key
-    fi
-  done
-  configured_keys=${configured_keys-${PGV_KEY_FILE:-}}
-  export PGV_KEY_FILE=$1/$PGV_KEY_NAME$older${configured_keys:+:$configured_keys}
 }
 
 # For who seals for hours: the keys as they are now, in this run's directory. Another run may make new ones meanwhile, and

@@ -18,12 +18,8 @@ bound_time() {
 # Where only recipients open what is sealed: with this host's current data key.
 seal_for_recipients() { # SYSTEM-IDENTIFIER NAME
   [ -n "${PGV_RECIPIENTS:-}${PGV_WRAP:-}" ] || return 0
-  if ! declare -F use_data_key >/dev/null; then
-    # shellcheck source=scripts/pgv-opening.sh
-    source "$library/pgv-opening.sh"
-    # shellcheck source=scripts/pgv-datakeys.sh
-    source "$library/pgv-datakeys.sh"
-  fi
+  # shellcheck source=scripts/pgv-current-key.sh
+  declare -F use_data_key >/dev/null || source "$library/pgv-current-key.sh"
   use_data_key "$1" "$2"
 }
 
