@@ -265,6 +265,24 @@ damage() { # URL
   rm "$scratch/damaged"
 }
 
+# What expiry takes away while it is read is not bad.
+removed_meanwhile() { # URL
+  local name pid status=0
+  hold pgv-apply ' --check-only '
+  as_postgres pgv-verify demo --merged >"$scratch/slow.log" 2>&1 &
+  pid=$!
+  wait_until test -e "$scratch/state/holds-pgv-apply"
+  for name in record.json data.pgv; do
+    stored get "$1/$name" >"$scratch/removed-$name"
+    stored rm "$1/$name"
+  done
+  release pgv-apply
+  wait "$pid" || status=$?
+  for name in data.pgv record.json; do stored put "$1/$name" <"$scratch/removed-$name"; done
+  [ "$status" -eq 75 ] || fail "of a backup that was removed meanwhile it exits with $status: $(cat "$scratch/slow.log")"
+  grep --quiet 'was removed during the run' "$scratch/slow.log" || fail "it does not say so: $(cat "$scratch/slow.log")"
+}
+
 refusals() {
   local url before
   backup
@@ -277,6 +295,7 @@ refusals() {
   expect 7 'BAD  ' pgv-verify demo --merged
   damage "$url/data.pgv"
   expect 0 'a restore would give what its manifest says' pgv-verify demo --merged
+  removed_meanwhile "$url"
   stored get "$url/record.json" >"$scratch/moved"
   stored rm "$url/record.json"
   expect 5 'cannot be merged' pgv-consolidate demo
@@ -337,8 +356,11 @@ expiry() {
   backup
   before=$(labels)
   as_postgres sed --in-place 's/^PGV_KEEP_WITHIN=.*/PGV_KEEP_LAST=1/' "$scratch/etc/demo.conf"
-  as_postgres pgv-consolidate demo 2>"$scratch/err" || fail "with expiry it exits with $?: $(cat "$scratch/err")"
+  # What a run leaves behind whose expiry did not come, or failed, the same command expires.
+  as_postgres env PGV_EXPIRE=no pgv-consolidate demo 2>"$scratch/err" || fail "without expiry it exits with $?: $(cat "$scratch/err")"
   synthetic=$(newest)
+  [ "$(labels)" != "$synthetic" ] || fail 'PGV_EXPIRE=no expires'
+  expect 0 'nothing to merge' pgv-consolidate demo
   [ "$(labels)" = "$synthetic" ] || fail "PGV_KEEP_LAST=1 leaves: $(labels)"
   for label in $before; do
     [ ! -e "$scratch/state/manifest/$label" ] || fail "the manifest of $label, which expired, is left"
