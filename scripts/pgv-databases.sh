@@ -31,7 +31,7 @@ choose_databases() {
       # The key opens the backup: that was looked at.
       3 | 4 | 5)
         rm --force "$tmp/$number.index" "$tmp/$number.members"
-        say "backup ${url##*/} has no index that can be used: all of it is read, and what is not wanted is dropped"
+        say "backup ${url##*/} has no index$([ "$status" -eq 3 ] || echo ' that opens'): all of it is read, and what is not wanted is dropped"
         ;;
       *) die "$status" "cannot read where the files of backup ${url##*/} lie" 'nothing was written' ;;
     esac

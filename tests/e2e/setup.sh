@@ -296,7 +296,7 @@ elsewhere() {
   chmod 0755 "$scratch/bin/systemctl"
   export PGV_CONFIG_DIR=$scratch/etc.own PGV_STATE_DIR=$scratch/state.own
   # Under the name of a cluster of Debian's, whose settings are of another server.
-  pgv-setup "$cluster" --repo "file://$scratch/nothing" --pgdata "$data" --dry-run >"$scratch/out" 2>"$scratch/err" </dev/null ||
+  pgv-setup "$cluster" --repo "file://$scratch/nothing" --pgdata "$data" --schedule none --dry-run >"$scratch/out" 2>"$scratch/err" </dev/null ||
     fail "a name that is another server's: $(cat "$scratch/err")"
   grep --quiet 'setting archive_mode with ALTER SYSTEM' "$scratch/err" || fail "the settings of another server: $(cat "$scratch/err")"
   local options=(--repo "s3://$PGV_TEST_BUCKET/set-up" --endpoint-url "$endpoint" --path-style --pgdata "$data" --schedule systemd)
