@@ -271,6 +271,15 @@ mod tests {
     }
 
     #[test]
+    fn a_pipe_in_its_place_is_not_waited_for() {
+        let state = tempfile::tempdir().unwrap();
+        let file = filled(state.path());
+        fs::remove_file(&file).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(!has(state.path(), "e1", "one\ntwo"));
+    }
+
+    #[test]
     fn only_what_is_listed_the_same_is_known() {
         let state = tempfile::tempdir().unwrap();
         filled(state.path());

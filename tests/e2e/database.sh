@@ -202,6 +202,12 @@ without_index() {
   whole "$scratch/at-end"
   refuses other
   stop_copy
+  # Nor with that of another backup.
+  as_postgres cp "$object/$(as_postgres pgv-info demo --format label | tail --lines=1)/index.pgv" "$object/$full/index.pgv"
+  restore 7 --database shop
+  says "backup $full has no index that opens: all of it is read"
+  stop_copy
+  as_postgres rm "$object/$full/index.pgv"
   restore 2 --database shop --label "$full" --immediate
   says 'the names of the databases'
   restore 0 --database "$shop" --label "$full" --immediate

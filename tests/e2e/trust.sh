@@ -44,6 +44,11 @@ all_is_good() {
   [ "$(grep --count '^ok   20' "$scratch/out")" -eq 1 ] || fail "without an index a sample is not one backup: $(cat "$scratch/out")"
   mv "$scratch/index" "$scratch/repository/demo/$system/backup/$full/index.pgv"
   mv "$scratch/index-incr" "$scratch/repository/demo/$system/backup/$incr/index.pgv"
+  # One that does not open costs the sample, and condemns no backup.
+  flip "$scratch/repository/demo/$system/backup/$full/index.pgv" 300
+  expect 0 'index.pgv: .*; there is no sample of it' pgv-verify demo --sample 1 --no-verdict
+  ! grep '^BAD' "$scratch/out" || fail 'a damaged index condemns a backup'
+  flip "$scratch/repository/demo/$system/backup/$full/index.pgv" 300
   expect 0 '' pgv-verify demo --label "$incr" --no-verdict --quiet
   [ ! -s "$scratch/out" ] || fail "--quiet prints what is good"
   expect 2 '' pgv-verify demo --sample 0

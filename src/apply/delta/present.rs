@@ -132,11 +132,11 @@ impl Directory {
 /// Whether a directory above it is a link, and neither a tablespace's nor that of pg_wal: a directory takes its place.
 fn leads_elsewhere(root: &Path, path: &[u8]) -> bool {
     let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..at]);
-    let others = ends.filter(|above| {
+    let mut others = ends.filter(|above| {
         let space = above.strip_prefix(b"pg_tblspc/").is_some_and(|rest| !rest.contains(&b'/'));
         !space && *above != b"pg_wal"
     });
-    others.into_iter().any(|above| root.join(OsStr::from_bytes(above)).is_symlink())
+    others.any(|above| root.join(OsStr::from_bytes(above)).is_symlink())
 }
 
 /// A plain file; none where there is something else, or nothing.
