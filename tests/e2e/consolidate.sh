@@ -309,6 +309,22 @@ refusals() {
   expect 2 'PGV_KEEP_FULL with PGV_FULL_EVERY=never' env PGV_KEEP_FULL=2 pgv-backup demo
   [ "$(labels)" = "$before" ] || fail "a refusal changed something"
   no_leftovers 'a refusal'
+  without_wal
+}
+
+# The newest backup needs a segment that is not in the archive now: it may come.
+without_wal() {
+  local url segment
+  as_postgres env PGV_WAL=none pgv-backup demo 2>"$scratch/err" || fail "without WAL pgv-backup exits with $?: $(cat "$scratch/err")"
+  url=$(as_postgres pgv-info choose demo --latest | tail --lines=1)
+  segment=$(stored get "$url/record.json" | sed --quiet 's/.*"wal_last": *"\([0-9A-F]*\)".*/\1/p')
+  segment=${url%/backup/*}/wal/${segment:0:8}/$segment.pgv
+  stored get "$segment" >"$scratch/moved"
+  stored rm "$segment"
+  expect 75 'pgv-verify shows which WAL is missing' env PGV_WAL_TIMEOUT=2s pgv-consolidate demo
+  [ "$(newest)" = "${url##*/}" ] || fail "a full without its WAL: $(newest)"
+  no_leftovers 'a consolidation without WAL'
+  stored put "$segment" <"$scratch/moved"
 }
 
 # Removes the newest backup, which no other is built on.
