@@ -273,7 +273,8 @@ without_pgv() {
   sed '1!d; s/^key  *//' <(grep '^key  ' "$scratch/sheet") >"$scratch/bare/KEY"
   while read -r line; do
     line=${line//DIRECTORY/$scratch/data/stock}
-    (cd "$scratch/bare" && PATH=$scratch/sudo-only:/usr/sbin:/usr/bin:/sbin:/bin bash -c "${line//5433/$free}") >"$scratch/out" 2>"$scratch/err" </dev/null ||
+    # Only the port: the label, which is a time, may have these digits, too.
+    (cd "$scratch/bare" && PATH=$scratch/sudo-only:/usr/sbin:/usr/bin:/sbin:/bin bash -c "${line// 5433/ $free}") >"$scratch/out" 2>"$scratch/err" </dev/null ||
       fail "$line exits with $?: $(cat "$scratch/out" "$scratch/err" "$scratch/data/stock/start.log")"
   done < <(sed '1,/^Without pgv, as root/d; /^$/,$d' <(unfolded "$scratch/sheet"))
   [ "$(sql_at "$free" 'select x from there')" = 7 ] || fail "the sheet's stock commands restore something else"
