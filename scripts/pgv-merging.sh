@@ -28,7 +28,7 @@ describe() {
   echo "read $(size "${chain[read_bytes]}") from the repository, $(size "${chain[stream_bytes]}") when opened"
   echo "write about $(size "${chain[write_bytes]}"), and read it back"
   [ "${#key_names[@]}" -eq 0 ] || echo "open with ${key_names[*]}"
-  [ "${chain[bad_pages]}" = 0 ] || echo "bad pages: ${chain[bad_pages]}, which had a wrong checksum when they were backed up"
+  [ "${chain[bad_pages]}" = 0 ] || echo "bad pages: at most ${chain[bad_pages]}, which had a wrong checksum when they were backed up"
 }
 
 # Every backup has to open, before anything is stored or removed.

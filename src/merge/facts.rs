@@ -11,6 +11,8 @@ pub struct Counted {
     /// Of the files as they lie on disk.
     pub bytes: u64,
     pub stream_bytes: u64,
+    /// In them, with a wrong checksum.
+    pub bad_pages: u64,
 }
 
 /// Writes them to `output`, for `pgv-info record`. `records`: one for each link, oldest first.
@@ -22,7 +24,6 @@ pub fn write(
     counted: &Counted,
 ) -> Result<()> {
     let newest = records.last().ok_or_else(|| Error::usage("--facts needs --record of each stream"))?;
-    let bad_pages = records.iter().map(|record| record.backup.findings.bad_pages).sum();
     let facts = Facts::new(BackupFacts {
         label: label.clone(),
         backup_type: BackupType::Full,
@@ -33,7 +34,7 @@ pub fn write(
         stream_bytes: counted.stream_bytes,
         files: Files { total: counted.files, whole: counted.files, blocks: 0, same: 0, removed: 0 },
         blocks: Blocks::default(),
-        findings: Findings { bad_pages, ..newest.backup.findings },
+        findings: Findings { bad_pages: counted.bad_pages, ..newest.backup.findings },
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         ..newest.backup.clone()
     });

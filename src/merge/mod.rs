@@ -4,6 +4,7 @@
 //! Memory: two buffers of 128 KiB, 64 KiB for each link, and for a relation segment of 1 GiB at most 0.5 MiB for each link,
 //! whatever the size of the database. Of each increment of files also the names of the directory that is being read.
 
+mod bad_pages;
 mod body;
 mod facts;
 mod file;

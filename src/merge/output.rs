@@ -2,6 +2,7 @@
 
 use crate::error::{Error, IoContext, Result};
 use crate::io::{TemporaryFile, temporary_file};
+use crate::merge::bad_pages::{BadPages, OfFile};
 use crate::pg::backup_manifest::{self, Entry, WalRange};
 use crate::stream::Seen;
 use crate::tar::{Attributes, Member, TarWriter};
@@ -17,6 +18,8 @@ pub struct Output<W: Write> {
     /// Of the files of the cluster: how many, and their bytes.
     pub files: u64,
     pub bytes: u64,
+    /// None: the records tell that there are none, or nobody asks.
+    pub bad_pages: Option<BadPages>,
 }
 
 /// What is written last.
@@ -26,6 +29,8 @@ pub struct Last {
     /// Of the newest backup's manifest: this one gets its attributes.
     pub manifest: Member,
     pub range: Option<WalRange>,
+    /// Whether the pages of the cluster carry checksums.
+    pub page_checksums: bool,
 }
 
 /// A file whose bytes are being written.
@@ -34,6 +39,7 @@ pub struct File {
     size: u64,
     mtime: i64,
     crc32c: u32,
+    pages: Option<OfFile>,
 }
 
 impl<W: Write> Output<W> {
@@ -41,16 +47,21 @@ impl<W: Write> Output<W> {
     pub fn new(sink: W, major: u32, system_identifier: u64) -> Result<Self> {
         let spool = BufWriter::new(temporary_file()?);
         let manifest = backup_manifest::Writer::new(spool, major, system_identifier)?;
-        Ok(Output { tar: TarWriter::new(sink), manifest, seen: Some(Seen::new()?), files: 0, bytes: 0 })
+        let seen = Some(Seen::new()?);
+        Ok(Output { tar: TarWriter::new(sink), manifest, seen, files: 0, bytes: 0, bad_pages: None })
     }
 
     pub fn begin(&mut self, path: &[u8], size: u64, attributes: Attributes) -> Result<File> {
         self.tar.begin_file(path, size, attributes)?;
-        Ok(File { path: path.to_vec(), size, mtime: attributes.mtime, crc32c: 0 })
+        let pages = self.bad_pages.as_ref().and_then(|pages| pages.begin(path));
+        Ok(File { path: path.to_vec(), size, mtime: attributes.mtime, crc32c: 0, pages })
     }
 
     pub fn data(&mut self, file: &mut File, data: &[u8]) -> Result<()> {
         file.crc32c = crc32c::crc32c_append(file.crc32c, data);
+        if let (Some(bad), Some(pages)) = (&self.bad_pages, &mut file.pages) {
+            bad.add(pages, data);
+        }
         self.tar.data(data)
     }
 
@@ -62,7 +73,10 @@ impl<W: Write> Output<W> {
     }
 
     pub fn end(&mut self, file: File) -> Result<()> {
-        let File { path, size, mtime, crc32c } = file;
+        let File { path, size, mtime, crc32c, pages } = file;
+        if let (Some(bad), Some(pages)) = (&mut self.bad_pages, &pages) {
+            bad.end(pages);
+        }
         self.manifest.file(&path, size, mtime, crc32c)?;
         self.seen()?.add(&Entry { path, size, crc32c })
     }
@@ -97,7 +111,7 @@ impl<W: Write> Output<W> {
     /// The manifest, `global/pg_control` and the end marker. Returns the sink, and the bytes of the stream.
     pub fn finish(mut self, last: &Last, scratch: &mut [u8]) -> Result<(W, u64)> {
         const WHAT: &str = "write backup_manifest";
-        let Last { control, content, manifest, range } = last;
+        let Last { control, content, manifest, range, .. } = last;
         let size = content.len() as u64;
         self.manifest.file(&control.path, size, control.mtime, crc32c::crc32c(content))?;
         let range = range.map(|range| (range.timeline, range.start, range.end));

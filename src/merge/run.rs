@@ -5,6 +5,7 @@ use crate::catalog::{BackupType, Label, MembersWriter, Mode, Record, Selection, 
 use crate::error::{Error, Result, Status};
 use crate::io;
 use crate::manifest::{self, MAX_LINKS, Merged};
+use crate::merge::bad_pages::BadPages;
 use crate::merge::facts::Counted;
 use crate::merge::file::PIECE;
 use crate::merge::link::Link;
@@ -61,10 +62,10 @@ pub fn run(options: &Options, inputs: Vec<Input>, sink: impl io::Sink) -> Result
         None => None,
     };
     let facts = options.facts.as_deref().map(|path| io::Output::create(Some(path))).transpose()?;
-    write(options, links, &identity, facts, sink)?;
+    let status = write(options, links, &identity, facts, sink)?;
     hashes.map_or(Ok(()), Merged::finish)?;
     report::verbose(format_args!("merged into {}", identity.label));
-    Ok(Status::Done)
+    Ok(status)
 }
 
 /// Reads who the streams are, which must be a chain.
@@ -88,20 +89,21 @@ fn write_head(newest: &Link, identity: &StreamIdentity, sink: impl io::Sink) -> 
     sink.finish()
 }
 
-/// `facts`: where those of the merged full go.
+/// `facts`: where those of the merged full go. Only they say how many bad pages it has, which is a finding.
 fn write(
     options: &Options,
     mut links: Vec<Link>,
     identity: &StreamIdentity,
     facts: Option<io::Output>,
     sink: impl io::Sink,
-) -> Result<()> {
+) -> Result<Status> {
     let Some(newest) = links.last() else { return Err(Error::usage("no stream to merge")) };
     let claims = Claims { record: options.records.last().cloned(), ..Claims::default() };
     let mut output = Output::new(sink, major_of(identity)?, identity.system_identifier)?;
     if let Some(path) = &options.members {
         output.tar.observe(Box::new(MembersWriter::create(path, &identity.label, identity.mode)?));
     }
+    output.bad_pages = facts.as_ref().and_then(|_| bad_pages(&options.records, identity));
     let mut scratch = vec![0; PIECE];
     output.tar.directory(b".", newest.top.0.attributes())?;
     let (member, listed) = &newest.head;
@@ -115,12 +117,23 @@ fn write(
     for link in links {
         link.finish(&mut scratch)?;
     }
+    // Checksums that were switched off since tell nothing.
+    let bad_pages = output.bad_pages.take().filter(|_| last.page_checksums).map_or(0, |pages| pages.count());
     let (sink, stream_bytes) = output.finish(&last, &mut scratch)?;
     if let Some(facts) = facts {
-        let counted = Counted { files, bytes, stream_bytes };
+        let counted = Counted { files, bytes, stream_bytes, bad_pages };
         facts::write(facts, &identity.label, &options.records, &identity.merged_from, &counted)?;
     }
-    sink.finish()
+    sink.finish()?;
+    Ok(if bad_pages > 0 { Status::Findings } else { Status::Done })
+}
+
+/// Nothing is looked for where no backup of the chain had a bad page when it was made.
+fn bad_pages(records: &[Record], identity: &StreamIdentity) -> Option<BadPages> {
+    let newest = &records.last()?.backup;
+    let was_found = records.iter().any(|record| record.backup.findings.bad_pages > 0);
+    let StreamIdentity { page_size, segment_pages, start_lsn, .. } = identity;
+    was_found.then(|| BadPages::new(*page_size, *segment_pages, *start_lsn, newest.stop_lsn))
 }
 
 /// Each stream but the first builds on the one before it; all are looked at before anything is written.

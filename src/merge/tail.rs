@@ -44,7 +44,8 @@ pub fn copy<W: Write>(
     };
     let stop_lsn = range.map_or(content.checkpoint(), |range| range.end);
     claims.check_end(&stream::End { stop_lsn, wal_last_seen: tail.last_wal })?;
-    Ok(Last { control, content: content.bytes().to_vec(), manifest, range })
+    let page_checksums = content.has_page_checksums();
+    Ok(Last { control, content: content.bytes().to_vec(), manifest, range, page_checksums })
 }
 
 fn next(link: &mut Link) -> Result<Member> {

@@ -69,6 +69,13 @@ pub fn is_relation_directory(path: &str) -> bool {
     }
 }
 
+/// The segment number of a relation file, by its path below the data directory; none of other files.
+pub fn segment_of(path: &[u8]) -> Option<u32> {
+    let (directory, name) = std::str::from_utf8(path).ok()?.rsplit_once('/')?;
+    let file = RelationFile::parse(name).filter(|_| is_relation_directory(directory))?;
+    Some(file.segment)
+}
+
 /// From here on OIDs are given after initdb (FirstNormalObjectId, transam.h).
 pub const FIRST_NORMAL_OID: u32 = 16384;
 

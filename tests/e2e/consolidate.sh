@@ -368,6 +368,34 @@ kills() {
   echo "consolidate: killed before $killed of $at commands"
 }
 
+# A byte of two pages, and back again; the server is down meanwhile.
+flip_pages() { # OFFSET…
+  local at
+  stop_cluster "$bin" "$source"
+  for at in "$@"; do flip "$source/$file" "$at"; done
+  start_cluster "$bin" "$source"
+}
+
+# What a newer backup of the chain has mended is no bad page of the full.
+bad_pages() {
+  local file
+  file=$(sql "select pg_relation_filepath('marks')")
+  flip_pages 5000 13000
+  expect 7 'bad page at byte 0, block 0' pgv-backup demo
+  flip_pages 13000
+  backup
+  expect 0 'bad pages: at most 2' pgv-consolidate demo --plan
+  expect 7 "$file: bad page, block 0" pgv-consolidate demo
+  ! grep 'block 1$' "$scratch/err" || fail 'a page that was mended is said to be bad'
+  stored get "$(as_postgres pgv-info choose demo --latest)/record.json" | grep --quiet '"bad_pages": *1,' || fail 'its record has not one bad page'
+  expect 5 'have bad pages: 1' pgv-restore demo "$scratch/strict" --strict --immediate
+  flip_pages 5000
+  backup
+  expect 0 'is complete' pgv-consolidate demo
+  stored get "$(as_postgres pgv-info choose demo --latest)/record.json" | grep --quiet '"bad_pages": *0,' || fail 'its record has bad pages'
+  expected=$(content)
+}
+
 # The old chains go, and what is left is restored.
 expiry() {
   local synthetic before label
@@ -411,6 +439,7 @@ CONF
   refusals
   ended
   kills
+  bad_pages
   expiry
   stop_cluster "$bin" "$source"
   echo "PostgreSQL $major, $kind: chains become synthetic fulls, and what they give is the same"
