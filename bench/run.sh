@@ -89,7 +89,7 @@ restore_chain_pgv() {
     rm --recursive --force "$1/restored"
     links=()
     for n in $(seq 0 "$2"); do links+=("file://$1/chain/$n.pgv"); done
-    pgv-merge "${links[@]}" -- pgv-crypt -d --jobs 1 -- pgv-s3 get --jobs 1 | pgv-apply "$1/restored"' bash "$scratch" "$increments"
+    pgv-apply "$1/restored" --merge --open --jobs 1 -- "${links[@]}" -- pgv-s3 get --jobs 1' bash "$scratch" "$increments"
 }
 
 # The chain becomes a full in the repository.
@@ -181,7 +181,14 @@ memory() {
   awk '{ print $1, $2, $3 }' "$scratch/memory"
 }
 
+# As pgv-restore does.
 restore_pgv() {
+  as_postgres env PATH="$bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
+    rm --recursive --force "$2/restored"
+    pgv-apply "$2/restored" --open -- pgv-s3 get "file://$1"' bash "$scratch/pgv.out" "$scratch"
+}
+
+restore_pgv_piped() {
   as_postgres env PATH="$bin:$PATH" PGV_KEY_FILE="$scratch/key" bash -c 'set -euo pipefail
     rm --recursive --force "$2/restored"
     pgv-s3 get "file://$1" | pgv-crypt -d | pgv-apply "$2/restored"' bash "$scratch/pgv.out" "$scratch"
@@ -273,7 +280,8 @@ main() {
     measure backup-pgv backup_pgv
     measure restore-tar restore_tar
     measure restore-pgbackrest restore_pgbackrest
-    older restore-pgv_older restore_pgv
+    older restore-pgv_older restore_pgv_piped
+    measure restore-pgv_piped restore_pgv_piped
     measure restore-pgv restore_pgv
     measure seal-openssl seal_openssl
     older seal-pgv_older seal_pgv

@@ -14,11 +14,12 @@ part='n=${!#} && cd "$0" && exec ${1:+pgv-apply --quiet --complete "$n.steps" "$
 
 # The backup, into pgv-apply: its stream, or those of all that it builds on and its own as one.
 apply_chain() { # OPTION…
-  local number links=("${!urls[@]}") stream=() merge=() selected=() open_part open=(pgv-crypt --no-progress "${talk[@]}" --decrypt) get=(pgv-s3 --no-progress "${talk[@]}" get ${rate:+--rate "$rate"})
+  local number links=("${!urls[@]}") stream=() merge=() selected=() open_part opened=() jobs=() open=(pgv-crypt --no-progress "${talk[@]}" --decrypt) get=(pgv-s3 --no-progress "${talk[@]}" get ${rate:+--rate "$rate"})
   ! selects || selected=(--databases "$tmp/selection")
   if [ "${#urls[@]}" -gt 1 ]; then
     # All links are read at the same time: they share what one has alone.
-    open+=(--jobs "${way[link_jobs]}") get+=(--jobs "${way[link_jobs]}" ${rate:+--rate-shared-in "$tmp/rate"})
+    jobs=(--jobs "${way[link_jobs]}")
+    open+=("${jobs[@]}") get+=("${jobs[@]}" ${rate:+--rate-shared-in "$tmp/rate"})
     merge=(--merge) stream=("${talk[@]}" ${head:+--head} "${selected[@]}")
     for number in "${!urls[@]}"; do stream+=(--record "$tmp/record-$number"); done
   fi
@@ -28,11 +29,16 @@ apply_chain() { # OPTION…
     set_open_part
     open=("${open_part[@]}")
   else
-    links=("${urls[@]/%//data.pgv}") open+=(-- "${get[@]}")
+    links=("${urls[@]/%//data.pgv}")
+    if [ -n "${PGV_KEY_FILE:-}" ]; then
+      opened=(--open "${jobs[@]}") open=("${get[@]}")
+    else
+      open+=(-- "${get[@]}")
+    fi
   fi
   [ "${#urls[@]}" -gt 1 ] && stream+=("${links[@]}" -- "${open[@]}") || stream=("${open[@]}" "${links[0]}")
   pgv-apply "${talk[@]}" "$@" "${selected[@]}" ${time:+--before "$time"} --expect "$label" --system-id "$system_id" \
-    --record "$tmp/record-$((${#urls[@]} - 1))" "${placed[@]}" "$directory" "${merge[@]}" -- "${stream[@]}"
+    --record "$tmp/record-$((${#urls[@]} - 1))" "${placed[@]}" "$directory" "${merge[@]}" "${opened[@]}" -- "${stream[@]}"
 }
 
 take_place() { # KEY VALUE

@@ -25,9 +25,8 @@ check_merged() {
   # What is bad is bad twice: a fault on the way is not the backup's.
   for try in once twice; do
     status=0
-    pgv-apply --quiet "${drawn[@]}" --expected-size "${way[merged_bytes]}" --check-only --expect "${way[label]}" --record "$tmp/records/$number" --merge -- \
-      --quiet "${records[@]}" "${chain[@]/%//data.pgv}" -- \
-      pgv-crypt --quiet --decrypt --jobs "${way[link_jobs]}" -- pgv-s3 --quiet get --jobs "${way[link_jobs]}" 2>"$tmp/said" || status=$?
+    pgv-apply --quiet "${drawn[@]}" --expected-size "${way[merged_bytes]}" --check-only --expect "${way[label]}" --record "$tmp/records/$number" --merge --open --jobs "${way[link_jobs]}" -- \
+      --quiet "${records[@]}" "${chain[@]/%//data.pgv}" -- pgv-s3 --quiet get --jobs "${way[link_jobs]}" 2>"$tmp/said" || status=$?
     [[ $status =~ ^[35]$ ]] || break
   done
   case $status in

@@ -899,6 +899,81 @@ fn where_the_directory_must_keep_its_name_its_content_moves() {
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// `stream`, sealed, in `directory`; its key lies beside it.
+fn seal(directory: &Path, stream: &[u8]) -> Vec<u8> {
+    fs::write(directory.join("plain"), stream).unwrap();
+    fs::write(directory.join("key"), "a passphrase").unwrap();
+    fs::set_permissions(directory.join("key"), fs::Permissions::from_mode(0o600)).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_pgv-crypt"))
+        .args(["-e", "-k", "key", "--iter", "1000", "plain"])
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    output.stdout
+}
+
+/// As after a pipe, nothing can be started before the last byte of the sealed stream and the status of its command.
+#[test]
+fn a_stream_that_is_opened_here_counts_only_whole() {
+    let scratch = tempfile::tempdir().unwrap();
+    // Of several records.
+    let mut files = body();
+    let random = |at: u32| (at.wrapping_mul(2_654_435_761) >> 13) as u8;
+    files.insert(4, file("base/1/1260", &(0..9 << 20).map(random).collect::<Vec<u8>>()));
+    let sealed = seal(scratch.path(), &tar(&members(identity("full", ""), files)));
+    let run = |stream: &[u8], key: &str, command: &str, more: &[&str]| {
+        fs::write(scratch.path().join("sealed"), stream).unwrap();
+        let _was_not_there = fs::remove_dir_all(scratch.path().join("data")).is_err();
+        let output = Command::new(env!("CARGO_BIN_EXE_pgv-apply"))
+            .args(["--open", "--jobs", "2", "data"])
+            .args(more)
+            .args(["--", "sh", "-c", command])
+            .current_dir(scratch.path())
+            .env("PGV_KEY_FILE", key)
+            .output()
+            .unwrap();
+        let started = scratch.path().join("data/global/pg_control").exists();
+        assert_eq!(started, output.status.success() && more.is_empty(), "{}", said(&output));
+        (output.status.code(), said(&output))
+    };
+    let get = "exec cat sealed";
+    assert_eq!(run(&sealed, "key", get, &[]).0, Some(0));
+    assert_eq!(fs::metadata(scratch.path().join("data/base/1/1260")).unwrap().len(), 9 << 20);
+    assert_eq!(run(&sealed, "other:key", get, &[]).0, Some(2), "a key that is not there");
+    fs::write(scratch.path().join("other"), "another").unwrap();
+    fs::set_permissions(scratch.path().join("other"), fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(run(&sealed, "other:key", get, &[]).0, Some(0));
+    let (status, text) = run(&sealed, "other", get, &[]);
+    assert!(status == Some(4) && text.contains("tried other (a passphrase)"), "{status:?}: {text}");
+    let (status, text) = run(&sealed, "", get, &[]);
+    assert!(status == Some(2) && text.contains("PGV_KEY_FILE is not set"), "{status:?}: {text}");
+    fs::set_permissions(scratch.path().join("other"), fs::Permissions::from_mode(0o604)).unwrap();
+    assert_eq!(run(&sealed, "other:key", get, &[]).0, Some(2), "a key that everyone may read");
+    assert_eq!(run(&sealed, "other:key", get, &["--key-world-readable", "--check-only"]).0, Some(2));
+
+    for at in [0, 60, 140, 150, 200, 5000, sealed.len() / 2, sealed.len() - 100, sealed.len() - 1] {
+        let mut damaged = sealed.clone();
+        damaged[at] ^= 1;
+        let (status, text) = run(&damaged, "key", get, &[]);
+        assert!(matches!(status, Some(4 | 5)), "a byte at {at}: {status:?}: {text}");
+        let (status, text) = run(&sealed[..at], "key", get, &[]);
+        assert_eq!(status, Some(5), "cut at {at}: {text}");
+    }
+    assert_eq!(run(&[&sealed[..], b"x"].concat(), "key", get, &[]).0, Some(5), "a byte more");
+    for code in [1, 3, 4, 75] {
+        let command = format!("cat sealed; exit {code}");
+        assert_eq!(run(&sealed, "key", &command, &[]).0, Some(code));
+        assert_eq!(run(b"", "key", &command, &[]).0, Some(code));
+    }
+    assert_eq!(run(&sealed, "key", "cat sealed; exit 7", &[]).0, Some(0));
+    // It needs no more than the head, and ends what would give it the rest.
+    let begun = std::time::Instant::now();
+    let (status, text) = run(&sealed, "key", "cat sealed; exec sleep 600", &["--plan"]);
+    assert_eq!(status, Some(0), "{text}");
+    assert!(begun.elapsed().as_secs() < 300, "its command went on");
+}
+
 /// Once it is the owner, root's command may not be ended by a signal: it ends because nobody reads it.
 #[test]
 fn root_does_not_wait_for_a_command_that_it_may_not_end() {
@@ -909,12 +984,21 @@ fn root_does_not_wait_for_a_command_that_it_may_not_end() {
     let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
     let whole = good();
     fs::write(path("cut"), &whole[..whole.len() - 12_000]).unwrap();
-    let output = Command::new("timeout")
-        .args(["60", env!("CARGO_BIN_EXE_pgv-apply"), "--owner", "nobody", &path("data"), "--"])
-        .args(["sh", "-c", "cat \"$0\"; exec cat /dev/zero", &path("cut")])
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+    // The end of it is damaged.
+    let mut sealed = seal(scratch.path(), &whole);
+    let end = sealed.len() - 20;
+    sealed[end] ^= 1;
+    fs::write(path("cut.pgv"), sealed).unwrap();
+    for (name, open) in [("cut", &[][..]), ("cut.pgv", &["--open"])] {
+        let output = Command::new("timeout")
+            .args(["60", env!("CARGO_BIN_EXE_pgv-apply"), "--owner", "nobody", &path("data")])
+            .args(open)
+            .args(["--", "sh", "-c", "cat \"$0\"; exec cat /dev/zero", &path(name)])
+            .env("PGV_KEY_FILE", path("key"))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+    }
 }
 
 /// A directory that another user may write can hold links to anywhere; root follows none of them.

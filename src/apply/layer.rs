@@ -17,7 +17,7 @@ use crate::stream::{self, Claims, End, Listed, is_data};
 use crate::tar::{Kind, Member, TarReader};
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 /// A backup label is a few lines; bytes.
 const LABEL_LIMIT: u64 = 64 << 10;
@@ -46,7 +46,7 @@ pub struct SeenBeside {
     last_wal: bool,
 }
 
-impl<R: Read> Layer<R> {
+impl<R: BufRead> Layer<R> {
     /// `member` and `json`: who the stream is, which was read already.
     pub fn run(mut self, member: &Member, json: &[u8], hold: bool) -> Result<Status> {
         self.write_small(member, json)?;

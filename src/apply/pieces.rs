@@ -1,11 +1,11 @@
 //! Writes files as they come out of the stream, in pieces; over a file that holds the same already, only what differs.
 
-use crate::error::{IoContext, Result};
-use crate::io::read_full;
+use crate::error::{Error, IoContext, Result};
+use crate::io::for_pieces;
 use crate::report::{self, Progress};
 use crate::tar::Member;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead};
 use std::os::unix::fs::FileExt;
 
 /// Bytes of one piece of a file: little enough to stay in a processor's own cache until it is written.
@@ -18,40 +18,41 @@ const WRITE_BACK: u64 = 8 << 20;
 pub struct Pieces {
     /// Whether files may hold something already.
     pub delta: bool,
-    new: Vec<u8>,
     old: Vec<u8>,
 }
 
 impl Pieces {
     pub fn new(delta: bool) -> Self {
-        Pieces { delta, new: vec![0; PIECE], old: vec![0; PIECE] }
+        Pieces { delta, old: vec![0; PIECE] }
     }
 
     /// Reads the whole content of a member, into `file` if there is one. Returns its CRC-32C.
     pub fn copy(
         &mut self,
-        content: &mut impl Read,
+        content: &mut impl BufRead,
         member: &Member,
         file: Option<&File>,
         progress: &Progress,
     ) -> Result<u32> {
         let mut crc = 0;
-        let mut left = member.size;
-        while left > 0 {
-            let length = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
-            read_full(content, &mut self.new[..length]).during("read stdin")?;
-            crc = crc32c::crc32c_append(crc, &self.new[..length]);
-            let at = member.size - left;
-            left -= length as u64;
+        let (mut at, mut unsent) = (0, 0);
+        let failed = |error| Error::io("read stdin", error);
+        for_pieces(content, member.size, PIECE, failed, |piece| {
+            crc = crc32c::crc32c_append(crc, piece);
+            let length = piece.len() as u64;
             if let Some(file) = file {
-                self.put(file, at, length).during(format_args!("write {}", member.name()))?;
-                let written = at + length as u64;
-                if written.is_multiple_of(WRITE_BACK) || (left == 0 && written >= LARGE) {
+                self.put(file, at, piece).during(format_args!("write {}", member.name()))?;
+                unsent += length;
+                let is_last = at + length == member.size;
+                if unsent >= WRITE_BACK || (is_last && member.size >= LARGE) {
                     write_back(file);
+                    unsent = 0;
                 }
             }
-            progress.add(length as u64);
-        }
+            at += length;
+            progress.add(length);
+            Ok(())
+        })?;
         if let Some(file) = file.filter(|_| self.delta) {
             file.set_len(member.size).during(format_args!("write {}", member.name()))?;
         }
@@ -59,10 +60,9 @@ impl Pieces {
     }
 
     /// Writes the piece, unless the file holds the same already.
-    fn put(&mut self, file: &File, at: u64, length: usize) -> io::Result<()> {
-        let new = &self.new[..length];
+    fn put(&mut self, file: &File, at: u64, new: &[u8]) -> io::Result<()> {
         if self.delta {
-            let old = &mut self.old[..length];
+            let old = &mut self.old[..new.len()];
             if file.read_exact_at(old, at).is_ok() && old == new {
                 return Ok(());
             }

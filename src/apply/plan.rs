@@ -6,12 +6,12 @@ use crate::apply::user::Rights;
 use crate::error::{Result, Status};
 use crate::stream::Head;
 use crate::tar::TarReader;
-use std::io::{BufReader, Read};
+use std::io::BufRead;
 
 /// Reads no more of a stream than its head, writes nothing, prints what a run with the same options would
 /// do, and refuses what that would refuse.
-pub fn plan(options: &Options, input: impl Read) -> Result<Status> {
-    let mut tar = TarReader::new(BufReader::with_capacity(64 << 10, input));
+pub fn plan(options: &Options, input: impl BufRead) -> Result<Status> {
+    let mut tar = TarReader::new(input);
     let Head { top, identity, .. } = Head::read(&mut tar)?;
     options.claims.check(&identity)?;
     options.check_selection(&identity)?;

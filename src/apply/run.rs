@@ -14,12 +14,12 @@ use crate::error::{IoContext, Result, Status};
 use crate::report::Progress;
 use crate::stream::Head;
 use crate::tar::TarReader;
-use std::io::{BufReader, Read};
+use std::io::BufRead;
 
 /// Reads one stream to its end. Ends only with a complete directory that is on disk, or with an error
 /// that says what was left behind.
-pub fn run(options: Options, input: impl Read) -> Result<Status> {
-    let mut tar = TarReader::new(BufReader::with_capacity(64 << 10, input));
+pub fn run(options: Options, input: impl BufRead) -> Result<Status> {
+    let mut tar = TarReader::new(input);
     let Head { top, member, json, identity, .. } = Head::read(&mut tar)?;
     options.claims.check(&identity)?;
     options.check_selection(&identity)?;

@@ -99,7 +99,10 @@ pub fn main_with<A: Arguments>(
     };
     report::start(tool, args.common().level());
     match run(args) {
-        Ok(status) => status.into(),
+        Ok(status) => {
+            io::undo_all();
+            status.into()
+        }
         Err(error) => {
             io::end_if_interrupted();
             let error = readable::explain_unread(error);

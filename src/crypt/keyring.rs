@@ -8,11 +8,12 @@ use crate::crypt::generated::{self, Form, is_generated_name};
 use crate::crypt::key::Passphrase;
 use crate::crypt::open::fitting_key;
 use crate::error::{Error, IoContext, Kind, Result};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A key, and what it is called in messages: its file, as a rule.
 pub struct Key {
@@ -51,6 +52,14 @@ impl Key {
                 ));
         }
         Ok(Self::new(source, Passphrase::read(file, source)?))
+    }
+
+    /// Reads those of `list`, as PGV_KEY_FILE has them: paths with colons between.
+    pub fn read_list(list: &OsStr, world_readable: bool) -> Result<Vec<Self>> {
+        let read = |(index, path): (usize, PathBuf)| {
+            Key::read(&path, &format!("key file {} of PGV_KEY_FILE", index + 1), world_readable)
+        };
+        std::env::split_paths(list).enumerate().map(read).collect()
     }
 
     pub fn source(&self) -> &str {
@@ -96,6 +105,15 @@ fn is_surely_a_path(path: &Path) -> bool {
     parent.is_some_and(exists) && generated::form(path.as_os_str().as_bytes()) == Form::Passphrase
 }
 
+/// Only for whoever asks about a key is its absence an answer; a stream that cannot be opened for want of a key is
+/// there all the same.
+pub fn absent_is_usage(mut error: Error) -> Error {
+    if error.kind == Kind::NotFound {
+        error.kind = Kind::Usage;
+    }
+    error
+}
+
 /// The first key seals, all open.
 pub struct Keyring {
     keys: Vec<Key>,
@@ -133,6 +151,15 @@ impl Keyring {
     pub fn add(&mut self, key: Key) {
         self.passphrases.push(key.passphrase.clone());
         self.keys.push(key);
+    }
+
+    /// Of a stream called `name` that did not open: which keys were tried, if it is for want of a key.
+    pub fn explain(&self, error: Error, name: &str) -> Error {
+        match error.kind {
+            Kind::Key if self.keys.is_empty() => error.context(name).supplement("no key was at hand"),
+            Kind::Key => error.context(name).supplement(format_args!("tried {}", self.description())),
+            _ => error.context(name),
+        }
     }
 
     /// "/etc/pgv/key (key 1a2b3c4d), /etc/pgv/old (a passphrase)".

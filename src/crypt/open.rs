@@ -16,7 +16,7 @@ use aes::cipher::inout::InOutBuf;
 use aes::cipher::{BlockModeDecrypt, KeyIvInit};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -47,6 +47,9 @@ pub(super) struct Ordered {
     result: Receiver<Result<Vec<u8>>>,
 }
 
+/// Takes each record's plaintext whole, and gives back what can be used for another one, whatever is in it.
+pub type Take<'a> = dyn FnMut(Vec<u8>) -> io::Result<Vec<u8>> + 'a;
+
 /// Opens a sealed stream with the first of `passphrases` that fits; returns the bytes released. What is
 /// released before an error is authentic, but only success says that it is all.
 pub fn open(
@@ -56,30 +59,69 @@ pub fn open(
     context: &[u8],
     jobs: usize,
 ) -> Result<u64> {
+    let (keys, header, chain) = begin(&mut reader, passphrases, context)?;
+    written(writer, |take| open_records(reader, take, (keys, chain), jobs, |records| records.run(header)))
+}
+
+/// The same for a reader in the same process.
+pub fn open_into(
+    mut reader: impl Read + Send,
+    take: &mut Take<'_>,
+    passphrases: &[Passphrase],
+    context: &[u8],
+    jobs: usize,
+) -> Result<()> {
+    let (keys, header, chain) = begin(&mut reader, passphrases, context)?;
+    open_records(reader, take, (keys, chain), jobs, |records| records.run(header))
+}
+
+fn begin(
+    reader: &mut impl Read,
+    passphrases: &[Passphrase],
+    context: &[u8],
+) -> Result<(StreamKeys, Header, Decryptor)> {
     if context.len() > MAX_CONTEXT_BYTES {
         return Err(Error::usage(format!("the context is longer than {MAX_CONTEXT_BYTES} bytes")));
     }
-    let start = read_start(&mut reader)?;
-    let header = read_array(&mut reader, truncated)?;
-    let (keys, header, chain) = fit_key(&start, None, header, passphrases, context)?;
-    open_records(reader, writer, (keys, chain), jobs, |records| records.run(header))
+    let start = read_start(reader)?;
+    let header = read_array(reader, truncated)?;
+    fit_key(&start, None, header, passphrases, context)
+}
+
+/// Writes what `open` releases, and says how much that is.
+pub(super) fn written(
+    writer: &mut impl Write,
+    open: impl FnOnce(&mut Take<'_>) -> Result<()>,
+) -> Result<u64> {
+    let mut released = 0;
+    let opened = open(&mut |plain| {
+        writer.write_all(&plain)?;
+        released += plain.len() as u64;
+        Ok(plain)
+    });
+    opened.map(|()| released).map_err(|error| match error.kind {
+        Kind::Damaged => {
+            error.hint(format!("{released} bytes were written before it; they are authentic, but incomplete"))
+        }
+        _ => error,
+    })
 }
 
 /// Reads records by `read` on a thread of its own, and releases them in order.
 pub(super) fn open_records<R: Read + Send>(
     reader: R,
-    writer: &mut impl Write,
+    take: &mut Take<'_>,
     (keys, chain): (StreamKeys, Decryptor),
     jobs: usize,
     read: impl FnOnce(RecordReader<'_, R>) -> Result<()> + Send,
-) -> Result<u64> {
+) -> Result<()> {
     let jobs = jobs.max(1);
     let (bodies, plains) = (&Pool::new(), &Pool::new());
     let (ordered, in_order) = sync_channel::<Ordered>(jobs + 1);
     let (job_sender, job_receiver) = sync_channel::<Job>(jobs);
     let job_receiver = &Mutex::new(job_receiver);
-    let mut release = Release { writer, plains, withheld: VecDeque::new(), withheld_bytes: 0, released: 0 };
-    let outcome = thread::scope(|scope| {
+    let mut release = Release { take, plains, withheld: VecDeque::new(), withheld_bytes: 0 };
+    thread::scope(|scope| {
         let stream = RecordReader { reader, chain, keys, bodies, ordered, jobs: job_sender };
         let reading = scope.spawn(move || read(stream));
         for _ in 0..jobs {
@@ -89,13 +131,6 @@ pub(super) fn open_records<R: Read + Send>(
         let read = reading.join().unwrap_or_else(|_| Err(Error::failed("the reading thread stopped")));
         // What was released before the reader's error was verified.
         written.and(read).and_then(|()| release.rest())
-    });
-    let released = release.released;
-    outcome.map(|()| released).map_err(|error| match error.kind {
-        Kind::Damaged => {
-            error.hint(format!("{released} bytes were written before it; they are authentic, but incomplete"))
-        }
-        _ => error,
     })
 }
 
@@ -294,16 +329,15 @@ fn verify(decompressor: &mut Decompressor<'_>, job: &Job, mut plain: Vec<u8>) ->
     }
 }
 
-/// Writes plaintext in order, all but what may be the end.
-struct Release<'a, W> {
-    writer: &'a mut W,
+/// Releases plaintext in order, all but what may be the end.
+struct Release<'a> {
+    take: &'a mut Take<'a>,
     plains: &'a Pool,
     withheld: VecDeque<Vec<u8>>,
     withheld_bytes: usize,
-    released: u64,
 }
 
-impl<W: Write> Release<'_, W> {
+impl Release<'_> {
     /// Returns at the last record that was read, and withholds it.
     fn in_order(&mut self, in_order: Receiver<Ordered>) -> Result<()> {
         for Ordered { plain_bytes, pieces, result } in in_order {
@@ -328,10 +362,10 @@ impl<W: Write> Release<'_, W> {
     fn release_down_to(&mut self, least: usize) -> Result<()> {
         while self.withheld.front().is_some_and(|plain| self.withheld_bytes - plain.len() >= least) {
             let Some(plain) = self.withheld.pop_front() else { break };
-            self.writer.write_all(&plain).during("write the output")?;
-            self.withheld_bytes -= plain.len();
-            self.released += plain.len() as u64;
-            self.plains.give(plain);
+            let length = plain.len();
+            let used = (self.take)(plain).during("write the output")?;
+            self.withheld_bytes -= length;
+            self.plains.give(used);
         }
         Ok(())
     }

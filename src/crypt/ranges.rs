@@ -5,7 +5,7 @@ use crate::crypt::format::{BLOCK_BYTES, HEADER_BYTES, RecordKind, pad_bytes};
 use crate::crypt::index::{Entry, Index, Run};
 use crate::crypt::key::{MAX_CONTEXT_BYTES, Passphrase};
 use crate::crypt::open::{
-    Decryptor, RecordReader, damaged, fit_key, open_records, read_array, read_start, truncated,
+    Decryptor, RecordReader, damaged, fit_key, open_records, read_array, read_start, truncated, written,
 };
 use crate::error::{Error, IoContext, Kind, Result};
 use crate::io::read_full;
@@ -42,7 +42,7 @@ pub fn open_ranges(
             Kind::Key if before.is_some() => error.hint("or the index is not that of this object"),
             _ => error,
         })?;
-    open_records(reader, writer, (keys, chain), jobs, |mut records| {
+    let read = |mut records: RecordReader<'_, _>| {
         let mut header = Some(header);
         for run in &runs {
             if header.is_none() {
@@ -55,7 +55,8 @@ pub fn open_ranges(
             }
         }
         read_end(&mut records.reader)
-    })
+    };
+    written(writer, |take| open_records(reader, take, (keys, chain), jobs, read))
 }
 
 /// `header`: of the first record, if it was read already. False when nothing more is to be read.

@@ -1,10 +1,10 @@
 //! Input by path, from stdin, or from a command.
 
-use crate::error::{IoContext, Result, Status};
+use crate::error::{Error, IoContext, Result, Status};
 use crate::io::{Producer, temporary_file, widen};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, BufRead, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -118,16 +118,60 @@ pub fn read_full(reader: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
+/// Gives `each` exactly so many bytes, in pieces of at most `most`, as they lie in the reader's buffer. `failed` says what
+/// failed with the reader, which must not end before.
+pub fn for_pieces(
+    reader: &mut (impl BufRead + ?Sized),
+    bytes: u64,
+    most: usize,
+    failed: impl Fn(io::Error) -> Error,
+    mut each: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut left = bytes;
+    while left > 0 {
+        let wanted = usize::try_from(left).map_or(most, |left| left.min(most));
+        let ready = match reader.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(failed(error)),
+            Ok([]) => return Err(failed(io::ErrorKind::UnexpectedEof.into())),
+            Ok(ready) => ready,
+        };
+        let piece = &ready[..ready.len().min(wanted)];
+        let length = piece.len();
+        each(piece)?;
+        reader.consume(length);
+        left -= length as u64;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Error, Kind};
+    use crate::error::Kind;
 
     fn read_all(script: &str) -> Result<String> {
         let command = ["sh", "-c", script].map(OsString::from);
         let mut text = String::new();
         let mut input = Input::of(&command, None)?;
         input.read_to_string(&mut text).during(format_args!("read {}", input.name())).map(|_| text)
+    }
+
+    #[test]
+    fn pieces_are_exactly_what_is_asked_for() {
+        let pieces_of = |bytes| {
+            let mut reader = io::BufReader::with_capacity(4, &b"0123456789"[..]);
+            let mut pieces = Vec::new();
+            let failed = |error| Error::io("read", error);
+            for_pieces(&mut reader, bytes, 3, failed, |piece| {
+                pieces.push(String::from_utf8_lossy(piece).into_owned());
+                Ok(())
+            })
+            .map(|()| pieces)
+        };
+        assert_eq!(pieces_of(9).unwrap(), ["012", "3", "456", "7", "8"]);
+        assert!(pieces_of(0).unwrap().is_empty());
+        assert!(pieces_of(11).is_err(), "the reader has ended before");
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod threaded;
 pub use atomic::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
 pub use batch::{batch, named_file};
 pub use deadline::Deadline;
-pub use input::{Input, read_full};
+pub use input::{Input, for_pieces, read_full};
 pub use interrupt::{Unfinished, die_if_unread, end_if_interrupted, on_interrupt, undo_all};
 pub use lines::{from_hex, hex, read_line};
 pub use output::{Output, Sink};

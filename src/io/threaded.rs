@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result, Status};
 use crate::io::Sink;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
@@ -39,7 +39,15 @@ impl Threaded {
     /// Runs `write` on a thread of its own. Its error is that of the read that meets the end, and of each
     /// that comes after it.
     pub fn spawn(write: impl FnOnce(ThreadSink) -> Result<Status> + Send + 'static) -> Result<Self> {
-        let (pieces, taken) = sync_channel(PIECES);
+        Self::spawn_with(PIECES, write)
+    }
+
+    /// The same; `between`: pieces that may lie between the two, for whoever gives larger ones.
+    pub fn spawn_with(
+        between: usize,
+        write: impl FnOnce(ThreadSink) -> Result<Status> + Send + 'static,
+    ) -> Result<Self> {
+        let (pieces, taken) = sync_channel(between);
         let (read, used) = channel();
         let sink = ThreadSink { pieces, read: used, piece: Vec::with_capacity(PIECE) };
         let writer =
@@ -51,9 +59,8 @@ impl Threaded {
     fn advance(&mut self) -> io::Result<bool> {
         match self.pieces.recv() {
             Ok(piece) => {
-                let mut used = std::mem::replace(&mut self.piece, piece);
+                let used = std::mem::replace(&mut self.piece, piece);
                 self.at = 0;
-                used.clear();
                 // Whoever wrote all needs none any more.
                 let _not_needed = self.read.send(used).is_err();
                 Ok(true)
@@ -83,22 +90,41 @@ impl Read for Threaded {
         if buf.is_empty() {
             return Ok(0);
         }
-        while self.at == self.piece.len() {
-            if !self.advance()? {
-                return Ok(0);
-            }
-        }
-        let rest = &self.piece[self.at..];
+        let rest = self.fill_buf()?;
         let length = rest.len().min(buf.len());
         buf[..length].copy_from_slice(&rest[..length]);
-        self.at += length;
+        self.consume(length);
         Ok(length)
     }
 }
 
+impl BufRead for Threaded {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.at == self.piece.len() {
+            if !self.advance()? {
+                return Ok(&[]);
+            }
+        }
+        Ok(&self.piece[self.at..])
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.at = self.piece.len().min(self.at + length);
+    }
+}
+
 impl ThreadSink {
+    /// Hands over the whole of it, without a copy, and returns what can be used in its place: with whatever its last user
+    /// left in it, or empty.
+    pub fn give(&mut self, whole: Vec<u8>) -> io::Result<Vec<u8>> {
+        self.flush()?;
+        self.pieces.send(whole).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(self.read.try_recv().unwrap_or_default())
+    }
+
     fn hand_over(&mut self) -> io::Result<()> {
-        let next = self.read.try_recv().unwrap_or_else(|_| Vec::with_capacity(PIECE));
+        let mut next = self.read.try_recv().unwrap_or_else(|_| Vec::with_capacity(PIECE));
+        next.clear();
         let piece = std::mem::replace(&mut self.piece, next);
         self.pieces.send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
@@ -147,6 +173,29 @@ mod tests {
         reader.read_to_end(&mut read).unwrap();
         assert_eq!(read, all);
         assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn whole_pieces_come_in_their_place_and_are_used_again() {
+        let mut reader = Threaded::spawn_with(1, |mut sink| {
+            let failed = |e| Error::io("write", e);
+            let mut used = 0;
+            for round in 0..50_u8 {
+                sink.write_all(&[round]).map_err(failed)?;
+                let back = sink.give(vec![round; 1000]).map_err(failed)?;
+                used += u32::from(back.capacity() >= 1000);
+            }
+            // Those that are on their way are not.
+            assert!(used > 20, "only {used} came back");
+            sink.finish().map(|()| Status::Done)
+        })
+        .unwrap();
+        for round in 0..50_u8 {
+            let mut piece = [0; 1001];
+            reader.read_exact(&mut piece).unwrap();
+            assert_eq!(piece, [round; 1001]);
+        }
+        assert_eq!(reader.fill_buf().unwrap(), b"");
     }
 
     #[test]

@@ -12,20 +12,19 @@ pub fn merge<W: Write>(
     links: &mut [Link],
     selection: Option<&Selection>,
     output: &mut Output<W>,
-    scratch: &mut [u8],
 ) -> Result<()> {
     for link in links.iter_mut() {
-        link.begin(scratch)?;
+        link.begin()?;
     }
     while let Some(key) = links.iter().filter_map(Link::key).min().map(<[u8]>::to_vec) {
         if key.ends_with(b"/") {
             directory(links, &key, output)?;
         } else if !selection.is_some_and(|selection| selection.skips_file(&key)) && is_there(links, &key) {
-            file::merge(links, &key, output, scratch)?;
+            file::merge(links, &key, output)?;
         }
         for link in links.iter_mut().filter(|link| link.at(&key).is_some()) {
-            link.skip_rest(scratch)?;
-            link.advance(scratch)?;
+            link.skip_rest()?;
+            link.advance()?;
         }
     }
     Ok(())

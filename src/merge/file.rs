@@ -8,9 +8,6 @@ use crate::stream::{Pages, Source};
 use crate::tar::Attributes;
 use std::io::Write;
 
-/// Bytes copied at a time: little enough to stay in a processor's own cache until they are written.
-pub const PIECE: usize = 128 << 10;
-
 /// Changed blocks, and where their stream stands.
 struct Layer {
     /// The number of the link.
@@ -21,18 +18,13 @@ struct Layer {
 }
 
 /// Writes the file at `key`, if a link has it. What is left of the members there is for the caller to skip.
-pub fn merge<W: Write>(
-    links: &mut [Link],
-    key: &[u8],
-    output: &mut Output<W>,
-    scratch: &mut [u8],
-) -> Result<()> {
+pub fn merge<W: Write>(links: &mut [Link], key: &[u8], output: &mut Output<W>) -> Result<()> {
     let (mut layers, base) = find(links, key)?;
     let newest = links.iter().rev().find_map(|link| link.at(key));
     let Some(attributes) = newest.map(|data| data.member.attributes()) else { return Ok(()) };
     match base {
-        Some(base) if layers.is_empty() => copy(&mut links[base], key, attributes, output, scratch),
-        Some(base) => lay(links, base, &mut layers, (key, attributes), output, scratch),
+        Some(base) if layers.is_empty() => copy(&mut links[base], key, attributes, output),
+        Some(base) => lay(links, base, &mut layers, (key, attributes), output),
         None => Err(Error::damaged(format!(
             "{}: the changed blocks of a file that no older backup of the chain has",
             key.escape_ascii()
@@ -57,16 +49,10 @@ fn find(links: &mut [Link], key: &[u8]) -> Result<(Vec<Layer>, Option<usize>)> {
     Ok((layers, None))
 }
 
-fn copy<W: Write>(
-    link: &mut Link,
-    key: &[u8],
-    attributes: Attributes,
-    output: &mut Output<W>,
-    scratch: &mut [u8],
-) -> Result<()> {
+fn copy<W: Write>(link: &mut Link, key: &[u8], attributes: Attributes, output: &mut Output<W>) -> Result<()> {
     let size = link.tar.unread();
     let mut file = output.begin(key, size, attributes)?;
-    link.pass(size, scratch, &mut |data| output.data(&mut file, data))?;
+    link.pass(size, &mut |data| output.data(&mut file, data))?;
     output.end_data(file)
 }
 
@@ -76,7 +62,6 @@ fn lay<W: Write>(
     layers: &mut [Layer],
     (key, attributes): (&[u8], Attributes),
     output: &mut Output<W>,
-    scratch: &mut [u8],
 ) -> Result<()> {
     let page = u64::from(links[base].identity.page_size);
     let base_size = links[base].tar.unread();
@@ -94,24 +79,24 @@ fn lay<W: Write>(
     for run in pages.runs() {
         let bytes = u64::from(run.count) * page;
         match run.source {
-            Source::Zeros => zeros(bytes, scratch, &mut |data| output.data(&mut file, data))?,
+            Source::Zeros => zeros(bytes, &mut |data| output.data(&mut file, data))?,
             Source::Base => {
                 let link = &mut links[base];
                 let at = u64::from(run.first) * page;
                 // What newer backups have changed.
                 let passed = base_size - link.tar.unread();
-                link.skip(at - passed, scratch)?;
+                link.skip(at - passed)?;
                 let there = bytes.min(base_size - at);
-                link.pass(there, scratch, &mut |data| output.data(&mut file, data))?;
-                zeros(bytes - there, scratch, &mut |data| output.data(&mut file, data))?;
+                link.pass(there, &mut |data| output.data(&mut file, data))?;
+                zeros(bytes - there, &mut |data| output.data(&mut file, data))?;
             }
             Source::Layer(number) => {
                 let Some(layer) = layers.get_mut(usize::from(number)) else { continue };
                 let link = &mut links[layer.link];
                 let rest = layer.header.blocks.get(layer.read..).unwrap_or_default();
                 let passed = rest.partition_point(|block| *block < run.first);
-                link.skip(passed as u64 * page, scratch)?;
-                link.pass(bytes, scratch, &mut |data| output.data(&mut file, data))?;
+                link.skip(passed as u64 * page)?;
+                link.pass(bytes, &mut |data| output.data(&mut file, data))?;
                 layer.read += passed + run.count as usize;
             }
         }
@@ -119,12 +104,12 @@ fn lay<W: Write>(
     output.end_data(file)
 }
 
-fn zeros(bytes: u64, scratch: &mut [u8], each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+fn zeros(bytes: u64, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    const ZEROS: &[u8] = &[0; 32 << 10];
     let mut left = bytes;
     while left > 0 {
-        let length = usize::try_from(left).map_or(scratch.len(), |left| left.min(scratch.len()));
-        scratch[..length].fill(0);
-        each(&scratch[..length])?;
+        let length = usize::try_from(left).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
+        each(&ZEROS[..length])?;
         left -= length as u64;
     }
     Ok(())

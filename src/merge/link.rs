@@ -1,20 +1,21 @@
 //! One stream of the chain, and where it stands.
 
 use crate::catalog::{Mode, StreamIdentity};
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, Result};
+use crate::io::for_pieces;
 use crate::merge::names::Names;
 use crate::pg::{control, incremental};
 use crate::stream::{Head, Part, part};
 use crate::tar::{Kind, Member, TarReader};
-use std::io::{BufReader, Read};
+use std::io::BufRead;
 
-/// Bytes read at a time; larger reads go by it.
-const BUFFER: usize = 64 << 10;
+/// Bytes passed on at a time: little enough to stay in a processor's own cache until they are written.
+pub const PIECE: usize = 128 << 10;
 
 pub struct Link {
     /// For messages.
     name: String,
-    pub tar: TarReader<BufReader<Box<dyn Read>>>,
+    pub tar: TarReader<Box<dyn BufRead>>,
     pub identity: StreamIdentity,
     /// Of the root, and of an increment of files the names in it.
     pub top: (Member, Vec<u8>),
@@ -41,8 +42,8 @@ pub struct Data {
 
 impl Link {
     /// Reads who the stream is, and no further.
-    pub fn open(name: String, input: Box<dyn Read>) -> Result<Self> {
-        let mut tar = TarReader::new(BufReader::with_capacity(BUFFER, input));
+    pub fn open(name: String, input: Box<dyn BufRead>) -> Result<Self> {
+        let mut tar = TarReader::new(input);
         let Head { top, names, member, json, identity } =
             Head::read(&mut tar).map_err(|error| error.context(&name))?;
         Ok(Link {
@@ -69,13 +70,13 @@ impl Link {
     }
 
     /// Goes to the first member of the data.
-    pub fn begin(&mut self, scratch: &mut [u8]) -> Result<()> {
+    pub fn begin(&mut self) -> Result<()> {
         if self.is_increment_of_files() {
             let list = std::mem::take(&mut self.top.1);
             let entered = self.names.enter(b"", list.len() as u64, &mut &list[..]);
             entered.map_err(|error| self.named(error))?;
         }
-        self.advance(scratch)
+        self.advance()
     }
 
     /// Of an increment of files: reads the names in the directory at `key`, if the stream stands there.
@@ -94,8 +95,8 @@ impl Link {
     }
 
     /// Goes on to the next member of the data. The content of the one before must have been read.
-    pub fn advance(&mut self, scratch: &mut [u8]) -> Result<()> {
-        self.next = self.read_next(scratch).map_err(|error| self.named(error))?;
+    pub fn advance(&mut self) -> Result<()> {
+        self.next = self.read_next().map_err(|error| self.named(error))?;
         Ok(())
     }
 
@@ -119,39 +120,26 @@ impl Link {
     }
 
     /// Reads so many bytes of the present member's content, in pieces.
-    pub fn pass(
-        &mut self,
-        bytes: u64,
-        scratch: &mut [u8],
-        each: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
-        let mut left = bytes;
-        while left > 0 {
-            let length = usize::try_from(left).map_or(scratch.len(), |left| left.min(scratch.len()));
-            let piece = &mut scratch[..length];
-            let read = self.tar.content().read_exact(piece).during("read");
-            read.map_err(|error| self.named(error))?;
-            each(piece)?;
-            left -= length as u64;
-        }
-        Ok(())
+    pub fn pass(&mut self, bytes: u64, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let failed = |error| Error::io("read", error).context(&self.name);
+        for_pieces(&mut self.tar.content(), bytes, PIECE, failed, each)
     }
 
     /// The same, for nobody.
-    pub fn skip(&mut self, bytes: u64, scratch: &mut [u8]) -> Result<()> {
-        self.pass(bytes, scratch, &mut |_| Ok(()))
+    pub fn skip(&mut self, bytes: u64) -> Result<()> {
+        self.pass(bytes, &mut |_| Ok(()))
     }
 
     /// What is left of the present member's content, for nobody.
-    pub fn skip_rest(&mut self, scratch: &mut [u8]) -> Result<()> {
-        self.skip(self.tar.unread(), scratch)
+    pub fn skip_rest(&mut self) -> Result<()> {
+        self.skip(self.tar.unread())
     }
 
     /// Reads to the end of the stream, which must be there, and after its last member. Nothing of it is of use: what
     /// counts is that it is whole.
-    pub fn finish(mut self, scratch: &mut [u8]) -> Result<()> {
+    pub fn finish(mut self) -> Result<()> {
         let mut last = self.rest.take();
-        while let Some(member) = self.following(scratch)? {
+        while let Some(member) = self.following()? {
             last = Some(member);
         }
         match last {
@@ -161,23 +149,23 @@ impl Link {
     }
 
     /// The same of a part of a stream, which has an end marker, and any members.
-    pub fn finish_part(mut self, scratch: &mut [u8]) -> Result<()> {
-        while self.following(scratch)?.is_some() {}
+    pub fn finish_part(mut self) -> Result<()> {
+        while self.following()?.is_some() {}
         Ok(())
     }
 
     /// The member after the present one; none after the end marker.
-    pub fn following(&mut self, scratch: &mut [u8]) -> Result<Option<Member>> {
+    pub fn following(&mut self) -> Result<Option<Member>> {
         if self.is_over {
             return Ok(None);
         }
-        self.skip_rest(scratch)?;
+        self.skip_rest()?;
         let member = self.tar.next_member().map_err(|error| self.named(error))?;
         self.is_over = member.is_none();
         Ok(member)
     }
 
-    fn read_next(&mut self, scratch: &mut [u8]) -> Result<Option<Data>> {
+    fn read_next(&mut self) -> Result<Option<Data>> {
         if self.rest.is_some() || self.is_over {
             return Ok(None);
         }
@@ -187,7 +175,7 @@ impl Link {
                 return Ok(None);
             };
             match part(&member, self.identity.mode) {
-                Part::Names => self.skip_rest(scratch)?,
+                Part::Names => self.skip_rest()?,
                 Part::Rest => {
                     self.rest = Some(member);
                     return Ok(None);

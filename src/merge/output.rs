@@ -1,12 +1,15 @@
 //! The merged stream: tar, the manifest that will travel in it, and what is compared with the newest backup's own.
 
 use crate::error::{Error, IoContext, Result};
-use crate::io::{TemporaryFile, temporary_file};
+use crate::io::{TemporaryFile, for_pieces, temporary_file};
 use crate::merge::bad_pages::{BadPages, OfFile};
 use crate::pg::backup_manifest::{self, Entry, WalRange};
 use crate::stream::Seen;
 use crate::tar::{Attributes, Member, TarWriter};
-use std::io::{BufWriter, Read, Seek, Write};
+use std::io::{BufReader, BufWriter, Seek, Write};
+
+/// Bytes of the manifest that are read at a time.
+const SPOOL_BUFFER: usize = 64 << 10;
 
 type Spooled = backup_manifest::Writer<BufWriter<TemporaryFile>>;
 
@@ -109,7 +112,7 @@ impl<W: Write> Output<W> {
     }
 
     /// The manifest, `global/pg_control` and the end marker. Returns the sink, and the bytes of the stream.
-    pub fn finish(mut self, last: &Last, scratch: &mut [u8]) -> Result<(W, u64)> {
+    pub fn finish(mut self, last: &Last) -> Result<(W, u64)> {
         const WHAT: &str = "write backup_manifest";
         let Last { control, content, manifest, range, .. } = last;
         let size = content.len() as u64;
@@ -120,13 +123,9 @@ impl<W: Write> Output<W> {
         let length = spool.stream_position().during(WHAT)?;
         spool.rewind().during(WHAT)?;
         self.tar.begin_file(&manifest.path, length, manifest.attributes())?;
-        let mut left = length;
-        while left > 0 {
-            let piece = usize::try_from(left).map_or(scratch.len(), |left| left.min(scratch.len()));
-            spool.read_exact(&mut scratch[..piece]).during(WHAT)?;
-            self.tar.data(&scratch[..piece])?;
-            left -= piece as u64;
-        }
+        let mut spool = BufReader::with_capacity(SPOOL_BUFFER, spool);
+        let failed = |error| Error::io(WHAT, error);
+        for_pieces(&mut spool, length, SPOOL_BUFFER, failed, |piece| self.tar.data(piece))?;
         self.tar.begin_file(&control.path, size, control.attributes())?;
         self.tar.data(content)?;
         self.tar.finish()

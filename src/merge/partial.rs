@@ -3,7 +3,6 @@
 
 use crate::error::{Error, Result, Status};
 use crate::io;
-use crate::merge::file::PIECE;
 use crate::merge::link::Link;
 use crate::merge::output::Output;
 use crate::merge::{body, run};
@@ -16,12 +15,11 @@ pub fn run_partial(inputs: Vec<run::Input>, sink: impl io::Sink) -> Result<Statu
     let Some(newest) = links.last() else { return Err(Error::usage("no stream to merge")) };
     let (major, system_identifier) = (run::major_of(&newest.identity)?, newest.identity.system_identifier);
     let mut output = Output::new(sink, major, system_identifier)?;
-    let mut scratch = vec![0; PIECE];
-    body::merge(&mut links, None, &mut output, &mut scratch)?;
+    body::merge(&mut links, None, &mut output)?;
     let Some(newest) = links.pop() else { return Err(Error::usage("no stream to merge")) };
-    rest(newest, &mut output, &mut scratch)?;
+    rest(newest, &mut output)?;
     for link in links {
-        link.finish_part(&mut scratch)?;
+        link.finish_part()?;
     }
     let (sink, _) = output.tar.finish()?;
     sink.finish()?;
@@ -29,18 +27,18 @@ pub fn run_partial(inputs: Vec<run::Input>, sink: impl io::Sink) -> Result<Statu
 }
 
 /// Files behind the data, such as the saved configuration, are those of the newest backup.
-fn rest<W: Write>(mut link: Link, output: &mut Output<W>, scratch: &mut [u8]) -> Result<()> {
+fn rest<W: Write>(mut link: Link, output: &mut Output<W>) -> Result<()> {
     let mut next = link.take_rest();
     while let Some(member) = next {
         let size = link.tar.unread();
         match member.kind {
             Kind::File => {
                 let mut file = output.begin(&member.path, size, member.attributes())?;
-                link.pass(size, scratch, &mut |data| output.data(&mut file, data))?;
+                link.pass(size, &mut |data| output.data(&mut file, data))?;
             }
-            _ => link.skip(size, scratch)?,
+            _ => link.skip(size)?,
         }
-        next = link.following(scratch)?;
+        next = link.following()?;
     }
     Ok(())
 }

@@ -7,14 +7,13 @@ use crate::io;
 use crate::manifest::{self, MAX_LINKS, Merged};
 use crate::merge::bad_pages::BadPages;
 use crate::merge::facts::Counted;
-use crate::merge::file::PIECE;
 use crate::merge::link::Link;
 use crate::merge::output::Output;
 use crate::merge::{body, facts, tail};
 use crate::pg::major;
 use crate::report;
 use crate::stream::Claims;
-use std::io::Read;
+use std::io::BufRead;
 use std::path::PathBuf;
 
 /// A stream of the chain.
@@ -22,7 +21,7 @@ pub struct Input {
     /// For messages.
     pub name: String,
     /// Ends only if the stream is whole, as far as its origin can tell.
-    pub reader: Box<dyn Read>,
+    pub reader: Box<dyn BufRead>,
 }
 
 /// The command line.
@@ -104,22 +103,21 @@ fn write(
         output.tar.observe(Box::new(MembersWriter::create(path, &identity.label, identity.mode)?));
     }
     output.bad_pages = facts.as_ref().and_then(|_| bad_pages(&options.records, identity));
-    let mut scratch = vec![0; PIECE];
     output.tar.directory(b".", newest.top.0.attributes())?;
     let (member, listed) = &newest.head;
     output.small(member::IDENTITY.as_bytes(), &identity.encode()?, member, Some(listed))?;
     let selection = options.selection.as_ref();
-    body::merge(&mut links, selection, &mut output, &mut scratch)?;
+    body::merge(&mut links, selection, &mut output)?;
     let (files, bytes) = (output.files, output.bytes);
     let Some(newest) = links.pop() else { return Err(Error::usage("no stream to merge")) };
     output.tar.begin_tail();
-    let last = tail::copy(newest, (&claims, selection), &mut output, &mut scratch)?;
+    let last = tail::copy(newest, (&claims, selection), &mut output)?;
     for link in links {
-        link.finish(&mut scratch)?;
+        link.finish()?;
     }
     // Checksums that were switched off since tell nothing.
     let bad_pages = output.bad_pages.take().filter(|_| last.page_checksums).map_or(0, |pages| pages.count());
-    let (sink, stream_bytes) = output.finish(&last, &mut scratch)?;
+    let (sink, stream_bytes) = output.finish(&last)?;
     if let Some(facts) = facts {
         let counted = Counted { files, bytes, stream_bytes, bad_pages };
         facts::write(facts, &identity.label, &options.records, &identity.merged_from, &counted)?;

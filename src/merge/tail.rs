@@ -3,8 +3,7 @@
 
 use crate::catalog::{Mode, Selection, member};
 use crate::error::{Error, IoContext, Result};
-use crate::merge::file::PIECE;
-use crate::merge::link::Link;
+use crate::merge::link::{Link, PIECE};
 use crate::merge::output::{File, Last, Output};
 use crate::pg::backup_manifest::{self, Entry};
 use crate::pg::{backup_label, control};
@@ -20,7 +19,6 @@ pub fn copy<W: Write>(
     mut link: Link,
     (claims, selection): (&Claims, Option<&Selection>),
     output: &mut Output<W>,
-    scratch: &mut [u8],
 ) -> Result<Last> {
     let mut tail = Tail { selection, result: None, last_wal: false };
     let mut member = link.take_rest().ok_or_else(|| link.has_no_control())?;
@@ -28,12 +26,12 @@ pub fn copy<W: Write>(
         if member.path == backup_manifest::PATH.as_bytes() && member.kind == Kind::File {
             break member;
         }
-        tail.member(&mut link, &member, claims, output, scratch).map_err(|error| link.named(error))?;
-        link.skip_rest(scratch)?;
+        tail.member(&mut link, &member, claims, output).map_err(|error| link.named(error))?;
+        link.skip_rest()?;
         member = next(&mut link)?;
     };
     let listed = tail.manifest(&mut link, output).map_err(|error| link.named(error))?;
-    link.skip_rest(scratch)?;
+    link.skip_rest()?;
     let control = next(&mut link)?;
     let content = stream::control(&mut link.tar, &control, &listed.last, &link.identity);
     let content = content.map_err(|error| link.named(error))?;
@@ -68,7 +66,6 @@ impl Tail<'_> {
         member: &Member,
         claims: &Claims,
         output: &mut Output<W>,
-        scratch: &mut [u8],
     ) -> Result<()> {
         let blocks = link.identity.mode == Mode::Blocks;
         if member.kind != Kind::File {
@@ -77,7 +74,7 @@ impl Tail<'_> {
         if let Some(name) = member.path.strip_prefix(b"pg_wal/") {
             self.last_wal |= claims.wal_last().is_some_and(|last| last.as_bytes() == name);
             // It is in no manifest: its records carry checksums of their own.
-            return whole(link, member, output, scratch).map(drop);
+            return whole(link, member, output).map(drop);
         }
         match std::str::from_utf8(&member.path).unwrap_or_default() {
             control::PATH => Err(Error::damaged("global/pg_control comes before backup_manifest")),
@@ -90,7 +87,7 @@ impl Tail<'_> {
                 Ok(())
             }
             _ => {
-                let file = whole(link, member, output, scratch)?;
+                let file = whole(link, member, output)?;
                 output.end(file)
             }
         }
@@ -129,14 +126,9 @@ fn compare<W: Write>(
     seen.compare(manifest, unsent, gone)
 }
 
-fn whole<W: Write>(
-    link: &mut Link,
-    member: &Member,
-    output: &mut Output<W>,
-    scratch: &mut [u8],
-) -> Result<File> {
+fn whole<W: Write>(link: &mut Link, member: &Member, output: &mut Output<W>) -> Result<File> {
     let mut file = output.begin(&member.path, member.size, member.attributes())?;
-    link.pass(member.size, scratch, &mut |data| output.data(&mut file, data))?;
+    link.pass(member.size, &mut |data| output.data(&mut file, data))?;
     Ok(file)
 }
 

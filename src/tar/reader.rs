@@ -7,7 +7,7 @@
 use crate::error::{Error, IoContext, Result};
 use crate::io::read_full;
 use crate::tar::{Attributes, BLOCK, DUMP_DIRECTORY, Kind, padding};
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use tar::{EntryType, Header};
 
 /// `PATH_MAX`.
@@ -183,6 +183,26 @@ impl<R: Read> Read for Content<'_, R> {
         }
         self.archive.content -= got as u64;
         Ok(got)
+    }
+}
+
+/// What its source has ready, without a copy.
+impl<R: BufRead> BufRead for Content<'_, R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let wanted = usize::try_from(self.archive.content).unwrap_or(usize::MAX);
+        if wanted == 0 {
+            return Ok(&[]);
+        }
+        let ready = self.archive.source.fill_buf()?;
+        match ready.is_empty() {
+            true => Err(truncated().into()),
+            false => Ok(&ready[..ready.len().min(wanted)]),
+        }
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.archive.source.consume(length);
+        self.archive.content -= length as u64;
     }
 }
 

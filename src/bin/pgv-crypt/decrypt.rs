@@ -1,13 +1,13 @@
 //! `--decrypt`: a sealed stream is opened, or parts of one, or many files are.
 
-use crate::keys::{absent_is_usage, read_keys};
+use crate::keys::read_keys;
 use crate::output::{create_output, finish, refuse_same_file};
 use crate::recipient::{find_key, is_recipient};
 use crate::{Args, jobs};
 use pgv::catalog::layout;
 use pgv::cli;
 use pgv::crypt::{self, Index, Keyring};
-use pgv::error::{Error, IoContext, Kind, Result};
+use pgv::error::{Error, IoContext, Result};
 use pgv::io::{AtomicFile, Input, batch, named_file};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
@@ -16,7 +16,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 pub fn decrypt(args: &Args) -> Result<()> {
-    let mut keys = read_keys(args).map_err(absent_is_usage)?;
+    let mut keys = read_keys(args).map_err(crypt::absent_is_usage)?;
     if let (true, Some(directory)) = (args.batch, &args.output) {
         return decrypt_batch(args, &keys, directory);
     }
@@ -38,7 +38,7 @@ fn decrypt_all(args: &Args, keys: &mut Keyring) -> Result<()> {
     };
     let opened =
         crypt::open(Cursor::new(head).chain(input), &mut output, keys.passphrases(), context, jobs(args));
-    finish(output, opened.map_err(|error| explain(error, &name, keys))).map(drop)
+    finish(output, opened.map_err(|error| keys.explain(error, &name))).map(drop)
 }
 
 /// A command gets on its stdin which bytes of the sealed stream it is to print.
@@ -74,15 +74,7 @@ fn decrypt_ranges(args: &Args, keys: &Keyring, index: &Path) -> Result<()> {
     let context = args.context.as_encoded_bytes();
     let opened =
         crypt::open_ranges(reader, &mut output, keys.passphrases(), context, (&index, &wanted), jobs(args));
-    finish(output, opened.map_err(|error| explain(error, &name, keys))).map(drop)
-}
-
-fn explain(error: Error, name: &str, keys: &Keyring) -> Error {
-    match error.kind {
-        Kind::Key if keys.keys().is_empty() => error.context(name).supplement("no key was at hand"),
-        Kind::Key => error.context(name).supplement(format_args!("tried {}", keys.description())),
-        _ => error.context(name),
-    }
+    finish(output, opened.map_err(|error| keys.explain(error, &name))).map(drop)
 }
 
 /// Parts of a file, one after the other. It ends early where the file does.
@@ -119,7 +111,7 @@ fn decrypt_batch(args: &Args, keys: &Keyring, directory: &Path) -> Result<()> {
         let path = directory.join(name);
         let mut file = AtomicFile::create(&path, 0o666)?;
         crypt::open(input, &mut file, keys.passphrases(), &context, 1)
-            .map_err(|error| explain(error, line, keys))?;
+            .map_err(|error| keys.explain(error, line))?;
         file.publish().map(|()| path)
     };
     let print = |path: PathBuf| cli::print(&format!("{}\n", path.display()));

@@ -1,6 +1,6 @@
 //! `--encrypt`: a stream, the output of a command, or many files are sealed.
 
-use crate::keys::{absent_is_usage, read_keys};
+use crate::keys::read_keys;
 use crate::output::{create_output, finish, refuse_same_file};
 use crate::{Args, jobs};
 use pgv::catalog::layout;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 pub fn encrypt(args: &Args) -> Result<Status> {
-    let keys = read_keys(args).map_err(absent_is_usage)?;
+    let keys = read_keys(args).map_err(crypt::absent_is_usage)?;
     let passphrase = keys.passphrases().first().ok_or_else(|| Error::usage("no key"))?;
     let mut options = SealOptions {
         passphrase,

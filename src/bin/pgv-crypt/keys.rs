@@ -3,7 +3,7 @@
 use crate::Args;
 use crate::recipient::is_recipient;
 use pgv::crypt::{Key, Keyring, Passphrase};
-use pgv::error::{Error, IoContext, Kind, Result};
+use pgv::error::{Error, IoContext, Result};
 use std::fs::File;
 
 pub fn read_keys(args: &Args) -> Result<Keyring> {
@@ -29,15 +29,8 @@ pub fn read_keys(args: &Args) -> Result<Keyring> {
 }
 
 fn keys_of_environment(world_readable: bool) -> Result<Vec<Key>> {
-    let Some(list) = std::env::var_os("PGV_KEY_FILE").filter(|list| !list.is_empty()) else {
-        return Ok(Vec::new());
-    };
-    let paths = std::env::split_paths(&list).enumerate();
-    paths
-        .map(|(index, path)| {
-            Key::read(&path, &format!("key file {} of PGV_KEY_FILE", index + 1), world_readable)
-        })
-        .collect()
+    let list = std::env::var_os("PGV_KEY_FILE").filter(|list| !list.is_empty());
+    list.map_or(Ok(Vec::new()), |list| Key::read_list(&list, world_readable))
 }
 
 fn ask_for_key(twice: bool) -> Result<Key> {
@@ -52,13 +45,4 @@ fn ask_for_key(twice: bool) -> Result<Key> {
         return Err(Error::usage("the two passphrases differ"));
     }
     Ok(Key::new("the passphrase", Passphrase::new(first.into_bytes(), "the passphrase")?))
-}
-
-/// Only for whoever asks about a key is its absence an answer; a stream that cannot be opened for want of a key is
-/// there all the same.
-pub fn absent_is_usage(mut error: Error) -> Error {
-    if error.kind == Kind::NotFound {
-        error.kind = Kind::Usage;
-    }
-    error
 }

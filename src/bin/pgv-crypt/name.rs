@@ -1,7 +1,7 @@
 //! `--key-name` and `--check-key`: which keys there are, and which of them opens a sealed stream.
 
 use crate::Args;
-use crate::keys::{absent_is_usage, read_keys};
+use crate::keys::read_keys;
 use pgv::catalog::Record;
 use pgv::cli::lines::Lines;
 use pgv::crypt::{self, Key};
@@ -20,7 +20,7 @@ pub fn key_names(args: &Args) -> Result<()> {
 
 /// What opens is the right key, whatever a record says that is needed; its names are for the refusal.
 pub fn check_key(args: &Args) -> Result<()> {
-    let keys = read_keys(args).map_err(absent_is_usage)?;
+    let keys = read_keys(args).map_err(crypt::absent_is_usage)?;
     let input = Input::of(&args.command, args.file.as_deref())?;
     let name = input.name().to_owned();
     let context = args.context.as_encoded_bytes();

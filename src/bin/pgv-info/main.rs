@@ -156,9 +156,9 @@ impl Arguments for Args {
 fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
         Some(verb) if verb == "env" => cli::main_with("pgv-env", std::env::args_os().skip(1), run::run),
-        Some(verb) if verb == "merge" => {
-            cli::main_with("pgv-merge", std::env::args_os().skip(1), |args| merge::run(args, None))
-        }
+        Some(verb) if verb == "merge" => cli::main_with("pgv-merge", std::env::args_os().skip(1), |args| {
+            merge::run(args, None, &merge::as_it_is)
+        }),
         _ => cli::main("pgv-info", run),
     }
 }

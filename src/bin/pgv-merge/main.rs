@@ -5,5 +5,5 @@ mod merge;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    pgv::cli::main("pgv-merge", |args| merge::run(args, None))
+    pgv::cli::main("pgv-merge", |args| merge::run(args, None, &merge::as_it_is))
 }

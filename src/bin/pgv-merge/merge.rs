@@ -7,7 +7,7 @@ use pgv::error::{Error, IoContext, Result, Status};
 use pgv::io::{Input, Output, Sink, ThreadSink};
 use pgv::{manifest, merge};
 use std::ffi::OsString;
-use std::io::BufWriter;
+use std::io::{BufRead, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
 /// Merge a full backup stream and its increments, oldest first, into one full stream
@@ -60,16 +60,26 @@ impl Arguments for Args {
 
 /// Bytes written at a time.
 const BUFFER: usize = 256 << 10;
+/// Bytes read at a time from each stream.
+const READ: usize = 128 << 10;
+
+/// How an input becomes a stream.
+pub type Reading = dyn Fn(Input) -> Result<Box<dyn BufRead>>;
 
 /// `next`: the stage that reads the stream in this process; none: whoever reads stdout.
-pub fn run(args: Args, next: Option<ThreadSink>) -> Result<Status> {
+pub fn run(args: Args, next: Option<ThreadSink>, read: &Reading) -> Result<Status> {
     match next {
-        Some(sink) => run_into(args, || Ok(sink)),
-        None => run_into(args, || Ok(BufWriter::with_capacity(BUFFER, Output::create(None)?))),
+        Some(sink) => run_into(args, read, || Ok(sink)),
+        None => run_into(args, read, || Ok(BufWriter::with_capacity(BUFFER, Output::create(None)?))),
     }
 }
 
-fn run_into<S: Sink>(args: Args, sink: impl FnOnce() -> Result<S>) -> Result<Status> {
+/// Streams that are not sealed.
+pub fn as_it_is(input: Input) -> Result<Box<dyn BufRead>> {
+    Ok(Box::new(BufReader::with_capacity(READ, input)))
+}
+
+fn run_into<S: Sink>(args: Args, read: &Reading, sink: impl FnOnce() -> Result<S>) -> Result<Status> {
     for path in [&args.manifest, &args.facts, &args.members].into_iter().flatten() {
         Output::require_file(path)?;
     }
@@ -80,7 +90,8 @@ fn run_into<S: Sink>(args: Args, sink: impl FnOnce() -> Result<S>) -> Result<Sta
         return merge_manifests(&args).map(|()| Status::Done);
     }
     // All of them at once: each has what it is asked for by the time that its turn comes.
-    let inputs = || args.streams.iter().map(|stream| input(stream, &args.command)).collect::<Result<_>>();
+    let inputs =
+        || args.streams.iter().map(|stream| input(stream, &args.command, read)).collect::<Result<_>>();
     if args.partial {
         let sink = sink()?;
         return merge::run_partial(inputs()?, sink);
@@ -99,13 +110,13 @@ fn run_into<S: Sink>(args: Args, sink: impl FnOnce() -> Result<S>) -> Result<Sta
     merge::run(&options, inputs()?, sink)
 }
 
-fn input(stream: &OsString, command: &[OsString]) -> Result<merge::Input> {
-    let reader = match command {
+fn input(stream: &OsString, command: &[OsString], read: &Reading) -> Result<merge::Input> {
+    let input = match command {
         [] => Input::open(Some(Path::new(stream)))?,
         _ => Input::of(&[command, std::slice::from_ref(stream)].concat(), None)?,
     };
     let name = stream.to_string_lossy().into_owned();
-    Ok(merge::Input { name, reader: Box::new(reader) })
+    Ok(merge::Input { name, reader: read(input)? })
 }
 
 /// What a database host knows of a chain that was merged elsewhere.

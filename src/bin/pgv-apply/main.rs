@@ -10,13 +10,16 @@ use pgv::io::{Input, Threaded};
 use pgv::report::Drawn;
 use pgv::stream::Claims;
 use std::ffi::OsString;
-use std::io::Read;
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use time::OffsetDateTime;
 
-#[path = "pgv-merge/merge.rs"]
+#[path = "../pgv-merge/merge.rs"]
 mod merge;
+mod opening;
+
+use opening::Opening;
 
 /// Lay a backup stream on stdin into a directory, checking every byte
 #[derive(Parser)]
@@ -93,6 +96,16 @@ struct Args {
     /// COMMAND is what pgv-merge would be given: merge in this process
     #[arg(long, requires = "command", conflicts_with = "complete")]
     merge: bool,
+    /// COMMAND prints a sealed stream: open it in this process
+    #[arg(long, requires = "command", conflicts_with = "complete")]
+    open: bool,
+    /// The number of threads that open each stream [default: one for each core]
+    #[arg(long, value_name = "N", env = "PGV_JOBS", value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: Option<u16>,
+    /// Accept a key file that everyone may read [default: no]
+    #[arg(long, env = "PGV_KEY_WORLD_READABLE", value_name = "yes|no", num_args = 0..=1, require_equals = true,
+        default_missing_value = "yes", value_parser = clap::builder::BoolishValueParser::new())]
+    key_world_readable: Option<bool>,
     /// Read the output of COMMAND [default: stdin]
     #[arg(last = true, value_name = "COMMAND", conflicts_with_all = ["commit", "set_aside", "compare"])]
     command: Vec<OsString>,
@@ -121,6 +134,14 @@ fn run(args: Args) -> Result<Status> {
     if let (Some(steps), Some(directory)) = (&args.complete, &args.directory) {
         return apply::complete(steps, directory, Input::of(&args.command, None)?);
     }
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let opening = match args.open {
+        true => {
+            let jobs = args.jobs.map_or_else(cores, usize::from);
+            Opening::with_keys(jobs, args.key_world_readable.unwrap_or(false))?
+        }
+        false => Opening::AsTheyAre,
+    };
     let claims = Claims {
         expect: args.expect,
         system_id: args.system_id,
@@ -142,9 +163,9 @@ fn run(args: Args) -> Result<Status> {
         selection: args.databases.as_deref().map(read_selection).transpose()?,
         replace: args.replace,
     };
-    let input: Box<dyn Read> = match args.merge {
-        true => Box::new(merged(args.command)?),
-        false => Box::new(Input::of(&args.command, None)?),
+    let input: Box<dyn BufRead> = match args.merge {
+        true => Box::new(merged(args.command, opening)?),
+        false => opening.read(Input::of(&args.command, None)?)?,
     };
     match args.plan {
         true => apply::plan(&options, input),
@@ -153,14 +174,14 @@ fn run(args: Args) -> Result<Status> {
 }
 
 /// The stream of a chain. It comes without a pipe: with one, what takes most time is to copy it.
-fn merged(words: Vec<OsString>) -> Result<Threaded> {
+fn merged(words: Vec<OsString>, opening: Opening) -> Result<Threaded> {
     let words = std::iter::once(OsString::from("pgv-merge")).chain(words);
     let args = merge::Args::try_parse_from(words).map_err(|error| {
         let text = error.render().to_string();
         let why = text.lines().next().unwrap_or_default();
         Error::usage(format!("--merge: {}", why.strip_prefix("error: ").unwrap_or(why)))
     })?;
-    Threaded::spawn(|sink| merge::run(args, Some(sink)))
+    Threaded::spawn(move |sink| merge::run(args, Some(sink), &move |input| opening.read(input)))
 }
 
 fn read_selection(path: &Path) -> Result<Selection> {
