@@ -899,6 +899,39 @@ fn where_the_directory_must_keep_its_name_its_content_moves() {
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// A server's key that nobody may write, and a directory: of their owner they may be written all the same. What another user
+/// owns is made anew.
+#[test]
+fn delta_writes_what_may_not_be_written() {
+    let scratch = public();
+    give(scratch.path(), 65534);
+    let root = scratch.path().join("data");
+    let path = root.to_str().unwrap();
+    let mode = |name: &str| fs::metadata(root.join(name)).unwrap().permissions().mode() & 0o777;
+    let set =
+        |name: &str, mode| fs::set_permissions(root.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    let output = apply_as_somebody(&[path], &good());
+    assert!(output.status.success(), "{}", said(&output));
+    let changed = || fs::write(root.join("base/1/1259"), [6; 30_000]).unwrap();
+    changed();
+    set("base/1/1259", 0o400);
+    set("base/1", 0o500);
+    set("base", 0o755);
+    let output = apply_as_somebody(&["--delta", path], &good());
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(fs::read(root.join("base/1/1259")).unwrap(), [5; 20_000]);
+    assert_eq!([mode("base/1/1259"), mode("base/1"), mode("base")], [0o600, 0o700, 0o700]);
+    if is_root() {
+        changed();
+        set("base/1/1259", 0o644);
+        std::os::unix::fs::chown(root.join("base/1/1259"), Some(0), Some(0)).unwrap();
+        let output = apply_as_somebody(&["--delta", path], &good());
+        assert!(output.status.success(), "{}", said(&output));
+        assert_eq!(fs::read(root.join("base/1/1259")).unwrap(), [5; 20_000]);
+        assert_eq!(mode("base/1/1259"), 0o600);
+    }
+}
+
 /// `stream`, sealed, in `directory`; its key lies beside it.
 fn seal(directory: &Path, stream: &[u8]) -> Vec<u8> {
     fs::write(directory.join("plain"), stream).unwrap();

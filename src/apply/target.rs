@@ -117,7 +117,7 @@ impl Target {
                 let made = DirBuilder::new().mode(0o700).create(&path);
                 made.map_err(|error| creation("directory", &path, error))?;
             }
-        } else if place.is_none() {
+        } else if place.is_none() && !there.is_some_and(|there| there.is_dir() && is_ours(&there)) {
             return Ok(());
         }
         let mode = Permissions::from_mode(member.mode | 0o700);
@@ -142,14 +142,19 @@ impl Target {
         if self.existing {
             remove_other(&path)?;
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(self.existing)
-            .create_new(!self.existing)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| creation("file", &path, error))?;
+        let open = || {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(self.existing).create_new(!self.existing);
+            options.mode(0o600).open(&path)
+        };
+        let file = match open() {
+            Err(error) if self.existing && error.kind() == io::ErrorKind::PermissionDenied => {
+                make_writable(&path)?;
+                open()
+            }
+            opened => opened,
+        };
+        let file = file.map_err(|error| creation("file", &path, error))?;
         self.set_mode(&file, &path, member)?;
         Ok(file)
     }
@@ -337,6 +342,23 @@ fn link_of(path: &[u8]) -> Option<Option<u32>> {
         return Some(None);
     }
     std::str::from_utf8(path).ok()?.strip_prefix("pg_tblspc/")?.parse().ok().map(Some)
+}
+
+fn is_ours(metadata: &fs::Metadata) -> bool {
+    metadata.uid() == rustix::process::geteuid().as_raw()
+}
+
+/// A file that may not be written, such as a server's key: of this user it may be all the same, and in the place of another's
+/// a new one is made.
+fn make_writable(path: &Path) -> Result<()> {
+    let metadata = fs::symlink_metadata(path).during_path("stat", path)?;
+    match is_ours(&metadata) {
+        true => {
+            let mode = Permissions::from_mode(metadata.mode() & 0o777 | 0o600);
+            fs::set_permissions(path, mode).during_path("set the mode of", path)
+        }
+        false => fs::remove_file(path).during_path("remove", path),
+    }
 }
 
 /// Makes room for a file: what has its name and is none goes.

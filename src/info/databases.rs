@@ -3,7 +3,7 @@
 use crate::catalog::{Database, Databases, Label, MembersReader, Selection, escape, member};
 use crate::error::{Error, IoContext, Result};
 use crate::info::files::{Chosen, plain_path};
-use crate::pg::relation::database_of;
+use crate::pg::relation::{database_of, is_oid};
 use crate::stream::{Part, part_of};
 use crate::tar::{Kind, TarReader};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,7 +42,9 @@ pub fn select(
     databases: Option<&Databases>,
     present: Option<&BTreeSet<u32>>,
 ) -> Result<Selection> {
-    let number = |name: &[u8]| std::str::from_utf8(name).ok().and_then(|text| text.parse::<u32>().ok());
+    let number = |name: &[u8]| {
+        std::str::from_utf8(name).ok().filter(|text| is_oid(text)).and_then(|text| text.parse::<u32>().ok())
+    };
     let Some(databases) = databases else {
         let numbers = |name: &Vec<u8>| {
             match number(name) {
@@ -218,12 +220,15 @@ mod tests {
         assert_eq!(skips(&selection), [false, true, false, true, false]);
         // A name comes before a number.
         assert_eq!(chosen(&["5", "16384", "5"]).unwrap().chosen, [16384, 16385]);
+        for wrong in ["01", "+1"] {
+            assert!(chosen(&[wrong]).is_err(), "{wrong}");
+        }
         let error = chosen(&["shop", "sho"]).unwrap_err();
         assert_eq!(error.kind, crate::error::Kind::Usage);
         assert!(error.to_string().contains("has no database sho"), "{error}");
         let numbered = |texts: &[&str]| select(&label(), &names(texts), None, Some(&[1, 16384].into()));
         assert_eq!(skips(&numbered(&["16384"]).unwrap()), [false, false, false, true, true]);
-        for wrong in ["shop", "16385", "-1", ""] {
+        for wrong in ["shop", "16385", "-1", "", "016384", "+16384"] {
             assert_eq!(numbered(&[wrong]).unwrap_err().kind, crate::error::Kind::Usage, "{wrong}");
         }
         assert_eq!(select(&label(), &names(&["9"]), None, None).unwrap().chosen, [9]);
