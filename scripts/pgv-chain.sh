@@ -16,6 +16,7 @@ part='n=${!#} && cd "$0" && exec ${1:+pgv-apply --quiet --complete "$n.steps" "$
 apply_chain() { # OPTION…
   local number links=("${!urls[@]}") stream=() merge=() selected=() open_part opened=() jobs=() open=(pgv-crypt --no-progress "${talk[@]}" --decrypt) get=(pgv-s3 --no-progress "${talk[@]}" get ${rate:+--rate "$rate"})
   ! selects || selected=(--databases "$tmp/selection")
+  jobs=(${PGV_JOBS:+--jobs "$PGV_JOBS"})
   if [ "${#urls[@]}" -gt 1 ]; then
     # All links are read at the same time: they share what one has alone.
     jobs=(--jobs "${way[link_jobs]}")

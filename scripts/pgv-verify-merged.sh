@@ -11,7 +11,7 @@ take_merged() { # KEY VALUE
 
 # All that a restore reads, in the order in which it reads; nothing is written. Ends the script.
 check_merged() {
-  local chain=() key_names=() records=() try status=0 number began=$EPOCHSECONDS why url gone
+  local chain=() key_names=() records=() opened=() open=() jobs try status=0 number began=$EPOCHSECONDS why url gone
   local -A way=()
   text=$(pgv-info recovery "$PGV_CLUSTER" --repo "$PGV_REPO" --immediate ${label:+--label "$label"}) ||
     die $? "there is no backup of $PGV_CLUSTER to check" 'nothing was verified'
@@ -22,11 +22,17 @@ check_merged() {
     pgv-s3 --quiet get --whole "${chain[number]}/record.json" >"$tmp/records/$number" || die $? "${chain[number]}/record.json cannot be read" 'nothing was verified'
     records+=(--record "$tmp/records/$number")
   done
+  jobs=(--jobs "${way[link_jobs]}")
+  if [ -n "${PGV_KEY_FILE:-}" ]; then
+    opened=(--open "${jobs[@]}")
+  else
+    open=(pgv-crypt --quiet --decrypt "${jobs[@]}" --)
+  fi
   # What is bad is bad twice: a fault on the way is not the backup's.
   for try in once twice; do
     status=0
-    pgv-apply --quiet "${drawn[@]}" --expected-size "${way[merged_bytes]}" --check-only --expect "${way[label]}" --record "$tmp/records/$number" --merge --open --jobs "${way[link_jobs]}" -- \
-      --quiet "${records[@]}" "${chain[@]/%//data.pgv}" -- pgv-s3 --quiet get --jobs "${way[link_jobs]}" 2>"$tmp/said" || status=$?
+    pgv-apply --quiet "${drawn[@]}" --expected-size "${way[merged_bytes]}" --check-only --expect "${way[label]}" --record "$tmp/records/$number" --merge "${opened[@]}" -- \
+      --quiet "${records[@]}" "${chain[@]/%//data.pgv}" -- "${open[@]}" pgv-s3 --quiet get "${jobs[@]}" 2>"$tmp/said" || status=$?
     [[ $status =~ ^[35]$ ]] || break
   done
   case $status in

@@ -264,3 +264,40 @@ fn what_does_not_belong_together_is_refused() {
     refused("head -c 5000 0.members > x && mv x 0.members", 5, "0.members");
     refused("sed -i 's#base/#bese/#' 0.manifest", 5, "checksum");
 }
+
+/// Of a chain that is opened in one process every stream must be whole, and its command must say so.
+#[test]
+fn each_link_that_is_opened_in_one_process_counts() {
+    let cluster = start();
+    let links = chain(&cluster);
+    let merge = |get: &str| {
+        let numbers = numbers(links, "");
+        let output = cluster.run(&format!(
+            "rm -rf new; PGV_KEY_FILE=key pgv-apply new --merge --open --jobs 1 -- {numbers} -- bash -c '{get}'"
+        ));
+        assert_eq!(cluster.path("new/global/pg_control").exists(), output.status.success(), "{get}");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(merge("exec cat parts/$0.sealed").0, Some(0));
+    cluster.ok("echo other > other && chmod 600 other && for n in parts/*.sealed; do pgv-crypt -d -k key $n | pgv-crypt -e -k other --iter 1000 > $n.other; done");
+    for link in 0..links {
+        let only = |command: &str| format!("[ $0 != {link} ] || {{ {command}; }}; exec cat parts/$0.sealed");
+        for (command, status) in [
+            ("exit 75", 75),
+            ("cat parts/$0.sealed; exit 1", 1),
+            ("kill -9 $$", 1),
+            ("exec head -c -1 parts/$0.sealed", 5),
+            ("exec head -c 300 parts/$0.sealed", 5),
+            ("exec cat parts/$0.sealed.other", 4),
+            ("cat parts/$0.sealed; echo", 5),
+        ] {
+            let (found, text) = merge(&only(command));
+            assert_eq!(found, Some(status), "link {link}: {command}: {text}");
+        }
+    }
+    let (status, text) = merge("exec cat parts/$((3 - $0)).sealed");
+    assert!(status == Some(5) && text.contains("is not a full backup"), "{status:?}: {text}");
+    let output = cluster
+        .run("PGV_KEY_FILE=key pgv-apply new --merge --open -- --facts f --record r parts/0.sealed -- cat");
+    assert_eq!(output.status.code(), Some(2));
+}

@@ -35,18 +35,18 @@ impl Pieces {
         progress: &Progress,
     ) -> Result<u32> {
         let mut crc = 0;
-        let (mut at, mut unsent) = (0, 0);
+        let (mut at, mut since_write_back) = (0, 0);
         let failed = |error| Error::io("read stdin", error);
         for_pieces(content, member.size, PIECE, failed, |piece| {
             crc = crc32c::crc32c_append(crc, piece);
             let length = piece.len() as u64;
             if let Some(file) = file {
                 self.put(file, at, piece).during(format_args!("write {}", member.name()))?;
-                unsent += length;
+                since_write_back += length;
                 let is_last = at + length == member.size;
-                if unsent >= WRITE_BACK || (is_last && member.size >= LARGE) {
+                if since_write_back >= WRITE_BACK || (is_last && member.size >= LARGE) {
                     write_back(file);
-                    unsent = 0;
+                    since_write_back = 0;
                 }
             }
             at += length;

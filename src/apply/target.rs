@@ -148,7 +148,11 @@ impl Target {
             options.mode(0o600).open(&path)
         };
         let file = match open() {
-            Err(error) if self.existing && error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(error)
+                if self.existing
+                    && error.kind() == io::ErrorKind::PermissionDenied
+                    && look::is_there(&path)? =>
+            {
                 make_writable(&path)?;
                 open()
             }

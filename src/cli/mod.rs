@@ -1,4 +1,4 @@
-//! The common frame of the five mains: options all tools share, and how a result becomes messages
+//! The common frame of the mains: options all tools share, and how a result becomes messages
 //! and an exit status.
 
 mod clusters;
@@ -19,7 +19,7 @@ pub use lines::print;
 pub use ranges::{parse_range, ranges_text, read_ranges};
 pub use store::StoreOptions;
 pub use values::{
-    Period, parse_duration, parse_period, parse_rate, parse_size, parse_time, system_id, variable,
+    Period, parse_duration, parse_period, parse_rate, parse_size, parse_time, system_id, threads, variable,
 };
 
 use crate::error::{Kind, Result, Status};

@@ -116,6 +116,12 @@ pub fn system_id(text: Option<&str>) -> error::Result<Option<u64>> {
     text.filter(|text| !text.is_empty()).map(parse).transpose()
 }
 
+/// As many as are asked for, else one for each core.
+pub fn threads(asked: Option<u16>) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    asked.map_or_else(cores, usize::from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

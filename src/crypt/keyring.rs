@@ -8,7 +8,6 @@ use crate::crypt::generated::{self, Form, is_generated_name};
 use crate::crypt::key::Passphrase;
 use crate::crypt::open::fitting_key;
 use crate::error::{Error, IoContext, Kind, Result};
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -54,12 +53,14 @@ impl Key {
         Ok(Self::new(source, Passphrase::read(file, source)?))
     }
 
-    /// Reads those of `list`, as PGV_KEY_FILE has them: paths with colons between.
-    pub fn read_list(list: &OsStr, world_readable: bool) -> Result<Vec<Self>> {
+    /// Reads those of PGV_KEY_FILE: paths with colons between.
+    pub fn read_configured(world_readable: bool) -> Result<Vec<Self>> {
+        let list = std::env::var_os("PGV_KEY_FILE").unwrap_or_default();
         let read = |(index, path): (usize, PathBuf)| {
             Key::read(&path, &format!("key file {} of PGV_KEY_FILE", index + 1), world_readable)
         };
-        std::env::split_paths(list).enumerate().map(read).collect()
+        let paths = std::env::split_paths(&list).filter(|_| !list.is_empty());
+        paths.enumerate().map(read).collect()
     }
 
     pub fn source(&self) -> &str {

@@ -27,6 +27,6 @@ pub use index::Index;
 pub use key::{MAX_CONTEXT_BYTES, Passphrase};
 pub use keyring::{Key, Keyring, absent_is_usage};
 pub use level::Level;
-pub use open::{Take, open, open_into};
+pub use open::{Taker, open, open_into};
 pub use ranges::open_ranges;
 pub use seal::{SealOptions, Workspace, record_bytes, seal, seal_alone};

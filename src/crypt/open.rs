@@ -47,8 +47,28 @@ pub(super) struct Ordered {
     result: Receiver<Result<Vec<u8>>>,
 }
 
-/// Takes each record's plaintext whole, and gives back what can be used for another one, whatever is in it.
-pub type Take<'a> = dyn FnMut(Vec<u8>) -> io::Result<Vec<u8>> + 'a;
+/// Gets the plaintext, each record's whole and in order.
+pub trait Taker {
+    /// Gives back what can be used for another record, whatever is in it.
+    fn take(&mut self, plain: Vec<u8>) -> io::Result<Vec<u8>>;
+
+    /// Nothing more comes, and why. Whoever opens may have to wait for its input before it returns the same.
+    fn fail(&mut self, _why: &Error) {}
+}
+
+/// Writes what it takes.
+struct Writing<'a, W> {
+    writer: &'a mut W,
+    written: u64,
+}
+
+impl<W: Write> Taker for Writing<'_, W> {
+    fn take(&mut self, plain: Vec<u8>) -> io::Result<Vec<u8>> {
+        self.writer.write_all(&plain)?;
+        self.written += plain.len() as u64;
+        Ok(plain)
+    }
+}
 
 /// Opens a sealed stream with the first of `passphrases` that fits; returns the bytes released. What is
 /// released before an error is authentic, but only success says that it is all.
@@ -60,19 +80,19 @@ pub fn open(
     jobs: usize,
 ) -> Result<u64> {
     let (keys, header, chain) = begin(&mut reader, passphrases, context)?;
-    written(writer, |take| open_records(reader, take, (keys, chain), jobs, |records| records.run(header)))
+    written(writer, |taker| open_records(reader, taker, (keys, chain), jobs, |records| records.run(header)))
 }
 
-/// The same for a reader in the same process.
+/// The same for whoever reads in this process, who must not believe either before this succeeds.
 pub fn open_into(
     mut reader: impl Read + Send,
-    take: &mut Take<'_>,
+    taker: &mut dyn Taker,
     passphrases: &[Passphrase],
     context: &[u8],
     jobs: usize,
 ) -> Result<()> {
     let (keys, header, chain) = begin(&mut reader, passphrases, context)?;
-    open_records(reader, take, (keys, chain), jobs, |records| records.run(header))
+    open_records(reader, taker, (keys, chain), jobs, |records| records.run(header))
 }
 
 fn begin(
@@ -91,17 +111,14 @@ fn begin(
 /// Writes what `open` releases, and says how much that is.
 pub(super) fn written(
     writer: &mut impl Write,
-    open: impl FnOnce(&mut Take<'_>) -> Result<()>,
+    open: impl FnOnce(&mut dyn Taker) -> Result<()>,
 ) -> Result<u64> {
-    let mut released = 0;
-    let opened = open(&mut |plain| {
-        writer.write_all(&plain)?;
-        released += plain.len() as u64;
-        Ok(plain)
-    });
-    opened.map(|()| released).map_err(|error| match error.kind {
+    let mut writing = Writing { writer, written: 0 };
+    let opened = open(&mut writing);
+    let written = writing.written;
+    opened.map(|()| written).map_err(|error| match error.kind {
         Kind::Damaged => {
-            error.hint(format!("{released} bytes were written before it; they are authentic, but incomplete"))
+            error.hint(format!("{written} bytes were written before it; they are authentic, but incomplete"))
         }
         _ => error,
     })
@@ -110,7 +127,7 @@ pub(super) fn written(
 /// Reads records by `read` on a thread of its own, and releases them in order.
 pub(super) fn open_records<R: Read + Send>(
     reader: R,
-    take: &mut Take<'_>,
+    taker: &mut dyn Taker,
     (keys, chain): (StreamKeys, Decryptor),
     jobs: usize,
     read: impl FnOnce(RecordReader<'_, R>) -> Result<()> + Send,
@@ -120,7 +137,7 @@ pub(super) fn open_records<R: Read + Send>(
     let (ordered, in_order) = sync_channel::<Ordered>(jobs + 1);
     let (job_sender, job_receiver) = sync_channel::<Job>(jobs);
     let job_receiver = &Mutex::new(job_receiver);
-    let mut release = Release { take, plains, withheld: VecDeque::new(), withheld_bytes: 0 };
+    let mut release = Release { taker, plains, withheld: VecDeque::new(), withheld_bytes: 0 };
     thread::scope(|scope| {
         let stream = RecordReader { reader, chain, keys, bodies, ordered, jobs: job_sender };
         let reading = scope.spawn(move || read(stream));
@@ -128,6 +145,9 @@ pub(super) fn open_records<R: Read + Send>(
             scope.spawn(move || work(job_receiver, bodies, plains));
         }
         let written = release.in_order(in_order);
+        if let Err(error) = &written {
+            release.taker.fail(error);
+        }
         let read = reading.join().unwrap_or_else(|_| Err(Error::failed("the reading thread stopped")));
         // What was released before the reader's error was verified.
         written.and(read).and_then(|()| release.rest())
@@ -331,7 +351,7 @@ fn verify(decompressor: &mut Decompressor<'_>, job: &Job, mut plain: Vec<u8>) ->
 
 /// Releases plaintext in order, all but what may be the end.
 struct Release<'a> {
-    take: &'a mut Take<'a>,
+    taker: &'a mut dyn Taker,
     plains: &'a Pool,
     withheld: VecDeque<Vec<u8>>,
     withheld_bytes: usize,
@@ -363,7 +383,7 @@ impl Release<'_> {
         while self.withheld.front().is_some_and(|plain| self.withheld_bytes - plain.len() >= least) {
             let Some(plain) = self.withheld.pop_front() else { break };
             let length = plain.len();
-            let used = (self.take)(plain).during("write the output")?;
+            let used = self.taker.take(plain).during("write the output")?;
             self.withheld_bytes -= length;
             self.plains.give(used);
         }

@@ -56,7 +56,7 @@ pub fn open_ranges(
         }
         read_end(&mut records.reader)
     };
-    written(writer, |take| open_records(reader, take, (keys, chain), jobs, read))
+    written(writer, |taker| open_records(reader, taker, (keys, chain), jobs, read))
 }
 
 /// `header`: of the first record, if it was read already. False when nothing more is to be read.

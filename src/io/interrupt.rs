@@ -99,8 +99,8 @@ fn end(signal: i32) {
     die_of(signal);
 }
 
-/// At the end of a process that failed: of what is unfinished nothing is left, whichever thread has it. At that of another one
-/// too: a command that a thread reads, and whose rest nobody needs.
+/// At the end of a process: of what is unfinished nothing is left, whichever thread has it. After success that is a command
+/// that a thread still reads. The lock is held meanwhile, so no command is reaped whose number is about to be used.
 pub fn undo_all() {
     std::mem::take(&mut *unfinished()).into_values().for_each(|undo| undo());
 }

@@ -14,7 +14,7 @@ const PIECES: usize = 8;
 
 /// Reads what a thread writes.
 pub struct Threaded {
-    pieces: Receiver<Vec<u8>>,
+    pieces: Receiver<Result<Vec<u8>>>,
     /// What was read, for whoever writes.
     read: Sender<Vec<u8>>,
     piece: Vec<u8>,
@@ -30,7 +30,7 @@ enum Writer {
 /// Writes to whoever reads [`Threaded`].
 #[must_use]
 pub struct ThreadSink {
-    pieces: SyncSender<Vec<u8>>,
+    pieces: SyncSender<Result<Vec<u8>>>,
     read: Receiver<Vec<u8>>,
     piece: Vec<u8>,
 }
@@ -58,7 +58,12 @@ impl Threaded {
     /// The next piece; none after the end, which was a good one.
     fn advance(&mut self) -> io::Result<bool> {
         match self.pieces.recv() {
-            Ok(piece) => {
+            // It may go on for a while: what it waits for is not needed any more.
+            Ok(Err(error)) => {
+                self.writer = Writer::Ended(Err(error.clone()));
+                Err(error.into())
+            }
+            Ok(Ok(piece)) => {
                 let used = std::mem::replace(&mut self.piece, piece);
                 self.at = 0;
                 // Whoever wrote all needs none any more.
@@ -118,15 +123,20 @@ impl ThreadSink {
     /// left in it, or empty.
     pub fn give(&mut self, whole: Vec<u8>) -> io::Result<Vec<u8>> {
         self.flush()?;
-        self.pieces.send(whole).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        self.pieces.send(Ok(whole)).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
         Ok(self.read.try_recv().unwrap_or_default())
+    }
+
+    /// Tells whoever reads at once that this is the end, and why: the thread itself may have to wait before it ends.
+    pub fn fail(&mut self, error: &Error) {
+        let _unread = self.pieces.send(Err(error.clone())).is_err();
     }
 
     fn hand_over(&mut self) -> io::Result<()> {
         let mut next = self.read.try_recv().unwrap_or_else(|_| Vec::with_capacity(PIECE));
         next.clear();
         let piece = std::mem::replace(&mut self.piece, next);
-        self.pieces.send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.pieces.send(Ok(piece)).map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 

@@ -1,11 +1,16 @@
-//! Counts the pages of the merged full that have a wrong checksum, as `pgv-snap` does when it reads the server. The records
-//! of a chain cannot tell: a page that was bad in one backup may have come back good, or been dropped, with a newer one.
+//! Counts the pages of the merged full that have a wrong checksum. The records of a chain say only how many it can have: a
+//! page that was bad in one backup may have come back good, or been dropped, with a newer one.
+//!
+//! What a server was just writing looks bad as well, and comes back from WAL. `pgv-snap` looks again; here only the LSN can
+//! tell, so more may seem bad than were found.
 
 use crate::pg::{Lsn, page, relation};
 use crate::report;
 
 /// Bad pages named one by one, per file.
 const NAMED: u64 = 10;
+/// Lines in all.
+const LINES: usize = 1000;
 
 /// Of all files.
 pub struct BadPages {
@@ -15,6 +20,8 @@ pub struct BadPages {
     /// WAL that is replayed on the merged full brings back what was changed in between.
     replayed: std::ops::RangeInclusive<Lsn>,
     count: u64,
+    /// What is to be said of them.
+    lines: Vec<String>,
 }
 
 /// Of the file that is being written.
@@ -30,7 +37,13 @@ pub struct OfFile {
 impl BadPages {
     /// `start`, `stop`: of the newest backup.
     pub fn new(page_size: u32, segment_pages: u32, start: Lsn, stop: Lsn) -> Self {
-        BadPages { page_size: page_size as usize, segment_pages, replayed: start..=stop, count: 0 }
+        BadPages {
+            page_size: page_size as usize,
+            segment_pages,
+            replayed: start..=stop,
+            count: 0,
+            lines: Vec::new(),
+        }
     }
 
     /// None: pages have no place in this file.
@@ -41,7 +54,7 @@ impl BadPages {
     }
 
     /// The next bytes of the file, however many.
-    pub fn add(&self, file: &mut OfFile, mut data: &[u8]) {
+    pub fn add(&mut self, file: &mut OfFile, mut data: &[u8]) {
         if !file.begun.is_empty() {
             let missing = (self.page_size - file.begun.len()).min(data.len());
             file.begun.extend_from_slice(&data[..missing]);
@@ -62,7 +75,7 @@ impl BadPages {
     /// What is less than a page at the end of a file is none.
     pub fn end(&mut self, file: &OfFile) {
         if file.count > NAMED {
-            report::warn(format_args!("{}: {} bad pages in all", file.path.escape_ascii(), file.count));
+            self.note(format!("{}: {} bad pages in all", file.path.escape_ascii(), file.count));
         }
         self.count += file.count;
     }
@@ -71,7 +84,18 @@ impl BadPages {
         self.count
     }
 
-    fn look(&self, file: &mut OfFile, page: &[u8]) {
+    /// Names them.
+    pub fn warn(&self) {
+        self.lines.iter().for_each(report::warn);
+    }
+
+    fn note(&mut self, line: String) {
+        if self.lines.len() < LINES {
+            self.lines.push(line);
+        }
+    }
+
+    fn look(&mut self, file: &mut OfFile, page: &[u8]) {
         let block = file.block;
         file.block = block.wrapping_add(1);
         if page::is_good(page, block) || (!page::is_new(page) && self.replayed.contains(&page::lsn(page))) {
@@ -79,7 +103,7 @@ impl BadPages {
         }
         file.count += 1;
         if file.count <= NAMED {
-            report::warn(format_args!("{}: bad page, block {block}", file.path.escape_ascii()));
+            self.note(format!("{}: bad page, block {block}", file.path.escape_ascii()));
         }
     }
 }

@@ -62,7 +62,7 @@ impl<W: Write> Output<W> {
 
     pub fn data(&mut self, file: &mut File, data: &[u8]) -> Result<()> {
         file.crc32c = crc32c::crc32c_append(file.crc32c, data);
-        if let (Some(bad), Some(pages)) = (&self.bad_pages, &mut file.pages) {
+        if let (Some(bad), Some(pages)) = (&mut self.bad_pages, &mut file.pages) {
             bad.add(pages, data);
         }
         self.tar.data(data)

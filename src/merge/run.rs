@@ -115,8 +115,8 @@ fn write(
     for link in links {
         link.finish()?;
     }
-    // Checksums that were switched off since tell nothing.
-    let bad_pages = output.bad_pages.take().filter(|_| last.page_checksums).map_or(0, |pages| pages.count());
+    let found = output.bad_pages.take();
+    let bad_pages = found.map_or(0, |found| settle(&found, &options.records, last.page_checksums));
     let (sink, stream_bytes) = output.finish(&last)?;
     if let Some(facts) = facts {
         let counted = Counted { files, bytes, stream_bytes, bad_pages };
@@ -132,6 +132,18 @@ fn bad_pages(records: &[Record], identity: &StreamIdentity) -> Option<BadPages> 
     let was_found = records.iter().any(|record| record.backup.findings.bad_pages > 0);
     let StreamIdentity { page_size, segment_pages, start_lsn, .. } = identity;
     was_found.then(|| BadPages::new(*page_size, *segment_pages, *start_lsn, newest.stop_lsn))
+}
+
+/// How many there are, no more than were found when the chain was made. Checksums that were switched off since tell nothing:
+/// then all are there.
+fn settle(found: &BadPages, records: &[Record], has_checksums: bool) -> u64 {
+    let known = records.iter().map(|record| record.backup.findings.bad_pages).sum();
+    if !has_checksums {
+        report::warn("the page checksums were switched off: the bad pages of all backups are counted");
+        return known;
+    }
+    found.warn();
+    found.count().min(known)
 }
 
 /// Each stream but the first builds on the one before it; all are looked at before anything is written.

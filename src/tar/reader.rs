@@ -201,6 +201,7 @@ impl<R: BufRead> BufRead for Content<'_, R> {
     }
 
     fn consume(&mut self, length: usize) {
+        let length = usize::try_from(self.archive.content).map_or(length, |left| left.min(length));
         self.archive.source.consume(length);
         self.archive.content -= length as u64;
     }

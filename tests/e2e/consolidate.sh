@@ -376,6 +376,12 @@ flip_pages() { # OFFSET…
   start_cluster "$bin" "$source"
 }
 
+checksums() { # OPTION
+  stop_cluster "$bin" "$source"
+  as_postgres "$bin/pg_checksums" "$1" --no-sync --pgdata="$source" >"$scratch/out" 2>&1 || fail "pg_checksums: $(cat "$scratch/out")"
+  start_cluster "$bin" "$source"
+}
+
 # What a newer backup of the chain has mended is no bad page of the full.
 bad_pages() {
   local file
@@ -385,7 +391,8 @@ bad_pages() {
   flip_pages 13000
   backup
   expect 0 'bad pages: at most 2' pgv-consolidate demo --plan
-  expect 7 "$file: bad page, block 0" pgv-consolidate demo
+  # A warning is said in any case.
+  expect 7 "$file: bad page, block 0" pgv-consolidate demo --quiet
   ! grep 'block 1$' "$scratch/err" || fail 'a page that was mended is said to be bad'
   stored get "$(as_postgres pgv-info choose demo --latest)/record.json" | grep --quiet '"bad_pages": *1,' || fail 'its record has not one bad page'
   expect 5 'have bad pages: 1' pgv-restore demo "$scratch/strict" --strict --immediate
@@ -393,6 +400,15 @@ bad_pages() {
   backup
   expect 0 'is complete' pgv-consolidate demo
   stored get "$(as_postgres pgv-info choose demo --latest)/record.json" | grep --quiet '"bad_pages": *0,' || fail 'its record has bad pages'
+  # Without checksums nobody can tell which of them are left.
+  flip_pages 5000
+  expect 7 'bad page at byte 0, block 0' pgv-backup demo
+  flip_pages 5000
+  checksums --disable
+  backup
+  expect 7 'the page checksums were switched off' pgv-consolidate demo
+  stored get "$(as_postgres pgv-info choose demo --latest)/record.json" | grep --quiet '"bad_pages": *1,' || fail 'its record has not the bad page of its chain'
+  checksums --enable
   expected=$(content)
 }
 

@@ -139,7 +139,7 @@ fn leads_elsewhere(root: &Path, path: &[u8]) -> bool {
     others.any(|above| root.join(OsStr::from_bytes(above)).is_symlink())
 }
 
-/// A plain file; none where there is something else, or nothing.
+/// A plain file that may be read; none where there is something else, or nothing.
 pub fn open(root: &Path, path: &[u8]) -> Result<Option<(File, PathBuf)>> {
     use rustix::fs::OFlags;
     if leads_elsewhere(root, path) {
@@ -151,7 +151,8 @@ pub fn open(root: &Path, path: &[u8]) -> Result<Option<(File, PathBuf)>> {
     let other = [rustix::io::Errno::LOOP, rustix::io::Errno::NXIO].map(|errno| errno.raw_os_error());
     let file = match file {
         Err(error)
-            if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind())
+            if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory, io::ErrorKind::PermissionDenied]
+                .contains(&error.kind())
                 || error.raw_os_error().is_some_and(|number| other.contains(&number)) =>
         {
             return Ok(None);

@@ -1,11 +1,10 @@
 //! Sealed streams that are opened in this process: with a pipe, what takes most time is to copy what was opened.
 
 use crate::merge::as_it_is;
-use pgv::cli;
-use pgv::crypt::{self, Key, Keyring};
+use pgv::crypt::{self, Key, Keyring, Taker};
 use pgv::error::{Error, Result, Status};
-use pgv::io::{Input, Threaded};
-use std::io::BufRead;
+use pgv::io::{Input, ThreadSink, Threaded};
+use std::io::{self, BufRead};
 use std::sync::Arc;
 
 /// Records that may lie between whoever opens them and whoever reads them.
@@ -25,11 +24,12 @@ pub enum Opening {
 impl Opening {
     /// The keys of PGV_KEY_FILE. They are read here and now, before this process becomes somebody else.
     pub fn with_keys(jobs: usize, world_readable: bool) -> Result<Self> {
-        let list = cli::variable("PGV_KEY_FILE").ok_or_else(|| {
-            Error::usage("--open needs a key, and PGV_KEY_FILE is not set").hint("set PGV_KEY_FILE")
-        })?;
-        let keys = Key::read_list(list.as_ref(), world_readable).map_err(crypt::absent_is_usage)?;
-        Ok(Opening::Sealed { keys: Arc::new(Keyring::new(keys)), jobs })
+        let keys = Key::read_configured(world_readable).map_err(crypt::absent_is_usage)?;
+        match keys.is_empty() {
+            true => Err(Error::usage("--open needs a key, and PGV_KEY_FILE is not set")
+                .hint("set PGV_KEY_FILE, or open the stream with pgv-crypt --decrypt")),
+            false => Ok(Opening::Sealed { keys: Arc::new(Keyring::new(keys)), jobs }),
+        }
     }
 
     pub fn read(&self, input: Input) -> Result<Box<dyn BufRead>> {
@@ -38,11 +38,28 @@ impl Opening {
             Opening::Sealed { keys, jobs } => (Arc::clone(keys), *jobs),
         };
         let name = input.name().to_owned();
-        let opened = Threaded::spawn_with(RECORDS, move |mut sink| {
-            crypt::open_into(input, &mut |plain| sink.give(plain), keys.passphrases(), b"", jobs)
-                .map_err(|error| keys.explain(error, &name))?;
+        let opened = Threaded::spawn_with(RECORDS, move |sink| {
+            let explain = |error| keys.explain(error, &name);
+            let mut handing = Handing { sink, explain: &explain };
+            crypt::open_into(input, &mut handing, keys.passphrases(), b"", jobs).map_err(explain)?;
             Ok(Status::Done)
         })?;
         Ok(Box::new(opened))
+    }
+}
+
+/// Hands on what was opened.
+struct Handing<'a> {
+    sink: ThreadSink,
+    explain: &'a dyn Fn(Error) -> Error,
+}
+
+impl Taker for Handing<'_> {
+    fn take(&mut self, plain: Vec<u8>) -> io::Result<Vec<u8>> {
+        self.sink.give(plain)
+    }
+
+    fn fail(&mut self, why: &Error) {
+        self.sink.fail(&(self.explain)(why.clone()));
     }
 }

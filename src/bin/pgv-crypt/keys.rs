@@ -19,18 +19,13 @@ pub fn read_keys(args: &Args) -> Result<Keyring> {
         keys.push(Key::read(path, &format!("key file {} of --key-file", index + 1), world_readable)?);
     }
     if keys.is_empty() {
-        keys = keys_of_environment(world_readable)?;
+        keys = Key::read_configured(world_readable)?;
     }
     // They come from the repository, when a stream is there that needs one.
     if keys.is_empty() && !(args.decrypt && is_recipient()) {
         keys.push(ask_for_key(args.encrypt)?);
     }
     Ok(Keyring::new(keys))
-}
-
-fn keys_of_environment(world_readable: bool) -> Result<Vec<Key>> {
-    let list = std::env::var_os("PGV_KEY_FILE").filter(|list| !list.is_empty());
-    list.map_or(Ok(Vec::new()), |list| Key::read_list(&list, world_readable))
 }
 
 fn ask_for_key(twice: bool) -> Result<Key> {

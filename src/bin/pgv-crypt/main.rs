@@ -131,6 +131,5 @@ fn run(args: Args) -> Result<Status> {
 }
 
 fn jobs(args: &Args) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    args.jobs.map_or_else(cores, usize::from)
+    cli::threads(args.jobs)
 }

@@ -22,7 +22,7 @@ pub struct Args {
     record: Vec<PathBuf>,
     /// Write what pgv-info record needs to a file
     #[arg(long, value_name = "FILE", requires = "record")]
-    facts: Option<PathBuf>,
+    pub facts: Option<PathBuf>,
     /// Write where each member lies in the merged stream to a file
     #[arg(long, value_name = "FILE")]
     members: Option<PathBuf>,
