@@ -921,14 +921,45 @@ fn delta_writes_what_may_not_be_written() {
     assert!(output.status.success(), "{}", said(&output));
     assert_eq!(fs::read(root.join("base/1/1259")).unwrap(), [5; 20_000]);
     assert_eq!([mode("base/1/1259"), mode("base/1"), mode("base")], [0o600, 0o700, 0o700]);
-    if is_root() {
+    // What goes, and where things go.
+    fs::create_dir_all(root.join("base/1/sub")).unwrap();
+    fs::write(root.join("base/1/sub/file"), "x").unwrap();
+    fs::write(root.join("pg_wal/000000010000000000000009"), "x").unwrap();
+    for name in ["base/1/sub/file", "base/1/sub", "pg_wal/000000010000000000000009"] {
+        give(&root.join(name), 65534);
+    }
+    for (name, closed) in
+        [("base/1/sub", 0), ("pg_wal", 0o500), ("global", 0o500), ("pgv", 0o500), ("base/1", 0)]
+    {
+        set(name, closed);
+    }
+    let output = apply_as_somebody(&["--delta", path], &good());
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(["base/1", "pg_wal", "global"].map(mode), [0o700; 3]);
+    assert!(!root.join("base/1/sub").exists() && !root.join("pg_wal/000000010000000000000009").exists());
+    if !is_root() {
+        return;
+    }
+    for others in [0o644, 0o666] {
         changed();
-        set("base/1/1259", 0o644);
+        set("base/1/1259", others);
         std::os::unix::fs::chown(root.join("base/1/1259"), Some(0), Some(0)).unwrap();
         let output = apply_as_somebody(&["--delta", path], &good());
         assert!(output.status.success(), "{}", said(&output));
         assert_eq!(fs::read(root.join("base/1/1259")).unwrap(), [5; 20_000]);
         assert_eq!(mode("base/1/1259"), 0o600);
+    }
+    // No server could write it, either.
+    std::os::unix::fs::chown(root.join("base/1"), Some(0), Some(0)).unwrap();
+    set("base/1", 0o755);
+    for plan in [&["--plan"][..], &[]] {
+        let delta = [plan, &["--delta", path]].concat();
+        let as_root = [&["--owner", "nobody"], &delta[..]].concat();
+        for output in [apply_as_somebody(&delta, &good()), apply(&as_root, &good())] {
+            assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+            assert!(said(&output).contains("base/1 belongs to another user"), "{}", said(&output));
+            assert!(root.join("global/pg_control").exists());
+        }
     }
 }
 
@@ -1010,6 +1041,54 @@ fn a_stream_that_is_opened_here_counts_only_whole() {
     let (status, text) = run(&sealed, "key", "cat sealed; exec sleep 600", &["--plan"]);
     assert_eq!(status, Some(0), "{text}");
     assert!(begun.elapsed().as_secs() < 300, "a command went on");
+}
+
+/// As many threads as a limit leaves: it works with fewer, or says so, and waits for none that could not be begun.
+#[test]
+fn threads_that_cannot_be_had_are_an_error() {
+    if !is_root() {
+        return;
+    }
+    const USER: u32 = 65_111;
+    let scratch = public();
+    let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("sealed"), seal(scratch.path(), &good())).unwrap();
+    give(&scratch.path().join("key"), USER);
+    let mut ends = std::collections::BTreeSet::new();
+    for limit in 1..12 {
+        for work in [
+            "pgv-apply --check-only --open --jobs 3 -- cat \"$0\"",
+            "pgv-crypt -d --jobs 3 <\"$0\"",
+            "pgv-crypt -e --jobs 3 <\"$0\"",
+        ] {
+            let (tool, words) = work.split_once(' ').unwrap();
+            let program = if tool == "pgv-apply" {
+                env!("CARGO_BIN_EXE_pgv-apply")
+            } else {
+                env!("CARGO_BIN_EXE_pgv-crypt")
+            };
+            let output = Command::new("timeout")
+                .args([
+                    "60",
+                    "setpriv",
+                    &format!("--reuid={USER}"),
+                    "--regid=65534",
+                    "--clear-groups",
+                    "bash",
+                    "-c",
+                ])
+                .arg(format!("ulimit -u {limit}; exec {program} {words} >/dev/null"))
+                .arg(path("sealed"))
+                .env("PGV_KEY_FILE", path("key"))
+                .output()
+                .unwrap();
+            let (status, text) = (output.status.code(), said(&output));
+            assert!(matches!(status, Some(0 | 1 | 75)), "{limit} {work}: {status:?}: {text}");
+            assert!(!text.contains("panicked") && !text.contains("fault of pgv"), "{limit} {work}: {text}");
+            ends.insert(status);
+        }
+    }
+    assert!(ends.contains(&Some(0)) && ends.len() > 1, "{ends:?}");
 }
 
 /// Once it is the owner, root's command may not be ended by a signal: it ends because nobody reads it.

@@ -67,6 +67,20 @@ fn rooms_do_not_import_each_other() {
     assert!(seen > 100, "the tree moved: only {seen} walls were looked at");
 }
 
+/// A thread that cannot be had is an error: std's own functions panic, and whoever waits for its work waits for ever.
+#[test]
+fn threads_are_begun_where_it_may_fail() {
+    let mut seen = 0;
+    for (name, lines) in files() {
+        let tests = lines.iter().position(|line| line.trim() == "#[cfg(test)]").unwrap_or(lines.len());
+        for line in &lines[..tests] {
+            seen += usize::from(line.contains("begin_thread(") || line.contains("begin_in("));
+            assert!(!line.contains("thread::spawn(") && !line.contains("scope.spawn("), "{name}: {line}");
+        }
+    }
+    assert!(seen > 5, "only {seen} threads were seen");
+}
+
 /// Neither inside a room nor over several.
 #[test]
 fn modules_do_not_import_each_other_in_circles() {

@@ -94,7 +94,19 @@ impl<'a> Decision<'a> {
             }
         }
         look::refuse_unwritable(&self.root, self.rights)?;
-        self.places.outside().try_for_each(|place| look::refuse_unwritable(&place.real, self.rights))
+        self.places.outside().try_for_each(|place| look::refuse_unwritable(&place.real, self.rights))?;
+        self.rights.as_owner(|| self.over().try_for_each(look::refuse_others_directories))
+    }
+
+    /// Lets the owner of what is written over enter and change all directories in it.
+    pub fn open_directories(&self) -> Result<()> {
+        self.over().try_for_each(look::open_directories)
+    }
+
+    /// The places whose content stays as far as it is the same.
+    fn over(&self) -> impl Iterator<Item = &Path> {
+        let outside = self.places.outside().filter(|place| place.kept).map(|place| &place.real);
+        std::iter::once(&self.root).chain(outside).map(PathBuf::as_path).filter(|_| !self.fresh)
     }
 
     /// What neither an empty directory has nor an interrupted run left.

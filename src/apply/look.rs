@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// How the directory begins in which `--set-aside` keeps what lay in a mount point: no server and no tool
@@ -317,6 +317,55 @@ pub fn refuse_unwritable(place: &Path, rights: &Rights) -> Result<()> {
     }
     enter(place, parent, rights)?;
     only_root(place, parent, rights)
+}
+
+/// Whether this user may set the mode of a file.
+pub fn is_ours(metadata: &fs::Metadata) -> bool {
+    let user = rustix::process::geteuid();
+    user.is_root() || metadata.uid() == user.as_raw()
+}
+
+/// Refuses a directory below `root` of another user that this one cannot write: no server of this user could, either.
+pub fn refuse_others_directories(root: &Path) -> Result<()> {
+    for_directories(root, &mut |path, metadata| {
+        let is_closed = may(path, true).is_err();
+        if is_closed && !is_ours(metadata) {
+            let why = format!("{} belongs to another user, and may not be written", path.display());
+            return Err(Error::usage(why)
+                .hint("nothing was written; give it to the owner of the data directory, with chown"));
+        }
+        // One of this user's own will be opened.
+        Ok(!is_closed && metadata.mode() & 0o400 != 0)
+    })
+}
+
+/// Lets their owner enter and change all directories below `root`.
+pub fn open_directories(root: &Path) -> Result<()> {
+    for_directories(root, &mut |path, metadata| {
+        if is_ours(metadata) && metadata.mode() & 0o700 != 0o700 {
+            let mode = fs::Permissions::from_mode(metadata.mode() & 0o777 | 0o700);
+            fs::set_permissions(path, mode).during_path("set the mode of", path)?;
+        }
+        Ok(true)
+    })
+}
+
+/// `root` and what is below it, links not followed. `each` tells whether to enter a directory.
+fn for_directories(root: &Path, each: &mut dyn FnMut(&Path, &fs::Metadata) -> Result<bool>) -> Result<()> {
+    let mut left = vec![root.to_owned()];
+    while let Some(directory) = left.pop() {
+        let metadata = fs::symlink_metadata(&directory).during_path("stat", &directory)?;
+        if !each(&directory, &metadata)? {
+            continue;
+        }
+        for entry in fs::read_dir(&directory).during_path("read", &directory)? {
+            let entry = entry.during_path("read", &directory)?;
+            if entry.file_type().during_path("stat", &entry.path())?.is_dir() {
+                left.push(entry.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether the owner may make and rename things in a directory.

@@ -58,6 +58,9 @@ impl Target {
         }
         let links = decision.places.links();
         let target = Target { root, links, existing: !decision.fresh, group: false, open };
+        if target.existing {
+            decision.open_directories()?;
+        }
         target.mark()?;
         match decision.fresh {
             true if unfinished => {
@@ -117,7 +120,7 @@ impl Target {
                 let made = DirBuilder::new().mode(0o700).create(&path);
                 made.map_err(|error| creation("directory", &path, error))?;
             }
-        } else if place.is_none() && !there.is_some_and(|there| there.is_dir() && is_ours(&there)) {
+        } else if place.is_none() && !there.is_some_and(|there| there.is_dir() && look::is_ours(&there)) {
             return Ok(());
         }
         let mode = Permissions::from_mode(member.mode | 0o700);
@@ -140,25 +143,16 @@ impl Target {
             implied_directories(&path)?;
         }
         if self.existing {
-            remove_other(&path)?;
+            make_room(&path)?;
         }
-        let open = || {
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).create(self.existing).create_new(!self.existing);
-            options.mode(0o600).open(&path)
-        };
-        let file = match open() {
-            Err(error)
-                if self.existing
-                    && error.kind() == io::ErrorKind::PermissionDenied
-                    && look::is_there(&path)? =>
-            {
-                make_writable(&path)?;
-                open()
-            }
-            opened => opened,
-        };
-        let file = file.map_err(|error| creation("file", &path, error))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(self.existing)
+            .create_new(!self.existing)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| creation("file", &path, error))?;
         self.set_mode(&file, &path, member)?;
         Ok(file)
     }
@@ -348,30 +342,22 @@ fn link_of(path: &[u8]) -> Option<Option<u32>> {
     std::str::from_utf8(path).ok()?.strip_prefix("pg_tblspc/")?.parse().ok().map(Some)
 }
 
-fn is_ours(metadata: &fs::Metadata) -> bool {
-    metadata.uid() == rustix::process::geteuid().as_raw()
-}
-
-/// A file that may not be written, such as a server's key: of this user it may be all the same, and in the place of another's
-/// a new one is made.
-fn make_writable(path: &Path) -> Result<()> {
-    let metadata = fs::symlink_metadata(path).during_path("stat", path)?;
-    match is_ours(&metadata) {
-        true => {
-            let mode = Permissions::from_mode(metadata.mode() & 0o777 | 0o600);
+/// Makes room for a file: what has its name and is none goes, and so does another user's file, whose mode cannot be set. One
+/// that may not be written, such as a server's key, may be all the same, by its owner.
+fn make_room(path: &Path) -> Result<()> {
+    let Ok(there) = fs::symlink_metadata(path) else { return Ok(()) };
+    if there.is_dir() {
+        return fs::remove_dir_all(path).during_path("remove", path);
+    }
+    if !there.is_file() || !look::is_ours(&there) {
+        return fs::remove_file(path).during_path("remove", path);
+    }
+    match there.mode() & 0o600 {
+        0o600 => Ok(()),
+        _ => {
+            let mode = Permissions::from_mode(there.mode() & 0o777 | 0o600);
             fs::set_permissions(path, mode).during_path("set the mode of", path)
         }
-        false => fs::remove_file(path).during_path("remove", path),
-    }
-}
-
-/// Makes room for a file: what has its name and is none goes.
-fn remove_other(path: &Path) -> Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_file() => Ok(()),
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path).during_path("remove", path),
-        Ok(_) => fs::remove_file(path).during_path("remove", path),
-        Err(_) => Ok(()),
     }
 }
 

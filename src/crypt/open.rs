@@ -11,7 +11,7 @@ use crate::crypt::format::{self, BLOCK_BYTES, Fields, HEADER_BYTES, Header, PADD
 use crate::crypt::key::{MAX_CONTEXT_BYTES, Passphrase, StreamKeys};
 use crate::crypt::pool::Pool;
 use crate::error::{Error, IoContext, Kind, Result};
-use crate::io::read_full;
+use crate::io::{begin_in, begin_workers, read_full};
 use aes::cipher::inout::InOutBuf;
 use aes::cipher::{BlockModeDecrypt, KeyIvInit};
 use sha2::{Digest, Sha256};
@@ -140,10 +140,9 @@ pub(super) fn open_records<R: Read + Send>(
     let mut release = Release { taker, plains, withheld: VecDeque::new(), withheld_bytes: 0 };
     thread::scope(|scope| {
         let stream = RecordReader { reader, chain, keys, bodies, ordered, jobs: job_sender };
-        let reading = scope.spawn(move || read(stream));
-        for _ in 0..jobs {
-            scope.spawn(move || work(job_receiver, bodies, plains));
-        }
+        // They end when nobody can give them work any more: first, so that nobody waits for who could not be begun.
+        begin_workers(scope, jobs, move || work(job_receiver, bodies, plains))?;
+        let reading = begin_in(scope, move || read(stream))?;
         let written = release.in_order(in_order);
         if let Err(error) = &written {
             release.taker.fail(error);
@@ -224,9 +223,9 @@ pub(super) fn fit_key(
     let error = Error::new(Kind::Key, "wrong key or context, or a damaged beginning; no data was written");
     Err(match nearly {
         true => error.hint(
-            "the key is right, but the context or the header is not: give the same --context as for sealing",
+            "the key is right, but the context or the header is not: it may be another object; else give the same --context as for sealing",
         ),
-        false => error.hint("give the key that sealed the stream; repeat -k to try several keys"),
+        false => error.hint("give the key that sealed the stream; several keys: repeat -k, or PGV_KEY_FILE=KEY:OLDER"),
     })
 }
 

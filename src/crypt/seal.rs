@@ -11,7 +11,7 @@ use crate::crypt::key::{MAX_CONTEXT_BYTES, Passphrase, StreamKeys};
 use crate::crypt::level::{Controller, Level, Waits};
 use crate::crypt::pool::Pool;
 use crate::error::{Error, IoContext, Result};
-use crate::io::{random, read_full};
+use crate::io::{begin_in, begin_workers, random, read_full};
 use aes::cipher::inout::InOutBuf;
 use aes::cipher::{BlockModeEncrypt, KeyIvInit};
 use sha2::{Digest, Sha256};
@@ -228,11 +228,10 @@ fn seal_together(
     let (job_sender, job_receiver) = sync_channel::<Job>(jobs);
     let job_receiver = &Mutex::new(job_receiver);
     thread::scope(|scope| {
-        let reading =
-            scope.spawn(move || read_chunks(reader, options.record_bytes, chunks, ordered, job_sender, pace));
-        for _ in 0..jobs {
-            scope.spawn(move || work(job_receiver, options, keys, chunks, records, pace));
-        }
+        let reads = move || read_chunks(reader, options.record_bytes, chunks, ordered, job_sender, pace);
+        // They end when nobody can give them work any more: first, so that nobody waits for who could not be begun.
+        begin_workers(scope, jobs, move || work(job_receiver, options, keys, chunks, records, pace))?;
+        let reading = begin_in(scope, reads)?;
         let written = write_in_order(in_order, writer, chain, records, pace);
         let read = reading.join().unwrap_or_else(|_| Err(Error::failed("the reading thread stopped")));
         // A writer that fails stops the reader without an error of its own.

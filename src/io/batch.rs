@@ -2,6 +2,7 @@
 //! because starting one takes as long as half of its work.
 
 use crate::error::{Error, IoContext, Kind, Result};
+use crate::io::begin_in;
 use crate::report;
 use std::io;
 use std::path::Path;
@@ -33,7 +34,7 @@ pub fn batch<T: Send>(
     let crew = Crew { lines: Mutex::new(&mut lines), idle: &idle, left: AtomicUsize::new(jobs), passed_over };
     let (crew, work) = (&crew, &work);
     thread::scope(|scope| {
-        crew.begin_one(scope, work, sender);
+        crew.begin_one(scope, work, sender)?;
         collect(receiver, passed_over, &mut done)
     })
 }
@@ -53,12 +54,16 @@ impl Crew<'_> {
         scope: &'scope Scope<'scope, '_>,
         work: &'scope (impl Fn(&str) -> Result<T> + Sync),
         results: SyncSender<Result<T>>,
-    ) {
+    ) -> Result<()> {
         let may = |left: usize| left.checked_sub(1);
         if self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, may).is_ok() {
             self.idle.fetch_add(1, Ordering::SeqCst);
-            scope.spawn(move || self.work_on_some(scope, work, &results));
+            if let Err(error) = begin_in(scope, move || self.work_on_some(scope, work, &results)) {
+                self.idle.fetch_sub(1, Ordering::SeqCst);
+                return Err(error);
+            }
         }
+        Ok(())
     }
 
     fn work_on_some<'scope, T: Send + 'scope>(
@@ -72,7 +77,8 @@ impl Crew<'_> {
             let next = self.lines.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(line) = next else { return };
             if self.idle.fetch_sub(1, Ordering::SeqCst) == 1 {
-                self.begin_one(scope, work, results.clone());
+                // Without one more these go on.
+                let _none_to_be_had = self.begin_one(scope, work, results.clone()).is_err();
             }
             let result = line.during("read stdin").and_then(|line| work(&line));
             let go_on = result.as_ref().map_or_else(|error| Some(error.kind) == self.passed_over, |_| true);

@@ -1,10 +1,10 @@
 //! A bound for a whole process, whatever it waits for: PostgreSQL waits for its archive_command however long that takes.
 
 use crate::error::{Error, Kind, Result};
+use crate::io::begin_thread;
 use crate::io::interrupt::give_up;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// Ends the process with the status of [`Kind::Temporary`] when it has passed.
@@ -40,7 +40,7 @@ impl Deadline {
         let error = Error::new(Kind::Temporary, format!("{what}: not done within {} s", limit.as_secs()));
         let watching = Arc::clone(&watched);
         let watch = move || watching.wait_for_end(|| give_up(&error));
-        thread::Builder::new().spawn(watch).map_err(|error| Error::io("start a thread", error))?;
+        begin_thread(watch)?;
         Ok(Deadline { limit, watched })
     }
 
@@ -112,7 +112,7 @@ mod tests {
         let _lasting = deadline.task();
         let (end, ended) = std::sync::mpsc::channel();
         let watching = Arc::clone(&watched);
-        thread::spawn(move || watching.wait_for_end(|| end.send(()).unwrap()));
+        std::thread::spawn(move || watching.wait_for_end(|| end.send(()).unwrap()));
         ended.recv_timeout(Duration::from_secs(60)).unwrap();
     }
 }

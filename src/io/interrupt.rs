@@ -61,7 +61,7 @@ fn watch() -> io::Result<()> {
     let ignored = ignored_signals();
     let wanted = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
     let mut signals = Signals::new(wanted)?;
-    thread::spawn(move || {
+    let watching = move || {
         let mut first = None;
         for signal in signals.forever() {
             INTERRUPTED.store(true, Ordering::Release);
@@ -77,8 +77,8 @@ fn watch() -> io::Result<()> {
                 Some(_) => die_of(signal),
             }
         }
-    });
-    Ok(())
+    };
+    thread::Builder::new().spawn(watching).map(drop)
 }
 
 /// After a signal this does not return: the process ends by it when all is undone, and what failed meanwhile because of

@@ -15,6 +15,7 @@ mod random;
 mod shared_pace;
 mod temporary;
 mod threaded;
+mod threads;
 
 pub use atomic::{AtomicFile, TEMPORARY_PREFIX, sync_directory};
 pub use batch::{batch, named_file};
@@ -30,3 +31,4 @@ pub use random::{random, random_name};
 pub use shared_pace::SharedPace;
 pub use temporary::{TemporaryFile, temporary_file};
 pub use threaded::{ThreadSink, Threaded};
+pub use threads::{begin_in, begin_thread, begin_workers};

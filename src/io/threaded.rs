@@ -2,10 +2,10 @@
 //! command's output, the end counts only with the result of whoever wrote.
 
 use crate::error::{Error, Result, Status};
-use crate::io::Sink;
+use crate::io::{Sink, begin_thread};
 use std::io::{self, BufRead, Read, Write};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 /// Bytes handed over at a time: two of them lie in a processor's own cache.
 const PIECE: usize = 128 << 10;
@@ -50,8 +50,7 @@ impl Threaded {
         let (pieces, taken) = sync_channel(between);
         let (read, used) = channel();
         let sink = ThreadSink { pieces, read: used, piece: Vec::with_capacity(PIECE) };
-        let writer =
-            thread::Builder::new().spawn(|| write(sink)).map_err(|e| Error::io("start a thread", e))?;
+        let writer = begin_thread(|| write(sink))?;
         Ok(Threaded { pieces: taken, read, piece: Vec::new(), at: 0, writer: Writer::Running(writer) })
     }
 

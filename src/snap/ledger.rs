@@ -2,7 +2,7 @@
 //! manifests. Reading, page checks and writing go on beside it.
 
 use crate::error::{Error, Result};
-use crate::io::{TemporaryFile, hex};
+use crate::io::{TemporaryFile, begin_thread, hex};
 use crate::manifest::{self, FileHasher, FileLine};
 use crate::pg::backup_manifest;
 use std::io::{BufWriter, Write};
@@ -90,7 +90,7 @@ pub struct Ledger<W> {
 }
 
 impl<W: Write + Send + 'static> Ledger<W> {
-    pub fn start(manifests: Manifests<W>) -> Self {
+    pub fn start(manifests: Manifests<W>) -> Result<Self> {
         let (messages, inbox) = sync_channel(64);
         let (give_back, free) = channel();
         for _ in 0..BUFFERS {
@@ -100,7 +100,7 @@ impl<W: Write + Send + 'static> Ledger<W> {
         let failure = Arc::new(Mutex::new(None));
         let reported = Arc::clone(&failure);
         // The failure is stored before the inbox closes, so whoever finds it closed finds the reason.
-        let thread = std::thread::spawn(move || match keep(manifests, &inbox, &give_back) {
+        let thread = begin_thread(move || match keep(manifests, &inbox, &give_back) {
             Ok(manifests) => Some(manifests),
             Err(error) => {
                 if let Ok(mut slot) = reported.lock() {
@@ -108,8 +108,8 @@ impl<W: Write + Send + 'static> Ledger<W> {
                 }
                 None
             }
-        });
-        Ledger { messages, free, thread, failure }
+        })?;
+        Ok(Ledger { messages, free, thread, failure })
     }
 
     /// A buffer of [`BUFFER`] bytes; waits while all are in use.

@@ -6,7 +6,7 @@
 //! hold, and the echoed line bears a mark that nobody can guess.
 
 use crate::error::{Error, IoContext, Kind, Result};
-use crate::io::random;
+use crate::io::{begin_thread, random};
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -76,7 +76,7 @@ impl Psql {
                 (Some(statements), Some(answers), Some(messages)) => (statements, answers, messages),
                 _ => return Err(Error::failed("start psql: it has no pipes")),
             };
-        let messages = std::thread::spawn(move || read_messages(messages));
+        let messages = begin_thread(move || read_messages(messages))?;
         let mut psql = Psql {
             child,
             statements,

@@ -51,7 +51,7 @@ impl Stream {
         let output = Output::create(None)?;
         Ok(Stream {
             tar: TarWriter::new(BufWriter::with_capacity(BUFFER / 4, output)),
-            ledger: Ledger::start(manifests),
+            ledger: Ledger::start(manifests)?,
             generated,
             mode: identity.mode,
         })
