@@ -350,7 +350,7 @@ pub fn open_directories(root: &Path) -> Result<()> {
     })
 }
 
-/// `root` and what is below it, links not followed. `each` tells whether to enter a directory.
+/// `root` and what is below it, but for what stays whatever is restored, and links not followed. `each` tells whether to enter a directory.
 fn for_directories(root: &Path, each: &mut dyn FnMut(&Path, &fs::Metadata) -> Result<bool>) -> Result<()> {
     let mut left = vec![root.to_owned()];
     while let Some(directory) = left.pop() {
@@ -360,7 +360,8 @@ fn for_directories(root: &Path, each: &mut dyn FnMut(&Path, &fs::Metadata) -> Re
         }
         for entry in fs::read_dir(&directory).during_path("read", &directory)? {
             let entry = entry.during_path("read", &directory)?;
-            if entry.file_type().during_path("stat", &entry.path())?.is_dir() {
+            let other = stays(&entry.file_name());
+            if !other && entry.file_type().during_path("stat", &entry.path())?.is_dir() {
                 left.push(entry.path());
             }
         }
