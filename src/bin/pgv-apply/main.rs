@@ -3,15 +3,13 @@
 use clap::Parser;
 use nix::unistd::User;
 use pgv::apply::{self, Owner};
-use pgv::catalog::{Record, Selection};
 use pgv::cli;
-use pgv::error::{Error, IoContext, Result, Status};
+use pgv::error::{Error, Result, Status};
 use pgv::io::{Input, Threaded};
 use pgv::report::Drawn;
 use pgv::stream::Claims;
 use std::ffi::OsString;
 use std::io::BufRead;
-use std::path::Path;
 use std::process::ExitCode;
 
 mod args;
@@ -47,7 +45,7 @@ fn run(args: Args) -> Result<Status> {
         expect: args.expect,
         system_id: args.system_id,
         before: args.before,
-        record: args.record.as_deref().map(read_record).transpose()?,
+        record: args.record.as_deref().map(merge::read_record).transpose()?,
     };
     let options = apply::Options {
         progress: if args.progress_on_stdout { Drawn::OnStdout } else { args.common.progress() },
@@ -61,7 +59,7 @@ fn run(args: Args) -> Result<Status> {
         directory: args.directory,
         hold: args.hold,
         delta: args.delta,
-        selection: args.databases.as_deref().map(read_selection).transpose()?,
+        selection: args.databases.as_deref().map(merge::read_selection).transpose()?,
         replace: args.replace,
     };
     let input: Box<dyn BufRead> = match args.merge {
@@ -86,16 +84,6 @@ fn merged(words: Vec<OsString>, opening: Opening) -> Result<Threaded> {
         return Err(Error::usage("--merge: --facts is for pgv-merge: it may end with 7"));
     }
     Threaded::spawn(move |sink| merge::run(args, Some(sink), &move |input| opening.read(input)))
-}
-
-fn read_selection(path: &Path) -> Result<Selection> {
-    let json = std::fs::read(path).during_path("read", path)?;
-    Selection::parse(&json).map_err(|error| error.context(path.display()))
-}
-
-fn read_record(path: &Path) -> Result<Record> {
-    let json = std::fs::read(path).during_path("read", path)?;
-    Record::parse(&json).map_err(|error| error.context(path.display()))
 }
 
 fn owner(name: Option<&str>) -> Result<Owner> {

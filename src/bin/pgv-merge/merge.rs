@@ -128,12 +128,12 @@ fn merge_manifests(args: &Args) -> Result<()> {
     manifest::merge(&args.since, label, None, path)?.finish()
 }
 
-fn read_selection(path: &Path) -> Result<Selection> {
+pub fn read_selection(path: &Path) -> Result<Selection> {
     let json = std::fs::read(path).during_path("read", path)?;
     Selection::parse(&json).map_err(|error| error.context(path.display()))
 }
 
-fn read_record(path: &Path) -> Result<Record> {
+pub fn read_record(path: &Path) -> Result<Record> {
     let json = std::fs::read(path).during_path("read", path)?;
     Record::parse(&json).map_err(|error| error.context(path.display()))
 }
