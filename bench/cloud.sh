@@ -43,7 +43,7 @@ pgv() { # TOOL ARGUMENT…
 
 pgbackrest() { as_postgres "$pgbackrest" --config="$scratch/pgbackrest.conf" --stanza=bench "$@"; }
 
-change() { "$pg_bin/pgbench" --no-vacuum --transactions=500 >/dev/null 2>&1 && sql checkpoint; }
+change() { "$pg_bin/pgbench" --no-vacuum --transactions="${1:-500}" >/dev/null 2>&1 && sql checkpoint; }
 
 both() { # TYPE
   measure "$1" pgv pgv pgv-backup --type "$1"
@@ -63,6 +63,15 @@ grow() {
   pgbackrest --type=full --no-archive-check backup
 } >/dev/null 2>&1
 
+# The copies become what is now, after one page of a hundred has changed.
+refresh() {
+  change 1500
+  pgv pgv-backup --type incr --quiet
+  pgbackrest --type=incr --no-archive-check backup >/dev/null 2>&1
+  measure delta pgv pgv pgv-restore bench "$scratch/restored" --delta
+  measure delta pgbackrest pgbackrest --pg1-path="$scratch/restored-pgbackrest" --delta restore
+}
+
 one_trip() { # MILLISECONDS
   local first
   configure "at$1"
@@ -76,6 +85,7 @@ one_trip() { # MILLISECONDS
     as_postgres rm --recursive --force "$scratch/restored" "$scratch/restored-pgbackrest"
     measure restore pgv pgv pgv-restore bench "$scratch/restored"
     measure restore pgbackrest pgbackrest --pg1-path="$scratch/restored-pgbackrest" restore
+    refresh
   done
   configure "grown$1"
   far_apart 0
